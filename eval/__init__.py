@@ -1,0 +1,1 @@
+"""Scores of samples and laws of scaling; takes plain arrays, knows nothing of runs or studies."""

@@ -1,0 +1,1 @@
+"""Scaling laws: forms, fits, intervals. numpy and scipy only."""

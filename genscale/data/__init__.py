@@ -1,0 +1,1 @@
+"""Jets in: schema, stores, readers of foreign formats, simulation, tagger features and batches."""

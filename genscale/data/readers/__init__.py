@@ -1,0 +1,1 @@
+"""Readers of foreign jet formats, one file each."""

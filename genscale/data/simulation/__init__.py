@@ -1,0 +1,1 @@
+"""Pythia 8 showers, a parametrised detector, clustering: jets in the JetClass schema."""

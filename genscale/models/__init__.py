@@ -1,0 +1,1 @@
+"""Networks: the generator, the tagger, their ladder of sizes and how they are counted."""

@@ -1,0 +1,1 @@
+"""Studies: grids of runs, the places they run in, their stages and their report."""

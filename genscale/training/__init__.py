@@ -1,0 +1,1 @@
+"""One Accelerate training loop and the tasks that run on it."""

@@ -1,0 +1,1 @@
+"""Jets to discrete tokens and back."""
