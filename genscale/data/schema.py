@@ -47,3 +47,15 @@ JET_COLUMNS: Final = JET_KINEMATICS + JET_SUBSTRUCTURE + LABELS + TRUTH
 REQUIRED_COLUMNS: Final = KINEMATICS + JET_KINEMATICS + LABELS
 
 COLUMNS: Final = PARTICLE_COLUMNS + JET_COLUMNS
+
+#: Columns of a token store: sequences with their start and stop tokens, and the class index.
+TOKEN_COLUMNS: Final = ("tokens", "label")
+
+#: Type of every column on disk and in memory (lists of it for particle columns). Identity, labels and
+#: counts are whole numbers and stored as such; JetClass has most of them as floats.
+DTYPES: Final = {
+    **dict.fromkeys(COLUMNS, "float32"),
+    **dict.fromkeys(IDENTITY + LABELS, "int8"),
+    "jet_nparticles": "int32",
+    "aux_genpart_pid": "int32",
+}

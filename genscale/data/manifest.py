@@ -1,0 +1,125 @@
+"""What a store says about itself, and the few file operations that keep it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from genscale.errors import InputError
+
+#: Version of the folder layout; a reader refuses what is newer than itself.
+FORMAT_VERSION = 1
+
+#: Names inside a store's folder.
+MANIFEST, SHARDS = "manifest.json", "shards"
+
+Kind = Literal["jets", "tokens"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Arrow file of a store, as its manifest describes it."""
+
+    key: str
+    rows: int
+    items: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says.
+
+    `rows` counts jets, `items` particles (or tokens), `columns` maps names to Arrow types, and `meta` is
+    what the writer was given: seeds, settings, provenance.
+    """
+
+    format_version: int
+    kind: Kind
+    rows: int
+    items: int
+    class_counts: dict[str, int]
+    columns: dict[str, str]
+    meta: dict[str, Any]
+    shards: tuple[Shard, ...]
+    packages: dict[str, str]
+    created: str
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read the manifest of the store at `path`; raise InputError when it is missing or not one."""
+        file = path / MANIFEST
+        if not file.is_file():
+            partial = partial_path(path)
+            hint = (
+                f"; {partial} is unfinished: run the command that was writing it again"
+                if partial.is_dir()
+                else ""
+            )
+            raise InputError(f"{path}: no {MANIFEST} here, so this is not a store{hint}")
+        try:
+            text = json.loads(file.read_text())
+            found = int(text["format_version"])
+            if found > FORMAT_VERSION:
+                raise InputError(
+                    f"{file}: store format {found}, but this genscale reads at most {FORMAT_VERSION}"
+                )
+            return cls(**{**text, "shards": tuple(Shard(**shard) for shard in text["shards"])})
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{file}: not a store manifest ({error})") from error
+
+
+def partial_path(path: Path) -> Path:
+    """Where the store `path` is written before it is whole."""
+    return path.with_name(path.name + ".partial")
+
+
+@contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn a failure of the disk under `path` into an InputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{path}: cannot be written ({reason}); free space or choose a folder that "
+            "you may write to, then run the command again: whole shards are kept"
+        ) from error
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write `content` aside, flush it to the disk, then rename it to `file`."""
+    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(aside, "wb") as sink:
+            sink.write(content)
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(file: Path) -> str:
+    """Checksum of a file, read in constant memory."""
+    with open(file, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
