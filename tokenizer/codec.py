@@ -1,0 +1,279 @@
+"""Jets to token sequences and back.
+
+Token 0 starts a jet, tokens 1..K are codes, token K + 1 stops it, as in OmniJet-alpha (arXiv:2403.05618).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from tokenizer import storage
+from tokenizer.config import VQVAEConfig
+from tokenizer.errors import InputError
+from tokenizer.preprocessing import Preprocessing
+from tokenizer.vqvae import VQVAE, Layout
+
+#: Latents nearer than this to the border between two codes, in units of the codebook's spread, are settled
+#: in double precision. Float32 noise of the encoder is some hundred times smaller.
+NEAR_TIE = 1e-4
+
+
+class Tokenizer:
+    """A VQ-VAE with its preprocessing and special tokens.
+
+    Make one with `create` or `load`; train `model` on batches from `preprocessing.padded`.
+
+    Attributes
+    ----------
+    config : VQVAEConfig
+    model : VQVAE
+    """
+
+    start_token = 0
+
+    def __init__(self, model: VQVAE) -> None:
+        self.model = model
+        self.config = model.config
+
+    @classmethod
+    def create(cls, config: VQVAEConfig, *, seed: int = 0) -> Tokenizer:
+        """Make an untrained tokenizer; `seed` decides its initial weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(VQVAE(config))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """Read a tokenizer written by `save`.
+
+        Raises
+        ------
+        InputError
+            The folder is no tokenizer, is damaged, or was written by a newer version.
+        """
+        config, weights = storage.read(Path(folder))
+        tokenizer = cls.create(config)
+        try:
+            tokenizer.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"{folder}: the weights do not fit the configuration: {error}") from error
+        tokenizer.model.eval()
+        return tokenizer
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and description (JSON) into `folder`, making it if needed.
+
+        A tokenizer that is there already stays whole until it is replaced at once.
+        """
+        storage.write(Path(folder), self.config, self.model.state_dict())
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Selection and features of particles."""
+        return self.config.preprocessing
+
+    @property
+    def stop_token(self) -> int:
+        """The token after a jet's last code: K + 1."""
+        return self.config.codebook_size + 1
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens: K + 2."""
+        return self.config.codebook_size + 2
+
+    @property
+    def max_constituents(self) -> int:
+        """The largest number of codes in an encoded jet; its sequence has two tokens more."""
+        return self.preprocessing.max_constituents
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of configuration and weights (SHA-256, hex): tokens belong to the tokenizer with this name."""
+        return storage.fingerprint(self.config, self.model.state_dict())
+
+    def encode(
+        self, jets: ak.Array, *, batch_jets: int = 32, progress: bool = False, device: str = "cpu"
+    ) -> ak.Array:
+        """Turn jets into token sequences.
+
+        Jets of equal length are encoded together, so nothing is computed on padding. A jet's tokens
+        depend on the jet alone, not on the batch size or the other jets: where float32 noise could change
+        a code, the jet is encoded again, alone and in double precision.
+
+        Parameters
+        ----------
+        jets : ak.Array
+            Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad); see `Preprocessing.select` for the
+            particles that are kept.
+        batch_jets : int
+            Jets encoded together. Changes speed only.
+        progress : bool
+            Show a progress bar.
+        device : str
+            Where the network runs.
+
+        Returns
+        -------
+        ak.Array
+            A jet per row: int32 tokens ``[start, codes by falling pT..., stop]``; an empty jet is
+            ``[start, stop]``.
+
+        Raises
+        ------
+        InputError
+            The jets are malformed or the tokenizer is untrained.
+        """
+        search = self.model.quantizer.search()
+        features, lengths = self.preprocessing.features(jets)
+        rows = torch.from_numpy(features)
+        codes = np.empty(len(rows), dtype=np.int64)
+        margin = np.empty(len(rows))
+        with self._inference(device) as model, _bar(len(lengths), "encode", progress) as bar:
+            for where, layout in _batches(lengths, batch_jets):
+                latents = model.encoder(rows[where].to(device), layout)
+                codes[where], margin[where] = search(latents)
+                bar.update(layout.n_jets)
+
+        first = np.cumsum(lengths) - lengths
+        jet_of_row = np.repeat(np.arange(len(lengths)), lengths)
+        unsettled = np.unique(jet_of_row[margin < NEAR_TIE * search.scale])
+        if len(unsettled):
+            encoder = copy.deepcopy(self.model.encoder).cpu().double().eval()
+            for jet in unsettled:
+                where = slice(first[jet], first[jet] + lengths[jet])
+                with torch.inference_mode():
+                    latents = encoder(rows[where].double(), Layout(1, int(lengths[jet])))
+                codes[where], _ = search(latents)
+
+        tokens = np.full(len(codes) + 2 * len(lengths), self.start_token, dtype=np.int32)
+        tokens[np.arange(len(codes)) + 2 * jet_of_row + 1] = codes + 1
+        tokens[np.cumsum(lengths + 2) - 1] = self.stop_token
+        return ak.unflatten(tokens, lengths + 2)
+
+    def decode(
+        self,
+        tokens: ak.Array,
+        *,
+        batch_jets: int = 32,
+        progress: bool = False,
+        device: str = "cpu",
+        sort: bool = True,
+    ) -> ak.Array:
+        """Turn token sequences into jets.
+
+        A leading start token is optional. A sequence ends at its first stop token, whatever follows; without
+        one (a generator that ran into its maximal length) all of it is used. A jet without codes is empty.
+
+        Parameters
+        ----------
+        tokens : ak.Array
+            Ragged integers, a jet per row.
+        batch_jets, progress, device
+            As for `encode`.
+        sort : bool
+            Order particles by falling pT, as jets are everywhere. Otherwise they stay in the order of their
+            tokens.
+
+        Returns
+        -------
+        ak.Array
+            Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad), float32.
+
+        Raises
+        ------
+        InputError
+            A token before the stop is out of range or a start token within the jet, or the tokenizer is
+            untrained.
+        """
+        codes, lengths = self._codes(tokens)
+        self.model.quantizer.search()  # refuses an untrained codebook
+        features = np.empty((len(codes), 3), dtype=np.float32)
+        with self._inference(device) as model, _bar(len(lengths), "decode", progress) as bar:
+            for where, layout in _batches(lengths, batch_jets):
+                vectors = model.quantizer.lookup(torch.from_numpy(codes[where]).to(device))
+                features[where] = model.decoder(vectors, layout).cpu().numpy()
+                bar.update(layout.n_jets)
+        jets = self.preprocessing.jets(features, lengths)
+        return jets[ak.argsort(jets.pt, axis=1, ascending=False, stable=True)] if sort else jets
+
+    def reconstruct(self, jets: ak.Array, **options: int | bool | str) -> ak.Array:
+        """Encode, then decode: what the tokenizer leaves of jets. Options are those of `decode`."""
+        shared = {key: value for key, value in options.items() if key != "sort"}
+        return self.decode(self.encode(jets, **shared), **options)  # type: ignore[arg-type]
+
+    def _codes(self, tokens: ak.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Codes 0..K-1 of all sequences in one array, and the number in each."""
+        tokens = ak.Array(tokens)
+        if len(tokens) == 0:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        if tokens.ndim != 2:
+            raise InputError(f"tokens: expected a list of integers per jet, found {tokens.type}")
+        counts = ak.to_numpy(ak.num(tokens)).astype(np.int64)
+        flat = ak.to_numpy(ak.flatten(tokens))
+        if flat.size and not np.issubdtype(flat.dtype, np.integer):
+            raise InputError(f"tokens: expected integers, found {flat.dtype}")
+        flat = flat.astype(np.int64)
+
+        jet = np.repeat(np.arange(len(counts)), counts)
+        position = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+        stops = np.cumsum(flat == self.stop_token)
+        stops_before_jet = np.concatenate([[0], stops])[np.cumsum(counts) - counts]
+        keep = stops == stops_before_jet[jet]
+        keep &= (position > 0) | (flat != self.start_token)
+
+        wrong = np.flatnonzero(keep & ((flat <= self.start_token) | (flat > self.stop_token)))
+        if len(wrong):
+            at = wrong[0]
+            what = "a start token within the jet" if flat[at] == self.start_token else "out of range"
+            raise InputError(
+                f"tokens: {flat[at]} at position {position[at]} of jet {jet[at]} is {what}; "
+                f"codes are 1..{self.config.codebook_size}, the stop token is {self.stop_token}"
+            )
+        return flat[keep] - 1, np.bincount(jet[keep], minlength=len(counts)).astype(np.int64)
+
+    @contextmanager
+    def _inference(self, device: str) -> Iterator[VQVAE]:
+        """The model on `device`, without dropout and gradients; afterwards as it was."""
+        model = self.model
+        was_training, was_on = model.training, model.quantizer.codebook.device
+        model.to(device).eval()
+        try:
+            with torch.inference_mode():
+                yield model
+        finally:
+            model.to(was_on).train(was_training)
+
+
+def _batches(lengths: NDArray[np.int64], batch_jets: int) -> Iterator[tuple[NDArray[np.int64], Layout]]:
+    """Batches of jets of one length: their rows in the list of all particles, and their layout.
+
+    Empty jets have no rows and are in no batch.
+    """
+    if batch_jets < 1:
+        raise InputError(f"batch_jets={batch_jets}: must be at least 1")
+    first = np.cumsum(lengths) - lengths
+    order = np.argsort(lengths, kind="stable")
+    for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        length = int(lengths[same[0]]) if len(same) else 0
+        if length == 0:
+            continue
+        for begin in range(0, len(same), batch_jets):
+            batch = same[begin : begin + batch_jets]
+            where = (first[batch][:, None] + np.arange(length)).ravel()
+            yield where, Layout(len(batch), length)
+
+
+def _bar(total: int, description: str, shown: bool) -> tqdm:
+    return tqdm(total=total, desc=description, unit="jet", disable=not shown)
+
+

@@ -1,0 +1,104 @@
+"""A tokenizer on disk: one JSON file that names, describes and vouches for one file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tokenizer.config import VQVAEConfig
+from tokenizer.errors import InputError
+
+FORMAT = "genscale tokenizer"
+VERSION = 1
+DESCRIPTION = "tokenizer.json"
+
+
+def fingerprint(config: VQVAEConfig, weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over configuration and weights, independent of file format, device and order."""
+    digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write(folder: Path, config: VQVAEConfig, weights: Mapping[str, Tensor]) -> None:
+    """Write a tokenizer into `folder`.
+
+    The weights get a name of their own; replacing the JSON file, which names them, replaces the tokenizer.
+    """
+    name = fingerprint(config, weights)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fingerprint": name,
+        "weights": f"weights-{name[:12]}.safetensors",
+        "config": config.as_dict(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    save_file(tensors, _aside(folder / description["weights"]))
+    os.replace(_aside(folder / description["weights"]), folder / description["weights"])
+    _aside(folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    os.replace(_aside(folder / DESCRIPTION), folder / DESCRIPTION)
+    for other in folder.glob("weights-*.safetensors"):
+        if other.name != description["weights"]:
+            other.unlink()
+
+
+def read(folder: Path) -> tuple[VQVAEConfig, dict[str, Tensor]]:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    InputError
+        Files are missing, damaged, of a newer version, or do not belong together.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder}: not a tokenizer folder, {DESCRIPTION} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise InputError(f"{path}: not the description of a tokenizer (its format must be {FORMAT!r})")
+    if description.get("version") != VERSION:
+        raise InputError(
+            f"{path}: format version {description.get('version')}, this program reads version {VERSION}; "
+            "a newer program can read it"
+        )
+    try:
+        weights_path = folder / description["weights"]
+        config = VQVAEConfig.from_dict(description["config"])
+        expected = description["fingerprint"]
+    except KeyError as error:
+        raise InputError(f"{path}: key {error} is missing") from None
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    try:
+        weights = load_file(weights_path)
+    except FileNotFoundError:
+        raise InputError(f"{weights_path}: missing, though {DESCRIPTION} names it") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{weights_path}: not a whole safetensors file: {error}") from error
+    found = fingerprint(config, weights)
+    if found != expected:
+        raise InputError(
+            f"{folder}: weights and configuration have fingerprint {found[:12]}, {DESCRIPTION} "
+            f"says {str(expected)[:12]}: one of them was changed or damaged"
+        )
+    return config, weights
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")

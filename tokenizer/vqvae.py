@@ -1,0 +1,201 @@
+"""The VQ-VAE: NormFormer encoder, quantizer, NormFormer decoder, each seeing the whole jet.
+
+Particles of a batch are one list of rows, without padding: linear layers, norms, the quantizer and the loss
+see rows only, so padding cannot enter them. Attention alone needs jets apart; it lays the rows out
+in a padded array, with a key-padding mask, and picks them up again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tokenizer.config import VQVAEConfig
+from tokenizer.errors import InputError
+from tokenizer.quantizers import Quantizer
+
+N_FEATURES = 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a padded batch the rows lie.
+
+    Attributes
+    ----------
+    n_jets, length : int
+        Shape of the padded batch.
+    rows : Tensor of int64, shape (n_rows,), or None
+        Flat positions of the rows; None if there is no padding.
+    keys : Tensor of bool, shape (n_jets, 1, 1, length), or None
+        Which particles may be attended to; None if all.
+    """
+
+    n_jets: int
+    length: int
+    rows: Tensor | None = None
+    keys: Tensor | None = None
+
+    @classmethod
+    def of(cls, mask: Tensor) -> Layout:
+        """The layout of a mask of real particles, shape (n_jets, length)."""
+        if bool(mask.all()):
+            return cls(*mask.shape)
+        # A jet without particles must attend to something: softmax over nothing is not a number.
+        keys = mask | ~mask.any(dim=1, keepdim=True)
+        return cls(*mask.shape, rows=mask.flatten().nonzero()[:, 0], keys=keys[:, None, None, :])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Rows (n_rows, d) of a padded array (n_jets, length, d)."""
+        flat = padded.flatten(0, 1)
+        return flat if self.rows is None else flat[self.rows]
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """Padded array (n_jets, length, d), zero in the padding, of rows (n_rows, d)."""
+        if self.rows is not None:
+            rows = rows.new_zeros(self.n_jets * self.length, rows.shape[1]).index_copy(0, self.rows, rows)
+        return rows.view(self.n_jets, self.length, -1)
+
+
+class NormFormerBlock(nn.Module):
+    """Attention and MLP, each residual, with norms before and after attention and before the MLP.
+
+    The layout of OmniJet-alpha's blocks, after NormFormer (arXiv:2110.09456). The last layer
+    of both branches starts at zero, which makes a new block the identity.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, mlp_ratio: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.norm_in = nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.norm_out = nn.LayerNorm(d_model)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(d_model),
+            nn.Linear(d_model, mlp_ratio * d_model),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(mlp_ratio * d_model, d_model),
+        )
+        nn.init.zeros_(self.norm_out.weight)
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Rows in, rows out, shape (n_rows, d_model)."""
+        x = x + self.norm_out(self.out(self._attend(self.qkv(self.norm_in(x)), layout)))
+        return x + self.mlp(x)
+
+    def _attend(self, qkv: Tensor, layout: Layout) -> Tensor:
+        query, key, value = layout.pad(qkv).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=layout.keys, dropout_p=self.dropout if self.training else 0.0
+        )
+        return layout.pack(mixed.transpose(1, 2).flatten(2))
+
+
+class NormFormer(nn.Module):
+    """A stack of blocks between a linear embedding and a linear projection, without positions."""
+
+    def __init__(self, d_in: int, d_out: int, n_blocks: int, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(d_in, config.d_model)
+        self.blocks = nn.ModuleList(
+            NormFormerBlock(config.d_model, config.n_heads, config.mlp_ratio, config.dropout)
+            for _ in range(n_blocks)
+        )
+        self.project = nn.Linear(config.d_model, d_out)
+
+    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
+        """Map rows (n_rows, d_in) to rows (n_rows, d_out)."""
+        x = self.embed(rows)
+        for block in self.blocks:
+            x = block(x, layout)
+        return self.project(x)
+
+
+class VQVAE(nn.Module):
+    """Encoder, codebook and decoder of jets.
+
+    Parameters
+    ----------
+    config : VQVAEConfig
+
+    Notes
+    -----
+    In distributed training, make the process group first: the quantizer then shares its codebook
+    statistics between ranks.
+    """
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = NormFormer(N_FEATURES, config.latent_dim, config.n_encoder_blocks, config)
+        self.quantizer = Quantizer(
+            config.latent_dim,
+            config.codebook_size,
+            ema_decay=config.ema_decay,
+            dead_code_threshold=config.dead_code_threshold,
+            kmeans_iterations=config.kmeans_iterations,
+            rotation_trick=config.rotation_trick,
+        )
+        self.decoder = NormFormer(config.latent_dim, N_FEATURES, config.n_decoder_blocks, config)
+
+    def forward(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Same as `loss`; data-parallel wrappers expect it under this name."""
+        return self.loss(features, mask)
+
+    def loss(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Training loss of a padded batch, as means over its real particles.
+
+        In training mode this also moves the codebook (k-means on the first call, then running means).
+
+        Parameters
+        ----------
+        features : Tensor of float32, shape (n_jets, length, 3)
+        mask : Tensor of bool, shape (n_jets, length)
+            True for real particles; what `features` holds elsewhere has no influence.
+
+        Returns
+        -------
+        dict of scalar Tensors
+            - ``loss``: ``reconstruction + vq_weight * commitment``, the one with a gradient;
+            - ``reconstruction``: squared error, mean over particles and features;
+            - ``commitment``: squared distance of latents from their codes, mean over particles and components;
+            - ``code_use``: fraction of the codebook used in this batch;
+            - ``perplexity``: exp of the entropy of this batch's codes;
+            - ``n_particles``: real particles in this batch.
+
+        Raises
+        ------
+        InputError
+            The batch has no particle, or a new model is asked for a loss outside training.
+        """
+        mask = mask.bool()
+        used = mask.any(dim=0).nonzero()
+        if not len(used):
+            raise InputError("a batch without particles has no loss")
+        length = int(used[-1]) + 1  # padding beyond the longest jet is not computed
+        layout = Layout.of(mask[:, :length])
+        rows = layout.pack(features[:, :length])
+
+        latents = self.encoder(rows, layout)
+        vectors, codes = self.quantizer(latents)
+        reconstruction = functional.mse_loss(self.decoder(vectors, layout), rows)
+        commitment = functional.mse_loss(latents, vectors.detach())
+
+        counts = torch.bincount(codes, minlength=self.config.codebook_size).to(rows.dtype)
+        p = counts / counts.sum()
+        return {
+            "loss": reconstruction + self.config.vq_weight * commitment,
+            "reconstruction": reconstruction.detach(),
+            "commitment": commitment.detach(),
+            "code_use": (counts > 0).to(rows.dtype).mean(),
+            "perplexity": torch.special.entr(p).sum().exp(),
+            "n_particles": counts.sum(),
+        }
