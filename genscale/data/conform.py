@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+import awkward as ak
 import numpy as np
 
-from genscale.data.columns import Column
+from genscale.data.columns import Column, from_awkward, to_awkward
 from genscale.data.schema import (
     CLASSES,
     COLUMNS,
     DTYPES,
+    JET_KINEMATICS,
     LABELS,
     PARTICLE_COLUMNS,
     REQUIRED_COLUMNS,
@@ -25,6 +27,9 @@ from genscale.errors import InputError
 
 #: Relative slack on the order by falling pT: momenta are float32 and equal neighbours may swap in rounding.
 _ORDER_SLACK = 1e-4
+
+#: Where a value that is not finite is an error; substructure and truth may be undefined for a jet.
+_FINITE = frozenset(PARTICLE_COLUMNS + JET_KINEMATICS)
 
 
 def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, Column], np.ndarray]:
@@ -59,6 +64,9 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
                 + (f"; nearest is {near[0]}" if near else "")
             )
     result = {name: _typed(columns[name], name, where) for name in COLUMNS if name in columns}
+    for name in ("jet_pt", "jet_energy"):
+        if (result[name].content < 0).any():
+            raise InputError(f"{where}: column {name} has negative values")
     counts = result["part_px"].counts()
     for name, column in result.items():
         if (name in PARTICLE_COLUMNS) != (column.offsets is not None):
@@ -73,10 +81,8 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
         or (one_hot.sum(axis=0) != 1).any()
     ):
         raise InputError(f"{where}: every jet needs exactly one of {', '.join(LABELS)} set to 1")
-    px, py = result["part_px"].content.astype(np.float64), result["part_py"].content.astype(np.float64)
-    pt_gev = np.hypot(px, py)
+    pt_gev, offsets = _pt_gev(result), result["part_px"].bounds
     rises = pt_gev[1:] > pt_gev[:-1] * (1 + _ORDER_SLACK)
-    offsets = result["part_px"].bounds
     rises[np.setdiff1d(offsets[1:-1], (0, len(pt_gev))) - 1] = (
         False  # from one jet's last to the next jet's first
     )
@@ -120,6 +126,25 @@ def conform_tokens(
     return result, label.content.astype(np.int64)
 
 
+def by_falling_pt(jets: ak.Array) -> ak.Array:
+    """The same jets with the particles of each sorted by falling pT; equal pT keep their order."""
+    columns = from_awkward(jets)
+    particles = {name: column for name, column in columns.items() if name in PARTICLE_COLUMNS}
+    pt_gev, offsets = _pt_gev(columns), columns["part_px"].bounds
+    jet = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((-pt_gev, jet))
+    if np.array_equal(order, np.arange(len(order))):
+        return jets
+    sorted_ = {name: Column(column.content[order], column.offsets) for name, column in particles.items()}
+    return to_awkward({**columns, **sorted_}, len(jets))
+
+
+def _pt_gev(columns: Mapping[str, Column]) -> np.ndarray:
+    return np.hypot(
+        columns["part_px"].content.astype(np.float64), columns["part_py"].content.astype(np.float64)
+    )
+
+
 def _typed(column: Column, name: str, where: str) -> Column:
     column = column.compact()
     dtype = np.dtype(DTYPES[name])
@@ -128,7 +153,7 @@ def _typed(column: Column, name: str, where: str) -> Column:
         content = content.astype(dtype)
         if dtype.kind == "i" and not np.array_equal(content, column.content):
             raise InputError(f"{where}: column {name} must hold whole numbers that fit {dtype}")
-    if dtype.kind == "f" and not np.isfinite(content).all():
+    if name in _FINITE and not np.isfinite(content).all():
         raise InputError(f"{where}: column {name} has values that are not finite")
     return Column(content, column.offsets)
 

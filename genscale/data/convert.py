@@ -1,0 +1,202 @@
+"""Foreign files into a jet store: resumable, several processes, memory bounded whatever the file size."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genscale.data.manifest import Manifest, sha256
+from genscale.data.readers import READERS, Reader
+from genscale.data.store import StoreWriter
+from genscale.errors import InputError
+
+#: Jets a shard: about 60 MB of JetClass jets, so a worker needs a few hundred MB whatever the file size.
+ROWS_PER_SHARD = 20_000
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A range of one file's jets that becomes one shard."""
+
+    file: Path
+    format: str
+    key: str
+    start: int
+    stop: int
+
+
+def convert(
+    sources: Sequence[str | Path],
+    out: Path | str,
+    format: str = "auto",
+    workers: int = 1,
+    progress: bool = True,
+    split: str | None = None,
+    rows_per_shard: int = ROWS_PER_SHARD,
+) -> Manifest:
+    """Convert foreign jet files to a jet store.
+
+    Parameters
+    ----------
+    sources
+        Files, folders (searched for files of the format) and globs; shards follow the sorted file names.
+    out
+        Folder of the new store. An interrupted conversion of the same files goes on where it was.
+    format
+        A key of `genscale.data.readers.READERS`, or "auto" to look into the first file.
+    workers
+        Processes; the result does not depend on their number.
+    progress
+        Whether to show a progress bar.
+    split
+        "train", "val" or "test": recorded in the store's meta, so that training can refuse a test split.
+    rows_per_shard
+        Jets in one shard (the last of each file has fewer).
+
+    Returns
+    -------
+    Manifest
+        Of the finished store; `meta["files"]` has name, size and checksum of every source file.
+
+    Raises
+    ------
+    InputError
+        For no files, a file given twice, an unknown format, a damaged or foreign file, an `out` that exists.
+    """
+    if split is not None and split not in SPLITS:
+        raise InputError(f"split {split!r}: one of {', '.join(SPLITS)}")
+    if workers < 1 or rows_per_shard < 1:
+        raise InputError(f"workers={workers}, rows_per_shard={rows_per_shard}: both must be at least 1")
+    files = find_files(sources, format)
+    reader = _reader(files[0], format)
+    parts = list(_parts(files, reader, rows_per_shard))
+    meta = {
+        "made_by": "convert",
+        "format": reader.name,
+        "split": split,
+        "rows_per_shard": rows_per_shard,
+        "files": _provenance(files, progress),
+    }
+    writer = StoreWriter(Path(out), "jets", meta)
+    todo = [part for part in parts if not writer.has_shard(part.key)]
+    with tqdm(
+        total=sum(p.stop - p.start for p in parts), unit="jet", disable=not progress, desc="convert"
+    ) as bar:
+        bar.update(bar.total - sum(part.stop - part.start for part in todo))
+        for part in _written(writer, todo, workers):
+            bar.update(part.stop - part.start)
+    return writer.finish()
+
+
+def find_files(sources: Sequence[str | Path], format: str = "auto") -> list[Path]:
+    """Expand files, folders and globs to a sorted list of files; refuse a file that comes twice."""
+    if format != "auto" and format not in READERS:
+        near = difflib.get_close_matches(format, READERS, n=1)
+        raise InputError(
+            f"format {format!r}: one of auto, {', '.join(READERS)}"
+            + (f"; nearest is {near[0]}" if near else "")
+        )
+    readers = READERS.values() if format == "auto" else [READERS[format]]
+    suffixes = {suffix for reader in readers for suffix in reader.suffixes}
+    found: dict[Path, str | Path] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = [file for file in path.rglob("*") if file.suffix in suffixes and file.is_file()]
+            hint = f"no {' or '.join(sorted(suffixes))} file in this folder"
+        elif path.is_file():
+            matches, hint = [path], ""
+        else:
+            matches = [
+                Path(match) for match in glob.glob(str(source), recursive=True) if Path(match).is_file()
+            ]
+            hint = "no such file, folder or glob match"
+        if not matches:
+            raise InputError(f"{source}: {hint}")
+        for file in matches:
+            if (real := file.resolve()) in found:
+                raise InputError(f"{file}: given twice, by {found[real]} and by {source}")
+            found[real] = source
+    if not found:
+        raise InputError("nothing to convert: give files, folders or globs")
+    return sorted(found)
+
+
+def _reader(file: Path, format: str) -> Reader:
+    if format != "auto":
+        return READERS[format]
+    for reader in READERS.values():
+        if reader.can_read(file):
+            return reader
+    raise InputError(f"{file}: none of the known formats ({', '.join(READERS)})")
+
+
+def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int) -> Iterator[_Part]:
+    """Open every file once: what is damaged or different shows before hours of work, not after."""
+    columns: tuple[str, ...] | None = None
+    for number, file in enumerate(files):
+        if not reader.can_read(file):
+            raise InputError(f"{file}: not a {reader.name} file")
+        source = reader.open(file)
+        rows, found = source.rows, source.columns
+        source.close()
+        if columns is not None and found != columns:
+            different = sorted(set(columns) ^ set(found))
+            raise InputError(f"{file}: columns differ from those of {files[0]}: {', '.join(different)}")
+        columns = found
+        for chunk, start in enumerate(range(0, rows, rows_per_shard)):
+            stop = min(start + rows_per_shard, rows)
+            yield _Part(file, reader.name, f"{number:05d}-{chunk:05d}", start, stop)
+
+
+def _provenance(files: Sequence[Path], progress: bool) -> list[dict[str, str | int]]:
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    found: dict[str, Path] = {}
+    records: list[dict[str, str | int]] = []
+    for file in tqdm(files, unit="file", disable=not progress, desc="checksums"):
+        checksum = sha256(file)
+        if checksum in found:
+            raise InputError(f"{file}: has the same content as {found[checksum]}; give each file once")
+        found[checksum] = file
+        name = file.relative_to(folder).as_posix()
+        records.append({"name": name, "bytes": file.stat().st_size, "sha256": checksum})
+    return records
+
+
+def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Iterable[_Part]:
+    """Write all parts, yielding each when it is on disk."""
+    if workers == 1 or len(parts) < 2:
+        yield from (_write(writer, part) for part in parts)
+        return
+    # spawn: a forked child would inherit Arrow's and uproot's threads in an unknown state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=context) as pool:
+        futures = [pool.submit(_write, writer, part) for part in parts]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write(writer: StoreWriter, part: _Part) -> _Part:
+    source = READERS[part.format].open(part.file)
+    try:
+        rows = source.read(part.start, part.stop)
+    finally:
+        source.close()
+    try:
+        writer.write_shard(part.key, rows)
+    except InputError as error:
+        raise InputError(f"{part.file}, jets {part.start} to {part.stop}: {error}") from error
+    return part

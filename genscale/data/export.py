@@ -1,0 +1,115 @@
+"""A jet store as ROOT files in the layout of JetClass, for the field's other programs.
+
+Tree name, branch names and element types are those of JetClass. One thing differs, because uproot cannot
+write it: particle branches are variable-length arrays counted by a branch `npart`, where JetClass has
+``std::vector``; RDataFrame, uproot and weaver read both as lists.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Final
+
+import awkward as ak
+import numpy as np
+from tqdm import tqdm
+
+from genscale.data import schema
+from genscale.data.manifest import clear_errors
+from genscale.data.store import JetStore
+from genscale.errors import InputError
+
+#: Names that JetClass gives the files of each class (by the simulated process).
+FILE_NAMES: Final = {
+    "QCD": "ZJetsToNuNu",
+    "Hbb": "HToBB",
+    "Hcc": "HToCC",
+    "Hgg": "HToGG",
+    "H4q": "HToWW4Q",
+    "Hqql": "HToWW2Q1L",
+    "Zqq": "ZToQQ",
+    "Wqq": "WToQQ",
+    "Tbqq": "TTBar",
+    "Tbl": "TTBarLep",
+}
+
+#: Element types of JetClass branches that are not float32. The mixture of label types is JetClass's own.
+BRANCH_DTYPES: Final = {
+    **dict.fromkeys(schema.IDENTITY[1:], "int32"),
+    **dict.fromkeys(("label_Hbb", "label_Hcc", "label_Hgg", "label_H4q", "label_Hqql"), "bool"),
+    **dict.fromkeys(("label_Zqq", "label_Wqq", "label_Tbqq", "label_Tbl"), "int32"),
+}
+
+#: Jets in one JetClass file.
+ROWS_PER_FILE: Final = 100_000
+
+_ROWS_AT_ONCE = 10_000
+
+
+def export_root(
+    store: JetStore, out_dir: Path | str, rows_per_file: int = ROWS_PER_FILE, progress: bool = False
+) -> list[Path]:
+    """Write a store's jets as JetClass ROOT files, one series a class (``HToBB_000.root``, ...).
+
+    Parameters
+    ----------
+    store
+        The jets; columns that it lacks (a generated store has no displacements) are left out.
+    out_dir
+        Folder of the files; made if missing.
+    rows_per_file
+        Jets in one file.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    list of Path
+        The files, in class order.
+
+    Raises
+    ------
+    InputError
+        If one of the files exists already, or the disk is full or not writable.
+    """
+    import uproot
+
+    out_dir = Path(out_dir)
+    labels = store.labels()
+    plan: list[tuple[Path, np.ndarray]] = []
+    for index, name in enumerate(schema.CLASSES):
+        rows = np.flatnonzero(labels == index)
+        for number, start in enumerate(range(0, len(rows), rows_per_file)):
+            file = out_dir / f"{FILE_NAMES[name]}_{number:03d}.root"
+            if file.exists():
+                raise InputError(f"{file}: already there; choose another folder or remove it first")
+            plan.append((file, rows[start : start + rows_per_file]))
+    with clear_errors(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(store), unit="jet", disable=not progress, desc="export") as bar:
+        for file, rows in plan:
+            aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+            with clear_errors(file):
+                try:
+                    with uproot.recreate(aside) as root:
+                        for start in range(0, len(rows), _ROWS_AT_ONCE):
+                            branches = _branches(store.read(rows[start : start + _ROWS_AT_ONCE]))
+                            if start == 0:
+                                root.mktree(
+                                    "tree", {name: array.type.content for name, array in branches.items()}
+                                )
+                            root["tree"].extend(branches)
+                            bar.update(min(_ROWS_AT_ONCE, len(rows) - start))
+                    aside.rename(file)
+                finally:
+                    aside.unlink(missing_ok=True)
+    return [file for file, _ in plan]
+
+
+def _branches(jets: ak.Array) -> dict[str, ak.Array]:
+    typed = {name: ak.values_astype(jets[name], BRANCH_DTYPES.get(name, "float32")) for name in jets.fields}
+    particles = {
+        name.removeprefix("part_"): typed.pop(name) for name in schema.PARTICLE_COLUMNS if name in typed
+    }
+    return {"part": ak.zip(particles), **typed}
