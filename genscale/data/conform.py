@@ -81,13 +81,10 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
         or (one_hot.sum(axis=0) != 1).any()
     ):
         raise InputError(f"{where}: every jet needs exactly one of {', '.join(LABELS)} set to 1")
-    pt_gev, offsets = _pt_gev(result), result["part_px"].bounds
-    rises = pt_gev[1:] > pt_gev[:-1] * (1 + _ORDER_SLACK)
-    rises[np.setdiff1d(offsets[1:-1], (0, len(pt_gev))) - 1] = (
-        False  # from one jet's last to the next jet's first
-    )
-    if rises.any():
-        jet = int(np.searchsorted(offsets, np.flatnonzero(rises)[0], side="right")) - 1
+    offsets = result["part_px"].bounds
+    rises = _rises(_pt_gev(result), offsets, slack=_ORDER_SLACK)
+    if len(rises):
+        jet = int(np.searchsorted(offsets, rises[0], side="right")) - 1
         raise InputError(f"{where}: particles of jet {jet} are not ordered by falling pT")
     return result, one_hot.argmax(axis=0)
 
@@ -131,10 +128,10 @@ def by_falling_pt(jets: ak.Array) -> ak.Array:
     columns = from_awkward(jets)
     particles = {name: column for name, column in columns.items() if name in PARTICLE_COLUMNS}
     pt_gev, offsets = _pt_gev(columns), columns["part_px"].bounds
+    if not len(_rises(pt_gev, offsets)):
+        return jets
     jet = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((-pt_gev, jet))
-    if np.array_equal(order, np.arange(len(order))):
-        return jets
     sorted_ = {name: Column(column.content[order], column.offsets) for name, column in particles.items()}
     return to_awkward({**columns, **sorted_}, len(jets))
 
@@ -143,6 +140,14 @@ def _pt_gev(columns: Mapping[str, Column]) -> np.ndarray:
     return np.hypot(
         columns["part_px"].content.astype(np.float64), columns["part_py"].content.astype(np.float64)
     )
+
+
+def _rises(pt_gev: np.ndarray, offsets: np.ndarray, slack: float = 0.0) -> np.ndarray:
+    """Particles (flat positions) whose follower in the same jet has more pT."""
+    rises = pt_gev[1:] > pt_gev[:-1] * (1 + slack)
+    lasts = offsets[1:-1] - 1
+    rises[lasts[(lasts >= 0) & (lasts < len(rises))]] = False
+    return np.flatnonzero(rises)
 
 
 def _typed(column: Column, name: str, where: str) -> Column:
