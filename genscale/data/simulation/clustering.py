@@ -1,0 +1,164 @@
+"""Jets: anti-kT clustering, the JetClass selection, substructure and truth matching.
+
+Clustering and substructure are FastJet's and its contributions', through the awkward interface, many events
+at a time. Settings are those of JetClass: anti-kT with R = 0.8 (Cacciari, Salam and Soyez,
+arXiv:0802.1189), soft drop with beta = 0, zcut = 0.1 on the Cambridge/Aachen tree (Larkoski et al.,
+arXiv:1402.2657), N-subjettiness with beta = 1, normalised by R0 = 0.8, one-pass minimisation from exclusive
+kT axes (Thaler and Van Tilburg, arXiv:1011.2268)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import awkward as ak
+import numpy as np
+
+from genscale.data.simulation.detector import Candidates
+from genscale.data.simulation.shower import Truth, delta_phi, pt_eta_phi
+from genscale.errors import InputError
+
+RADIUS: Final = 0.8
+PT_MIN_GEV: Final = 500.0
+PT_MAX_GEV: Final = 1000.0
+ETA_MAX: Final = 2.0
+
+_NO_MATCH = -1
+
+
+def import_fastjet() -> Any:
+    """FastJet, without the banner it prints at its first use; InputError if it is not installed."""
+    try:
+        import fastjet
+        import fastjet._swig
+    except ImportError as error:
+        raise InputError(f"FastJet is missing ({error}): pip install 'genscale[simulate]'") from error
+    # Standard output belongs to the command line; the citation that the banner asks for is in the
+    # documentation.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
+    return fastjet
+
+
+@dataclass(frozen=True)
+class Jets:
+    """Jets of a batch: [n_jets] each, but `constituents`, which indexes the candidates.
+
+    `offsets` [n_jets + 1] divides `constituents`, each jet's ordered by falling pT. Momenta in GeV.
+    """
+
+    event: np.ndarray
+    offsets: np.ndarray
+    constituents: np.ndarray
+    pt: np.ndarray
+    eta: np.ndarray
+    phi: np.ndarray
+    energy: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Jets:
+        """The jets at `chosen` (integers)."""
+        sizes = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        moved = np.repeat(self.offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        values = {name: getattr(self, name)[chosen] for name in ("event", "pt", "eta", "phi", "energy")}
+        return Jets(offsets=offsets, constituents=self.constituents[moved], **values)
+
+
+def can_have_jets(truth: Truth, n_events: int) -> np.ndarray:
+    """Events that may still give a matched jet in acceptance, [n_events]: a necessary condition, so exact.
+
+    A matched jet has all prongs within R of an axis with |eta| < 2: no two prongs are further apart than 2
+    R, and none lies beyond |eta| = 2 + R."""
+    eta, phi = truth.prong_eta, truth.prong_phi
+    good = ~np.any(np.abs(eta) > ETA_MAX + RADIUS, axis=1)  # False for the NaN of neutrinos
+    for first in range(eta.shape[1]):
+        for second in range(first):
+            distance = np.hypot(eta[:, first] - eta[:, second], delta_phi(phi[:, first], phi[:, second]))
+            good &= ~(distance > 2 * RADIUS)
+    possible = np.zeros(n_events, dtype=bool)
+    possible[truth.event[good]] = True
+    return possible
+
+
+def find_jets(candidates: Candidates) -> Jets:
+    """Anti-kT jets with 500 < pT < 1000 GeV and |eta| < 2."""
+    fastjet = import_fastjet()
+    pt = np.hypot(candidates.px, candidates.py)
+    # No jet has more pT than the scalar sum of its event: events below the window need no clustering.
+    enough = np.bincount(candidates.event, pt, minlength=candidates.n_events) >= PT_MIN_GEV
+    index = np.flatnonzero(enough[candidates.event])
+    counts = np.bincount(candidates.event[index], minlength=candidates.n_events)[enough]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    if not len(counts):
+        none = np.empty(0)
+        return Jets(none.astype(int), np.zeros(1, int), none.astype(int), none, none, none, none)
+
+    events = _four_momenta(candidates, index, starts)
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
+    found = fastjet.ClusterSequence(events, definition).constituent_index(min_pt=PT_MIN_GEV)
+    jets_per_event = ak.num(found).to_numpy()
+    event_row = np.repeat(np.arange(len(counts)), jets_per_event)
+    flat = ak.flatten(found, axis=1)
+    sizes = ak.num(flat).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    local = ak.flatten(flat).to_numpy()
+    constituents = index[np.repeat(starts[event_row], sizes) + local]
+    # Falling pT inside each jet.
+    jet_of = np.repeat(np.arange(len(sizes)), sizes)
+    constituents = constituents[np.lexsort((-pt[constituents], jet_of))]
+
+    px, py, pz, energy = (
+        np.bincount(jet_of, getattr(candidates, name)[constituents], minlength=len(sizes))
+        for name in ("px", "py", "pz", "energy")
+    )
+    jet_pt, eta, phi = pt_eta_phi(px, py, pz)
+    jets = Jets(np.flatnonzero(enough)[event_row], offsets, constituents, jet_pt, eta, phi, energy)
+    selected = (jet_pt > PT_MIN_GEV) & (jet_pt < PT_MAX_GEV) & (np.abs(eta) < ETA_MAX)
+    return jets.take(np.flatnonzero(selected))
+
+
+def match(jets: Jets, truth: Truth) -> np.ndarray:
+    """Row of `truth` that each jet comes from, [n_jets]; -1 where none.
+
+    As in JetClass, a jet is matched to a decaying particle if all its visible prongs are within R of the
+    jet axis."""
+    matched = np.full(len(jets.event), _NO_MATCH)
+    # An event has at most two such particles: try the first and the last of each.
+    for side in ("right", "left"):
+        row = np.searchsorted(truth.event, jets.event, side=side) - (side == "right")
+        row = np.minimum(row, len(truth.event) - 1)
+        distance = np.hypot(
+            truth.prong_eta[row] - jets.eta[:, None], delta_phi(truth.prong_phi[row], jets.phi[:, None])
+        )
+        inside = ~np.any(distance >= RADIUS, axis=1) & (truth.event[row] == jets.event)
+        matched[inside] = row[inside]
+    return matched
+
+
+def substructure(candidates: Candidates, jets: Jets) -> tuple[np.ndarray, np.ndarray]:
+    """Soft-drop mass [n_jets] in GeV and N-subjettiness tau1..tau4 [n_jets, 4]."""
+    if not len(jets.event):
+        return np.empty(0), np.empty((0, 4))
+    fastjet = import_fastjet()
+    # A radius beyond every distance in a jet makes one Cambridge/Aachen tree of all its constituents.
+    definition = fastjet.JetDefinition(fastjet.cambridge_algorithm, 1000.0)
+    trees = fastjet.ClusterSequence(_four_momenta(candidates, jets.constituents, jets.offsets), definition)
+    dropped = trees.exclusive_jets_softdrop_grooming(njets=1, beta=0.0, symmetry_cut=0.1, R0=RADIUS)
+    taus = trees.njettiness(
+        measure_definition="NormalizedMeasure",
+        axes_definition="OnePass_KT_Axes",
+        njets=[1, 2, 3, 4],
+        beta=1.0,
+        R0=RADIUS,
+    )
+    return ak.to_numpy(dropped.msoftdrop), ak.to_numpy(taus).reshape(-1, 4)
+
+
+def _four_momenta(candidates: Candidates, index: np.ndarray, offsets: np.ndarray) -> ak.Array:
+    """Lists of four-momenta for FastJet."""
+    fields = {"px": candidates.px, "py": candidates.py, "pz": candidates.pz, "E": candidates.energy}
+    record = ak.contents.RecordArray(
+        [ak.contents.NumpyArray(value[index]) for value in fields.values()],
+        list(fields),
+        parameters={"__record__": "Momentum4D"},
+    )
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), record))

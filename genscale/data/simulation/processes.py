@@ -1,0 +1,150 @@
+"""The ten JetClass classes as Pythia 8 hard processes with forced decays.
+
+JetClass (Qu, Li and Qian, arXiv:2202.03772) takes hard processes from MadGraph5_aMC@NLO; here they are the
+leading-order ones that Pythia has itself. Every process is the hardest 2 -> 2 scattering that gives a clean
+large-radius jet of its class:
+
+=========  ==============================================  =======================================
+class      process                                         jets wanted from
+=========  ==============================================  =======================================
+QCD        q qbar -> Z g, q g -> Z q, Z -> nu nu           the parton recoiling against the Z
+H...       q qbar -> H Z, Z -> nu nu                       the Higgs boson
+Zqq        q qbar -> Z Z, both hadronic                    both Z bosons
+Wqq        q qbar -> W W, both hadronic                    both W bosons
+Tbqq       g g, q qbar -> t tbar, both W hadronic          both tops
+Tbl        g g, q qbar -> t tbar, both W to e or mu        both tops
+=========  ==============================================  =======================================
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from genscale.data.schema import CLASSES
+from genscale.errors import InputError
+
+#: Common to all processes. Particles that would decay outside the calorimeter's inner face stay whole and are
+#: measured there; those decaying before it (K0S, Lambda, ...) do so with displaced vertices, as in JetClass.
+COMMON: Final = (
+    "Beams:idA = 2212",
+    "Beams:idB = 2212",
+    "Beams:eCM = 13000.",
+    "ParticleDecays:limitCylinder = on",
+    "ParticleDecays:xyMax = 1290.",
+    "ParticleDecays:zMax = 3000.",
+)
+
+_Z_INVISIBLE = ("23:onMode = off", "23:onIfAny = 12 14 16")
+_W_TO_QUARKS = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
+_HZ = ("HiggsSM:ffbar2HZ = on", *_Z_INVISIBLE, "25:m0 = 125.", "25:onMode = off")
+_TTBAR = ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")
+
+
+@dataclass(frozen=True)
+class Process:
+    """How the jets of one class are made.
+
+    Attributes
+    ----------
+    name
+        Class name of the schema.
+    settings
+        Pythia settings of the hard process and the forced decays.
+    pt_hat_min_gev
+        Least transverse momentum of the hard scattering. Chosen so that few jets of the window come from
+        below it; `docs/simulation.md` gives the measured fraction per class.
+    resonance
+        PDG code of the particle whose decay makes the jet; None for QCD.
+    variants
+        Further settings used in turn, batch by batch; one empty variant unless a decay has to be forced
+        differently for the two charges.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    pt_hat_min_gev: float
+    resonance: int | None
+    variants: tuple[tuple[str, ...], ...] = ((),)
+
+    @property
+    def label(self) -> int:
+        """Class index."""
+        return CLASSES.index(self.name)
+
+    def lines(self, mpi: bool, variant: int = 0) -> tuple[str, ...]:
+        """Every Pythia setting of this process, without the seed."""
+        return (
+            *COMMON,
+            f"PartonLevel:MPI = {'on' if mpi else 'off'}",
+            f"PhaseSpace:pTHatMin = {self.pt_hat_min_gev}",
+            *self.settings,
+            *self.variants[variant],
+        )
+
+
+#: One W to quarks and the other to e or mu: which charge does which is alternated, so that the lepton's
+#: charge says nothing about the class.
+_W_SEMILEPTONIC = (
+    ("24:onMode = off", "24:onPosIfAny = 1 2 3 4 5", "24:onNegIfAny = 11 13"),
+    ("24:onMode = off", "24:onNegIfAny = 1 2 3 4 5", "24:onPosIfAny = 11 13"),
+)
+
+PROCESSES: Final[dict[str, Process]] = {
+    process.name: process
+    for process in (
+        Process(
+            "QCD",
+            (
+                "WeakBosonAndParton:qqbar2gmZg = on",
+                "WeakBosonAndParton:qg2gmZq = on",
+                "WeakZ0:gmZmode = 2",
+                *_Z_INVISIBLE,
+            ),
+            450.0,
+            None,
+        ),
+        Process("Hbb", (*_HZ, "25:onIfMatch = 5 -5"), 450.0, 25),
+        Process("Hcc", (*_HZ, "25:onIfMatch = 4 -4"), 450.0, 25),
+        Process("Hgg", (*_HZ, "25:onIfMatch = 21 21"), 450.0, 25),
+        Process("H4q", (*_HZ, "25:onIfMatch = 24 -24", *_W_TO_QUARKS), 450.0, 25),
+        Process("Hqql", (*_HZ, "25:onIfMatch = 24 -24"), 450.0, 25, _W_SEMILEPTONIC),
+        Process(
+            "Zqq",
+            (
+                "WeakDoubleBoson:ffbar2gmZgmZ = on",
+                "WeakZ0:gmZmode = 2",
+                "23:onMode = off",
+                "23:onIfAny = 1 2 3 4 5",
+            ),
+            450.0,
+            23,
+        ),
+        Process("Wqq", ("WeakDoubleBoson:ffbar2WW = on", *_W_TO_QUARKS), 450.0, 24),
+        Process("Tbqq", (*_TTBAR, *_W_TO_QUARKS), 450.0, 6),
+        Process("Tbl", (*_TTBAR, "24:onMode = off", "24:onIfAny = 11 13"), 500.0, 6),
+    )
+}
+
+
+def find_processes(names: Sequence[str]) -> list[Process]:
+    """Processes of the classes `names`, in the given order.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown (the nearest known one is given), repeated, or none is given.
+    """
+    if not names:
+        raise InputError(f"no class was asked for; known classes are {', '.join(CLASSES)}")
+    for name in names:
+        if name not in PROCESSES:
+            known = {candidate.lower(): candidate for candidate in CLASSES}
+            near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+            hint = f"; nearest is {known[near[0]]}" if near else ""
+            raise InputError(f"class {name!r} is unknown{hint} (known: {', '.join(CLASSES)})")
+    if len(set(names)) < len(names):
+        raise InputError(f"classes {', '.join(names)}: each may be named once")
+    return [PROCESSES[name] for name in names]

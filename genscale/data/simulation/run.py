@@ -1,0 +1,195 @@
+"""Simulate jets into a jet store: shards of one class each, in parallel and resumable.
+
+A shard is a pure function of (class, shard number, number of jets, seed, settings). So results depend
+neither on the number of workers nor on interruptions, and a run that was killed goes on with the shards
+that are missing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from genscale.data.schema import CLASSES
+from genscale.data.simulation.clustering import import_fastjet
+from genscale.data.simulation.processes import find_processes
+from genscale.data.simulation.shard import simulate_shard
+from genscale.data.simulation.shower import import_pythia
+from genscale.data.store import Manifest, StoreWriter
+from genscale.errors import InputError
+
+#: Part of a store's settings; raised whenever a change to the code makes the same seed give other jets.
+SIMULATION_VERSION: Final = 1
+
+#: Jets of one shard unless asked otherwise: some seconds to half a minute of work.
+SHARD_JETS: Final = 1000
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to make: jets of class `name`, shard number `index` of that class."""
+
+    name: str
+    index: int
+    n_jets: int
+
+    @property
+    def key(self) -> str:
+        """Name of the shard; ordered so that the classes alternate in the store."""
+        return f"{self.index:05d}-{CLASSES.index(self.name)}-{self.name}"
+
+
+def simulate(
+    out: Path | str,
+    n_jets: int,
+    classes: Sequence[str] = CLASSES,
+    seed: int = 1,
+    workers: int = 1,
+    mpi: bool = True,
+    shard_jets: int = SHARD_JETS,
+    progress: bool = True,
+) -> Manifest:
+    """Simulate jets and write them as a jet store.
+
+    Parameters
+    ----------
+    out
+        Folder of the store. If an earlier run with the same settings was interrupted, this one completes it.
+    n_jets
+        Jets in total, divided equally over the classes; what remains goes one each to the first of them.
+    classes
+        Names of the classes wanted.
+    seed
+        Non-negative; together with the other settings it determines every jet.
+    workers
+        Processes that work on shards; no influence on the result.
+    mpi
+        Whether multiparton interactions are simulated: more realistic and several times slower.
+    shard_jets
+        Jets of a shard; another value gives other jets.
+    progress
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    Manifest
+        That of the finished store.
+
+    Raises
+    ------
+    InputError
+        For impossible values, an unknown class, Pythia or FastJet not installed, a folder that is taken or
+        was begun with other settings.
+    """
+    processes = find_processes(classes)
+    for name, value, least in (
+        ("n_jets", n_jets, len(processes)),
+        ("seed", seed, 0),
+        ("workers", workers, 1),
+        ("shard_jets", shard_jets, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}: it must be at least {least}")
+    import_pythia()
+    import_fastjet()
+    meta = {
+        "source": "simulation",
+        "simulation_version": SIMULATION_VERSION,
+        "n_jets": n_jets,
+        "classes": list(classes),
+        "seed": seed,
+        "mpi": mpi,
+        "shard_jets": shard_jets,
+        "pythia_settings": {
+            process.name: [process.lines(mpi, variant) for variant in range(len(process.variants))]
+            for process in processes
+        },
+        "packages": {name: version(name) for name in ("pythia8mc", "fastjet")},
+    }
+    writer = StoreWriter(Path(out), "jets", meta)
+    waiting = [task for task in plan(n_jets, classes, shard_jets) if not writer.has_shard(task.key)]
+    done = n_jets - sum(task.n_jets for task in waiting)
+    with tqdm(total=n_jets, initial=done, unit="jet", desc="simulate", disable=not progress) as bar:
+        if workers == 1:
+            for task in waiting:
+                rows = simulate_shard(task.name, task.n_jets, seed, task.index, mpi, advance=bar.update)
+                writer.write_shard(task.key, rows)
+        elif waiting:
+            _in_parallel(writer, waiting, seed, mpi, workers, bar)
+    return writer.finish()
+
+
+def plan(n_jets: int, classes: Sequence[str], shard_jets: int) -> list[Task]:
+    """Shards of a run in key order; the last of each class takes what is left."""
+    tasks = []
+    for position, name in enumerate(classes):
+        wanted = n_jets // len(classes) + (position < n_jets % len(classes))
+        for index, start in enumerate(range(0, wanted, shard_jets)):
+            tasks.append(Task(name, index, min(shard_jets, wanted - start)))
+    return sorted(tasks, key=lambda task: task.key)
+
+
+def _in_parallel(
+    writer: StoreWriter, tasks: Sequence[Task], seed: int, mpi: bool, workers: int, bar: tqdm
+) -> None:
+    """Make the shards in worker processes, which write them; show the jets that all of them have made."""
+    context = multiprocessing.get_context("spawn")
+    made = context.Value("q", 0)
+    shown = 0
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # inherited by the workers: one thread each
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (made,))
+    try:
+        futures = {pool.submit(_make_shard, writer, task, seed, mpi) for task in tasks}
+        while futures:
+            finished, futures = wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            total = made.value
+            bar.update(total - shown)
+            shown = total
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_made: Any = None  # in a worker: the shared counter of jets
+
+
+def _start_worker(made: Any) -> None:
+    global _made
+    _made = made
+    # A worker whose parent was killed would wait for work for ever.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _make_shard(writer: StoreWriter, task: Task, seed: int, mpi: bool) -> None:
+    writer.write_shard(
+        task.key, simulate_shard(task.name, task.n_jets, seed, task.index, mpi, advance=_count)
+    )
+
+
+def _count(n_jets: int) -> None:
+    with _made.get_lock():
+        _made.value += n_jets
