@@ -1,0 +1,135 @@
+"""What a fit minimises: a robust or quadratic sum over residuals of L or of log L."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from eval.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+KINDS = ("huber-log", "mse", "mse-log", "huber-likelihood")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of the objectives used for scaling laws.
+
+    ``huber-log``
+        sum of Huber(delta) of ln(model) - ln(L) (Hoffmann et al., arXiv:2203.15556, eq. 3).
+    ``mse``, ``mse-log``
+        mean squared residual of L or of ln L.
+    ``huber-likelihood``
+        negative log-likelihood of a Huber density of ln-residuals with free scale sigma and threshold
+        delta in units of sigma (Besiroglu et al., arXiv:2404.10102).
+
+    Attributes
+    ----------
+    kind : str
+        One of ``KINDS``.
+    delta : float
+        Huber threshold; ignored by the mean squares.
+    """
+
+    kind: str = "huber-log"
+    delta: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"loss: {self.kind} is not one of {', '.join(KINDS)}")
+        if not self.delta > 0:
+            raise InputError(f"delta: must be positive, found {self.delta}")
+
+    @property
+    def log(self) -> bool:
+        """Whether residuals are of ln L."""
+        return self.kind != "mse"
+
+    @property
+    def threshold(self) -> float:
+        """Huber threshold in residual units; infinite for mean squares."""
+        return self.delta if self.kind.startswith("huber") else np.inf
+
+    @property
+    def label(self) -> str:
+        """The words for ``objective_kind`` in ``fit.json``."""
+        return {
+            "huber-log": f"sum huber({self.delta:g}) of log residuals",
+            "mse": "mean squared residual of L",
+            "mse-log": "mean squared log residual",
+            "huber-likelihood": f"negative log likelihood, huber({self.delta:g} sigma) of log residuals",
+        }[self.kind]
+
+    def report(self, residual: FloatArray, weight: FloatArray) -> float:
+        """Value of the objective as published results quote it; ``residual``, ``weight`` of shape (n,)."""
+        if self.kind == "huber-likelihood":
+            scale = best_scale(residual[None], weight[None], self.delta)
+            return float(negative_log_likelihood(residual[None], weight[None], self.delta, scale)[0])
+        total = 2 * float(huber(residual, np.inf) @ weight) if self.kind != "huber-log" else 0.0
+        if self.kind == "huber-log":
+            return float(huber(residual, self.delta) @ weight)
+        return total / float(weight.sum())
+
+
+def huber(residual: FloatArray, delta: float | FloatArray) -> FloatArray:
+    """r^2/2 inside ``|r| <= delta``, ``delta (|r| - delta/2)`` outside; elementwise."""
+    size = np.abs(residual)
+    inside = np.minimum(size, delta)
+    return inside * (size - 0.5 * inside)
+
+
+def normalisation(delta: float | FloatArray) -> FloatArray:
+    """Integral of exp(-huber(z, delta)) over z."""
+    delta = np.asarray(delta, dtype=np.float64)
+    # exp(-d^2/2)/d are the two exponential tails; the rest is the Gaussian core.
+    return np.sqrt(2 * np.pi) * (2 * ndtr(delta) - 1) + 2 * np.exp(-0.5 * delta**2) / delta
+
+
+def best_scale(residual: FloatArray, weight: FloatArray, delta: float) -> FloatArray:
+    """Scale sigma that maximises the Huber likelihood with threshold ``delta`` sigma; shape (S,) for (S, n)."""
+    total = weight.sum(axis=1)
+    low = np.full(len(residual), np.log(1e-16))
+    high = np.full(len(residual), np.log(1e4))
+    for _ in range(
+        70
+    ):  # bisection: the derivative in ln sigma is monotone, 70 halvings reach float precision
+        middle = 0.5 * (low + high)
+        z = np.abs(residual) * np.exp(-middle)[:, None]
+        slope = total - np.einsum("sn,sn->s", weight, z * np.minimum(z, delta))
+        low = np.where(slope < 0, middle, low)
+        high = np.where(slope < 0, high, middle)
+    return np.exp(0.5 * (low + high))
+
+
+def negative_log_likelihood(
+    residual: FloatArray, weight: FloatArray, delta: float, scale: FloatArray
+) -> FloatArray:
+    """Weighted negative log-likelihood of the Huber density; (S, n) and (S,) to (S,)."""
+    z = residual / scale[:, None]
+    constant = np.log(scale) + np.log(normalisation(delta))
+    return np.einsum("sn,sn->s", weight, huber(z, delta)) + constant * weight.sum(axis=1)
+
+
+def log_likelihood(residual: FloatArray, weight: FloatArray, delta: float) -> float:
+    """Largest log-likelihood over the free scale for a *fixed* threshold in residual units.
+
+    The density is exp(-huber(r, delta)/s^2) up to normalisation, so its maximum over the law's parameters
+    is the minimum of the Huber objective: the AICc built on it compares what was fitted. ``delta`` infinite
+    is the Gaussian.
+    """
+    total = float(weight.sum())
+    if not np.isfinite(delta):
+        variance = max(float(weight @ residual**2) / total, 1e-300)
+        return -0.5 * total * (np.log(2 * np.pi * variance) + 1)
+    value = float(weight @ huber(residual, delta))
+    grid = np.linspace(np.log(1e-12), np.log(1e3), 4001)
+    for _ in range(3):
+        s = np.exp(grid)
+        minus = value / s**2 + total * (grid + np.log(normalisation(delta / s)))
+        best = int(np.argmin(minus))
+        step = grid[1] - grid[0]
+        if _ < 2:
+            grid = np.linspace(grid[best] - step, grid[best] + step, 201)
+    return -float(minus[best])

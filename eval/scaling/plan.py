@@ -1,0 +1,257 @@
+"""Compute-optimal models and data from a fitted law: what to train for a budget, what a wanted loss costs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.errors import InputError
+from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """Compute-optimal line of a law with C = k N D: N* = G (C/k)^a, D* = (C/k)^b / G, L* = E + K/C^gamma.
+
+    Each field is an array over parameter sets (the fit first, then its bootstrap); ``power`` is alpha_D for
+    Kaplan's law, whose bracket is an additive law with exponents alpha_N/alpha_D and 1, else one.
+    """
+
+    floor: FloatArray
+    G: FloatArray
+    a: FloatArray
+    b: FloatArray
+    K: FloatArray
+    gamma: FloatArray
+    power: FloatArray
+    k: float
+
+    @classmethod
+    def of(cls, result: FitResult) -> "Frontier":
+        """Frontier of the best fit and of every resample, stacked in this order."""
+        samples = result.values[None]
+        if result.samples is not None:
+            samples = np.vstack([samples, result.samples])
+        column = dict(zip(result.law.names, samples.T, strict=True))
+        one = np.ones(len(samples))
+        if result.law.name == "kaplan":
+            alpha, beta, power = column["alpha_N"] / column["alpha_D"], one, column["alpha_D"]
+            log_a, log_b, floor = alpha * np.log(column["N_c"]), np.log(column["D_c"]), 0 * one
+        elif {"N", "D"} <= set(result.law.variables):
+            alpha, beta, power = column["alpha"], column.get("beta", column["alpha"]), one
+            log_a, log_b, floor = np.log(column["A"]), np.log(column["B"]), column["E"]
+        else:
+            raise InputError(f"law {result.law.name}: has no N and D to trade; fit law additive")
+        log_g = (np.log(alpha / beta) + log_a - log_b) / (alpha + beta)
+        a, b, gamma = beta / (alpha + beta), alpha / (alpha + beta), alpha * beta / (alpha + beta)
+        log_k = np.log(result.flops_factor)
+        constant = np.exp(log_a - alpha * log_g + gamma * log_k) + np.exp(
+            log_b + beta * log_g + gamma * log_k
+        )
+        return cls(floor, np.exp(log_g), a, b, constant, gamma, power, result.flops_factor)
+
+    def size(self, flops: float) -> FloatArray:
+        """N* of a budget."""
+        return self.G * (flops / self.k) ** self.a
+
+    def data(self, flops: float) -> FloatArray:
+        """D* of a budget."""
+        return (flops / self.k) ** self.b / self.G
+
+    def loss(self, flops: float | FloatArray) -> FloatArray:
+        """L* of a budget."""
+        return (self.floor + self.K * np.asarray(flops) ** -self.gamma) ** self.power
+
+    def flops_for(self, loss: float | FloatArray) -> FloatArray:
+        """Least budget that reaches a loss; infinite at or below the floor."""
+        left = np.asarray(loss) ** (1 / self.power) - self.floor
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return np.where(left > 0, (self.K / np.maximum(left, 1e-300)) ** (1 / self.gamma), np.inf)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Answer to one question.
+
+    Attributes
+    ----------
+    question : str
+        The budget or goal in words.
+    N, D, C, L : Estimate
+        Compute-optimal model, data, FLOPs and the loss expected there.
+    spread : mapping of str to (low, high)
+        Range of N, D, C, L over the bootstrap fits all of whose constants lie inside their 95 % intervals.
+    reachable : bool
+        Whether the best fit reaches the wanted loss at all (always true for budgets).
+    chance : float or None
+        Share of the bootstrap fits that reach it.
+    more : mapping of str to float
+        FLOPs and data beyond the largest fitted run.
+    warnings : tuple of str
+    """
+
+    question: str
+    N: Estimate
+    D: Estimate
+    C: Estimate
+    L: Estimate
+    spread: Mapping[str, tuple[float, float]]
+    reachable: bool
+    chance: float | None
+    more: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+
+        def finite(x: float) -> float | None:
+            return float(x) if np.isfinite(x) else None
+
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "question": self.question,
+            **{name: getattr(self, name).to_dict() for name in "NDCL"},
+            "spread": {name: [finite(x) for x in ends] for name, ends in self.spread.items()},
+            "reachable": self.reachable,
+            "chance": self.chance,
+            "more": {name: finite(x) for name, x in self.more.items()},
+            "warnings": list(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        lines = [self.question]
+        if not self.reachable:
+            lines.append("  not reachable: the wanted loss is at or below the fitted floor")
+        lines += [f"  {name} = {getattr(self, name)}" for name in "NDCL"]
+        if self.chance is not None and self.chance < 1:
+            lines.append(f"  reached by {self.chance:.0%} of the bootstrap fits")
+        lines += [f"  {x:.3g} more {name} than the largest fitted run" for name, x in self.more.items()]
+        return "\n".join(lines + [f"  note: {text}" for text in self.warnings])
+
+
+def plan(
+    result: FitResult,
+    *,
+    flops: float | None = None,
+    gpu_hours: float | None = None,
+    flops_per_second: float | None = None,
+    data: float | None = None,
+    loss: float | None = None,
+) -> Plan:
+    """Compute-optimal N, D and expected loss for exactly one of: a budget, fixed data, a wanted loss.
+
+    Parameters
+    ----------
+    result : FitResult
+        Of a law with N and D.
+    flops : float
+        Training budget.
+    gpu_hours, flops_per_second : float
+        The same budget as hours at a measured rate.
+    data : float
+        D is given: the compute-optimal N for it.
+    loss : float
+        The least budget that reaches this loss.
+
+    Raises
+    ------
+    InputError
+        None or several questions, a value that is not positive, a law without N and D.
+    """
+    if (gpu_hours is None) != (flops_per_second is None):
+        raise InputError("plan: gpu_hours and flops_per_second come together")
+    if gpu_hours is not None and flops_per_second is not None:
+        if flops is not None:
+            raise InputError("plan: give flops or gpu_hours, not both")
+        flops = _positive("gpu_hours", gpu_hours) * 3600 * _positive("flops_per_second", flops_per_second)
+    asked = {
+        name: value
+        for name, value in {"flops": flops, "data": data, "loss": loss}.items()
+        if value is not None
+    }
+    if len(asked) != 1:
+        raise InputError(f"plan: ask for exactly one of flops, gpu_hours, data, loss; found {len(asked)}")
+    ((name, value),) = asked.items()
+    _positive(name, value)
+    line = Frontier.of(result)
+    forms: dict[str, tuple[str, Callable[[], FloatArray]]] = {
+        "flops": (f"budget of {value:.4g} FLOPs", lambda: np.full(len(line.a), value)),
+        "data": (f"data D = {value:.4g}", lambda: line.k * (value * line.G) ** (1 / line.b)),
+        "loss": (f"loss of {value:.6g} nats", lambda: line.flops_for(value)),
+    }
+    question, budget_of = forms[name]
+    budget = budget_of()
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = {
+            "N": line.G * (budget / line.k) ** line.a,
+            "D": (budget / line.k) ** line.b / line.G,
+            "C": budget,
+            "L": (line.floor + line.K * budget**-line.gamma) ** line.power,
+        }
+    reasons = {key: _unidentified(key, column) for key, column in columns.items()}
+    reach = np.isfinite(budget)
+    window = {key: ends[1] for key, ends in result.data_window.items()}
+    most = {"FLOPs": line.k * window["N"] * window["D"], "data": window["D"]}
+    more = {"FLOPs": columns["C"][0] - most["FLOPs"], "data": columns["D"][0] - most["data"]}
+    return Plan(
+        question=question,
+        **{
+            key: Estimate.from_samples(column[0], column[1:] if len(column) > 1 else None, reasons[key])
+            for key, column in columns.items()
+        },
+        spread=_spread(result, columns),
+        reachable=bool(reach[0]),
+        chance=float(reach[1:].mean()) if len(reach) > 1 else None,
+        more={key: x for key, x in more.items() if x > 0},
+        warnings=_warnings(result, columns, reach, most),
+    )
+
+
+def _positive(name: str, value: float) -> float:
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"plan: {name} must be positive, found {value}")
+    return float(value)
+
+
+def _unidentified(name: str, column: FloatArray) -> str:
+    if not np.isfinite(column[0]):
+        return "not reachable"
+    if len(column) < 2:
+        return ""
+    low, high = np.sort(column[1:])[[int(0.025 * (len(column) - 2)), -1 - int(0.025 * (len(column) - 2))]]
+    if not np.isfinite(high):
+        return "some fits within the interval never reach it"
+    decades = np.log10(high / low) if low > 0 else np.inf
+    return f"the 95% interval spans {decades:.1f} decades" if decades > 2 and name != "L" else ""
+
+
+def _spread(result: FitResult, columns: Mapping[str, FloatArray]) -> dict[str, tuple[float, float]]:
+    if result.samples is None:
+        return {}
+    inside = np.ones(len(result.samples), dtype=bool)
+    for i, name in enumerate(result.law.names):
+        ends = result.params[name].ci95
+        if ends is not None:
+            inside &= (result.samples[:, i] >= ends[0]) & (result.samples[:, i] <= ends[1])
+    if not inside.any():
+        return {}
+    return {key: (float(c[1:][inside].min()), float(c[1:][inside].max())) for key, c in columns.items()}
+
+
+def _warnings(
+    result: FitResult, columns: Mapping[str, FloatArray], reach: NDArray[np.bool_], most: Mapping[str, float]
+) -> tuple[str, ...]:
+    found = []
+    ratio = columns["C"][0] / most["FLOPs"]
+    if reach[0] and ratio > 10:
+        found.append(f"extrapolates {ratio:.3g} times beyond the largest fitted compute")
+    lost = [name for name, estimate in result.params.items() if estimate.identified is False]
+    if lost:
+        found.append(f"the fit does not identify {', '.join(lost)}")
+    if result.samples is None:
+        found.append("the fit has no bootstrap: no intervals")
+    return tuple(found)

@@ -1,0 +1,248 @@
+"""Intervals: bootstrap over points or groups, profiles, and the verdict whether a constant is identified."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from eval.scaling.objective import log_likelihood
+from eval.scaling.points import Points
+from eval.scaling.result import Estimate, interval
+from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
+
+FloatArray = NDArray[np.float64]
+
+MIN_GROUPS = 8
+"""Fewer groups than this cannot be resampled: most draws would leave out what the law needs."""
+
+
+def bootstrap_counts(
+    n: int, resamples: int, rng: np.random.Generator, groups: NDArray[np.str_] | None = None
+) -> FloatArray:
+    """How often each point is drawn, shape (resamples, n); whole groups are drawn together when given."""
+    if groups is None:
+        return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    names, member = np.unique(groups, return_inverse=True)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    return draws[:, member].astype(np.float64)
+
+
+def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
+    """Resolve ``auto`` to "groups" or "points", with a warning where groups exist but are too few."""
+    if wanted != "auto" or points.group is None:
+        return ("points" if wanted == "auto" else wanted), []
+    count = len(np.unique(points.group))
+    if count >= MIN_GROUPS:
+        return "groups", []
+    return "points", [
+        f"only {count} groups: the bootstrap resamples points and so ignores what points of one group share"
+    ]
+
+
+def resample(
+    problem: Problem, starts: FloatArray, counts: FloatArray, progress: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Refit every resample from each of the ``starts`` (K, p); coordinates (B, p) and objectives (B,) of the best.
+
+    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample.
+    """
+    size, k = len(counts), len(starts)
+    q, value = np.empty((size, starts.shape[1])), np.empty(size)
+    block = max(1, 400 // k)
+    blocks = range(0, size, block)
+    for first in tqdm(blocks, desc="bootstrap", disable=not progress or len(blocks) < 8, leave=False):
+        part = counts[first : first + block]
+        weight = np.repeat(part * problem.weight, k, axis=0)
+        found = _refit(problem, np.tile(starts, (len(part), 1)), weight)
+        best = np.argmin(found.value.reshape(len(part), k), axis=1)
+        rows = np.arange(len(part)) * k + best
+        q[first : first + block], value[first : first + block] = found.q[rows], found.value[rows]
+    return q, value
+
+
+def _refit(problem: Problem, q: FloatArray, weight: FloatArray) -> Minima:
+    if problem.objective.kind == "huber-likelihood":
+        return descend_likelihood(problem, q, weight)
+    return refine(problem, q, slice(None), weight, coarsest=10.0, tolerance=1e-9)
+
+
+def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether each coordinate (S, p) lies on its lower and upper bound."""
+    width = np.where(np.isfinite(problem.high - problem.low), problem.high - problem.low, 1.0)
+    close = 1e-6 * width
+    return (q <= problem.low + close) & problem.free, (q >= problem.high - close) & problem.free
+
+
+def verdicts(problem: Problem, best: FloatArray, q: FloatArray | None, level: float = 0.95) -> dict[str, str]:
+    """Why each constant is not identified; an empty string where it is. ``q`` (B, p) are bootstrap coordinates."""
+    low, high = on_bound(problem, best[None])
+    reasons = dict.fromkeys(problem.law.names, "")
+    tail = 0.5 - level / 2
+    samples = None if q is None else problem.natural(q)
+    q_low, q_high = (None, None) if q is None else on_bound(problem, q)
+    for i, parameter in enumerate(problem.law.parameters):
+        if not problem.free[i]:
+            continue
+        if low[0, i] or high[0, i]:
+            reasons[parameter.name] = "the best fit lies on a bound"
+        elif q_low is not None and q_high is not None and q_low[:, i].mean() >= tail:
+            reasons[parameter.name] = f"the {level:.0%} interval runs into its lower bound"
+        elif q_low is not None and q_high is not None and q_high[:, i].mean() >= tail:
+            reasons[parameter.name] = f"the {level:.0%} interval runs into its upper bound"
+        elif samples is not None:
+            bottom, top = interval(samples[:, i], level)
+            if bottom > 0 and np.log10(top / bottom) > parameter.decades:
+                reasons[parameter.name] = (
+                    f"the {level:.0%} interval spans {np.log10(top / bottom):.1f} decades"
+                )
+            elif parameter.log and bottom <= 0:
+                reasons[parameter.name] = f"the {level:.0%} interval reaches zero"
+    return reasons
+
+
+def estimates(
+    names: tuple[str, ...], values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
+) -> dict[str, Estimate]:
+    """Estimates of parameters in order; ``samples`` (B, p) in natural values."""
+    return {
+        name: Estimate.from_samples(
+            values[i], None if samples is None else samples[:, i], reasons.get(name, "")
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def derived(
+    names: tuple[str, ...], values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
+) -> dict[str, Estimate]:
+    """Compute-optimal exponents of additive laws: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
+
+    a = beta/(alpha + beta), b = alpha/(alpha + beta), gamma = alpha beta/(alpha + beta)
+    (Hoffmann et al., arXiv:2203.15556, eq. 4).
+    """
+    if "alpha" not in names or "B" not in names or "A" not in names:
+        return {}
+    i, j = names.index("alpha"), names.index("beta" if "beta" in names else "alpha")
+    forms: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+        "a": lambda alpha, beta: beta / (alpha + beta),
+        "b": lambda alpha, beta: alpha / (alpha + beta),
+        "gamma": lambda alpha, beta: alpha * beta / (alpha + beta),
+    }
+    blame = [name for name in ("alpha", "beta") if reasons.get(name)]
+    reason = f"{' and '.join(blame)} not identified" if blame else ""
+    return {
+        name: Estimate.from_samples(
+            float(form(values[i], values[j])),
+            None if samples is None else form(samples[:, i], samples[:, j]),
+            reason,
+        )
+        for name, form in forms.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Objective minimised over all other constants, as a function of one.
+
+    Attributes
+    ----------
+    name : str
+    values : ndarray, shape (m,)
+        Scanned values of the constant.
+    deviance : ndarray, shape (m,)
+        Twice the fall of the log-likelihood from its maximum.
+    ci68, ci95 : tuple of float
+        Where the deviance stays below 1.00 and 3.84; the scan's end where it never rises above.
+    closed68, closed95 : bool
+        Whether both ends were reached inside the scan.
+    """
+
+    name: str
+    values: FloatArray
+    deviance: FloatArray
+    ci68: tuple[float, float]
+    ci95: tuple[float, float]
+    closed68: bool
+    closed95: bool
+
+
+def profile(problem: Problem, best: FloatArray, name: str, points: int = 61, reach: float = 8.0) -> Profile:
+    """Profile-likelihood interval of one constant (natural value) of the fit with coordinates ``best`` (p,).
+
+    The likelihood is that of the Huber density (Gaussian for mean squares) with its scale maximised at every scan
+    point. The scan runs over ``reach`` local standard errors on either side, cut at the bounds, in the
+    logarithm for scales; each point starts from the best fit and from the neighbouring solution.
+    """
+    law, index = problem.law, problem.law.names.index(name)
+    free = problem.free.copy()
+    free[index] = False
+    natural = law.coordinates(problem.natural(best))
+    spread = _standard_errors(problem, best)[index]
+    low, high = natural[index] - reach * spread, natural[index] + reach * spread
+    parameter = law.parameters[index]
+    if not parameter.log:
+        low, high = max(low, problem.low[index]), min(high, problem.high[index])
+    grid = np.unique(np.append(np.linspace(low, high, points), natural[index]))
+    scan = Problem(**{**problem.__dict__, "free": free})
+    fixed = np.tile(np.where(problem.free, natural, problem.fixed), (len(grid), 1))
+    fixed[:, index] = grid
+    q, value = np.tile(best, (len(grid), 1)), np.full(len(grid), np.inf)
+    for _ in range(3):
+        for shift in (0, 1, -1):
+            found = _scan(scan, np.roll(q, shift, axis=0), fixed)
+            better = found.value < value
+            q[better], value[better] = found.q[better], found.value[better]
+    residuals = scan.residual(q)
+    threshold = problem.objective.threshold
+    likelihood = np.array([log_likelihood(r, problem.weight, threshold) for r in residuals])
+    deviance = 2 * (likelihood.max() - likelihood)
+    values = np.exp(grid) if parameter.log else grid
+    ends = {}
+    for key, limit in {"68": 1.0, "95": 3.8415}.items():
+        ends[key] = _crossings(grid, deviance, limit)
+    convert = np.exp if parameter.log else np.asarray
+    return Profile(
+        name,
+        values,
+        deviance,
+        ci68=tuple(float(convert(x)) for x in ends["68"][0]),  # type: ignore[arg-type]
+        ci95=tuple(float(convert(x)) for x in ends["95"][0]),  # type: ignore[arg-type]
+        closed68=ends["68"][1],
+        closed95=ends["95"][1],
+    )
+
+
+def _scan(problem: Problem, q: FloatArray, fixed: FloatArray) -> Minima:
+    q = q.copy()
+    _, offset = problem.reduction(fixed)
+    held = ~problem.free
+    q[:, held] = offset[:, held]
+    return descend(problem, q, fixed=fixed, delta=problem.objective.threshold)
+
+
+def _standard_errors(problem: Problem, best: FloatArray) -> FloatArray:
+    """Rough errors of natural coordinates from the least-squares matrix; only to choose a scan's width."""
+    _, jacobian = problem.law.evaluate(best[None], problem.u)
+    residual = problem.residual(best)[0]
+    f = np.exp(residual) * problem.y if problem.objective.log else 1.0
+    matrix, _ = problem.law.centring(problem.centre)
+    natural = np.linalg.inv(matrix).T @ (jacobian[0] / f)
+    normal = (natural * problem.weight) @ natural.T
+    variance = float(problem.weight @ residual**2) / max(len(problem.y) - len(best), 1)
+    return np.sqrt(np.maximum(np.diag(np.linalg.pinv(normal, hermitian=True)) * variance, 1e-24))
+
+
+def _crossings(grid: FloatArray, deviance: FloatArray, limit: float) -> tuple[tuple[float, float], bool]:
+    inside = np.flatnonzero(deviance <= limit)
+    first, last = inside[0], inside[-1]
+    closed = bool(first > 0 and last < len(grid) - 1)
+
+    def edge(i: int, j: int) -> float:
+        share = (limit - deviance[i]) / (deviance[j] - deviance[i])
+        return float(grid[i] + share * (grid[j] - grid[i]))
+
+    low = edge(first, first - 1) if first > 0 else float(grid[0])
+    high = edge(last, last + 1) if last < len(grid) - 1 else float(grid[-1])
+    return (low, high), closed
