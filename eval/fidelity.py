@@ -1,0 +1,357 @@
+"""The score of a sample: every distance with its error, its floor, and what may be said about it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import awkward as ak
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval.distances import Distance, Order, sliced_wasserstein, standardised, wasserstein_1d
+from eval.errors import InputError
+from eval.floors import RESOLVED_AT, Floor, reference_floor
+from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+from eval.sanity import sample_warnings
+
+FloatArray = NDArray[np.float64]
+Sample: TypeAlias = "ak.Array | Mapping[str, ArrayLike]"
+
+SCHEMA = "genscale.fidelity"
+SCHEMA_VERSION = 1
+
+#: Key of the sliced distance over all observables at once.
+JOINT = "joint"
+
+
+@dataclass(frozen=True)
+class TokenizerFloor:
+    """The distance that encoding and decoding alone puts between a sample and the reference.
+
+    ``corrected`` has the finite-sample floor of the tokenizer's own sample size taken off, so that it can be
+    compared with a generated sample of another size.
+    """
+
+    value: float
+    standard_error: float
+    corrected: float
+    significance: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One distance between generated and reference jets, with what is needed to judge it.
+
+    Attributes
+    ----------
+    name : observable, or "joint".
+    unit : of value and floors: the observable's own, or "reference standard deviations" for the joint one.
+    distance, floor : see :mod:`eval.distances` and :mod:`eval.floors`.
+    tokenizer : floor of the tokenizer, where a tokenizer-only sample was given.
+    """
+
+    name: str
+    unit: str
+    distance: Distance
+    floor: Floor
+    tokenizer: TokenizerFloor | None = None
+
+    @property
+    def value(self) -> float:
+        """The distance itself."""
+        return self.distance.value
+
+    @property
+    def significance(self) -> float:
+        """Spreads of the floor between the value and the mean of the floor."""
+        return self.floor.significance(self.value)
+
+    @property
+    def corrected(self) -> float:
+        """Value with the floor taken off in quadrature."""
+        return self.floor.corrected(self.value)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the value lies three spreads above the floor, and what is left exceeds twice its error.
+
+        The second condition matters for heavy tails, where one jet that the reference does not have can move
+        the value by many spreads of the floor.
+        """
+        return self.significance >= RESOLVED_AT and self.corrected > 2 * self.distance.standard_error
+
+    @property
+    def jets_to_resolve(self) -> int | None:
+        """Jets of each kind that would resolve the corrected distance; None where nothing is left of it."""
+        return math.ceil(self.floor.jets_needed(self.corrected)) if self.corrected > 0 else None
+
+    @property
+    def verdict(self) -> str:
+        """One sentence; a value at the floor is "not resolved at n = ...", never "perfect"."""
+        side = "above" if self.significance >= 0 else "below"
+        text = (
+            f"{'resolved' if self.resolved else 'not resolved'} at n = {self.distance.n_generated}: "
+            f"{abs(self.significance):.2g} spreads {side} the floor {self.floor.mean:.3g}"
+        )
+        if self.tokenizer is None:
+            return text
+        own = self.tokenizer.corrected
+        excess = self.corrected - own
+        error = math.hypot(self.distance.standard_error, self.tokenizer.standard_error)
+        if excess <= 2 * error:
+            return f"{text}; no larger than the tokenizer's own {own:.3g} within two errors"
+        if own <= 0:
+            return f"{text}; the tokenizer alone is not resolved"
+        return f"{text}; {self.corrected / own:.3g} times the tokenizer's own {own:.3g}, floors taken off"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "unit": self.unit,
+            **asdict(self.distance),
+            "floor": {
+                "mean": self.floor.mean,
+                "spread": self.floor.spread,
+                "n_repeats": self.floor.values.size,
+                "scale": self.floor.scale,
+                "values": self.floor.values.tolist(),
+            },
+            "significance": self.significance,
+            "p_value": self.floor.p_value(self.value),
+            "corrected": self.corrected,
+            "resolved": self.resolved,
+            "jets_to_resolve": self.jets_to_resolve,
+            "tokenizer_floor": asdict(self.tokenizer) if self.tokenizer else None,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True)
+class FidelityResult:
+    """Scores of a generated sample against a reference.
+
+    Attributes
+    ----------
+    joint : sliced Wasserstein distance of all joint observables.
+    observables : one-dimensional Wasserstein distance of each observable, in its own unit.
+    settings : everything that would change the numbers: observables, directions, order, repeats, seed.
+    n_generated, n_reference, n_tokenizer : sample sizes; n_tokenizer is None without a tokenizer floor.
+    warnings : what makes the comparison weaker than it looks.
+    """
+
+    joint: Score
+    observables: dict[str, Score]
+    settings: dict[str, Any]
+    n_generated: int
+    n_reference: int
+    n_tokenizer: int | None
+    warnings: tuple[str, ...]
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The joint score first, then each observable."""
+        return {JOINT: self.joint, **self.observables}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents of fidelity.json: plain values, with None for what is not finite."""
+        return _finite(
+            {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "n_generated": self.n_generated,
+                "n_reference": self.n_reference,
+                "n_tokenizer": self.n_tokenizer,
+                "settings": self.settings,
+                "joint": self.joint.to_dict(),
+                "observables": {name: score.to_dict() for name, score in self.observables.items()},
+                "warnings": list(self.warnings),
+            }
+        )
+
+    def to_json(self) -> str:
+        """Text of fidelity.json; strict JSON, without NaN or Infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            When the text is not JSON of this schema and version; `source` names it in the message.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{source}: not valid JSON ({error})") from error
+        found = (data.get("schema"), data.get("schema_version")) if isinstance(data, dict) else None
+        if found != (SCHEMA, SCHEMA_VERSION):
+            raise InputError(f"{source}: expected schema {SCHEMA} version {SCHEMA_VERSION}, found {found}")
+        return cls(
+            joint=_score_from_dict(JOINT, data["joint"]),
+            observables={name: _score_from_dict(name, entry) for name, entry in data["observables"].items()},
+            settings=data["settings"],
+            n_generated=data["n_generated"],
+            n_reference=data["n_reference"],
+            n_tokenizer=data["n_tokenizer"],
+            warnings=tuple(data["warnings"]),
+        )
+
+
+def score(
+    generated: Sample,
+    reference: Sample,
+    tokenizer_floor: Sample | None = None,
+    *,
+    observables: Iterable[str] = DEFAULT_FIVE,
+    alone: Iterable[str] = (),
+    n_directions: int = 200,
+    p: Order = 1,
+    n_repeats: int = 50,
+    seed: int = 0,
+    generated_weights: ArrayLike | None = None,
+) -> FidelityResult:
+    """Score generated jets against reference jets.
+
+    Parameters
+    ----------
+    generated, reference : constituents (see :class:`eval.constituents.Constituents`), or observables that
+        are already computed, name -> (J,) values.
+    tokenizer_floor : reference-like jets that were only encoded and decoded.
+    observables : names that go into the joint distance, and are scored one at a time too.
+    alone : further names that are scored one at a time only.
+    n_directions, p, seed : of the sliced distance.
+    n_repeats : random splits that measure each floor.
+    generated_weights : (J,) weights of the generated jets.
+
+    Raises
+    ------
+    InputError
+        For missing observables, unequal lengths, fewer than two jets, or numbers that are not finite.
+    """
+    joint_names = tuple(observables)
+    names = tuple(dict.fromkeys((*joint_names, *alone)))
+    if not joint_names:
+        raise InputError("observables is empty: at least one name is needed, e.g. jet_mass")
+    gen = _observables(generated, names, "generated")
+    ref = _observables(reference, names, "reference")
+    tok = None if tokenizer_floor is None else _observables(tokenizer_floor, names, "tokenizer_floor")
+    n_effective = len(gen[names[0]])
+    if generated_weights is not None:
+        weights = np.asarray(generated_weights, dtype=np.float64)
+        n_effective = round(float(weights.sum() ** 2 / np.sum(weights**2)))
+
+    def joint_distance(x: FloatArray, y: FloatArray, w: ArrayLike | None = None) -> Distance:
+        return sliced_wasserstein(x, y, n_directions, p, seed, standardise=False, x_weights=w)
+
+    def one_distance(x: FloatArray, y: FloatArray, w: ArrayLike | None = None) -> Distance:
+        return wasserstein_1d(x, y, p, x_weights=w)
+
+    def judge(
+        name: str, unit: str, distance: Any, x: FloatArray, y: FloatArray, t: FloatArray | None
+    ) -> Score:
+        def value(a: FloatArray, b: FloatArray) -> float:
+            return distance(a, b).value
+
+        floor = reference_floor(y, n_effective, value, n_repeats, seed)
+        own = None
+        if t is not None:
+            own_distance = distance(t, y)
+            own_floor = floor if len(t) == n_effective else reference_floor(y, len(t), value, n_repeats, seed)
+            own = TokenizerFloor(
+                own_distance.value,
+                own_distance.standard_error,
+                own_floor.corrected(own_distance.value),
+                own_floor.significance(own_distance.value),
+            )
+        return Score(name, unit, distance(x, y, generated_weights), floor, own)
+
+    # Scaled once by the whole reference, so that the floor's parts live on the same axes as the sample.
+    stacked = [np.stack([sample[name] for name in joint_names], axis=1) for sample in (gen, ref)]
+    x, y = standardised(stacked[0], stacked[1])
+    t = None
+    if tok is not None:
+        t, _ = standardised(np.stack([tok[name] for name in joint_names], axis=1), stacked[1])
+    joint = judge(JOINT, "reference standard deviations", joint_distance, x, y, t)
+    single = {
+        name: judge(
+            name,
+            REGISTRY[name].unit if name in REGISTRY else "",
+            one_distance,
+            gen[name],
+            ref[name],
+            None if tok is None else tok[name],
+        )
+        for name in names
+    }
+    return FidelityResult(
+        joint=joint,
+        observables=single,
+        settings={
+            "joint_observables": list(joint_names),
+            "distance": "sliced: (E W_p^p)^(1/p), standardised on the reference; single: W_p",
+            "p": p,
+            "n_directions": n_directions,
+            "n_repeats": n_repeats,
+            "resolved_at": RESOLVED_AT,
+            "seed": seed,
+            "weighted": generated_weights is not None,
+        },
+        n_generated=len(gen[names[0]]),
+        n_reference=len(ref[names[0]]),
+        n_tokenizer=None if tok is None else len(tok[names[0]]),
+        warnings=tuple(sample_warnings(gen, ref, joint.floor)),
+    )
+
+
+def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str, FloatArray]:
+    if isinstance(sample, ak.Array):
+        values = compute_observables(sample, names, what)
+    else:
+        missing = [name for name in names if name not in sample]
+        if missing:
+            found = ", ".join(sample) or "none"
+            raise InputError(f"{what}: observable {missing[0]} is missing (found {found})")
+        values = {name: np.asarray(sample[name], dtype=np.float64) for name in names}
+    lengths = {name: column.shape for name, column in values.items()}
+    if len(set(lengths.values())) != 1 or len(next(iter(lengths.values()))) != 1:
+        raise InputError(
+            f"{what}: observables need one value a jet, all of one length; found shapes {lengths}"
+        )
+    if len(values[names[0]]) < 2:
+        raise InputError(f"{what} has {len(values[names[0]])} jets: at least 2 are needed, 1000 to say much")
+    for name, column in values.items():
+        bad = np.flatnonzero(~np.isfinite(column))
+        if bad.size:
+            raise InputError(
+                f"{what}: {name} is not finite in {bad.size} of {column.size} jets, first in jet {bad[0]}"
+            )
+    return values
+
+
+def _score_from_dict(name: str, entry: dict[str, Any]) -> Score:
+    distance = Distance(**{key: entry[key] for key in Distance.__dataclass_fields__})
+    floor = Floor(
+        np.asarray(entry["floor"]["values"]),
+        distance.n_generated,
+        distance.n_reference,
+        entry["floor"]["scale"],
+    )
+    tokenizer = TokenizerFloor(**entry["tokenizer_floor"]) if entry["tokenizer_floor"] else None
+    return Score(name, entry["unit"], distance, floor, tokenizer)
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold by None, all the way down."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,132 @@
+"""Background rejection of a tagger at fixed signal efficiency, with its binomial error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Rejection 1 / (background efficiency) at one working point.
+
+    Attributes
+    ----------
+    efficiency : signal efficiency that was asked for.
+    threshold : jets with a score of at least this are kept.
+    background_efficiency : share of background kept.
+    value : rejection; infinite when no background jet is kept.
+    standard_error : binomial, from the background alone; infinite when no background jet is kept.
+    low, high : 68 % Clopper-Pearson interval of the rejection; high is infinite when nothing is kept.
+    n_kept : background jets kept.
+    """
+
+    efficiency: float
+    threshold: float
+    background_efficiency: float
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    n_kept: int
+
+
+def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency: float) -> Rejection:
+    """Background rejection at a signal efficiency.
+
+    Parameters
+    ----------
+    signal_scores, background_scores : (S,) and (B,) scores, larger for more signal-like jets.
+    efficiency : share of signal to keep, between 0 and 1. The threshold is the largest that keeps at least it.
+
+    Raises
+    ------
+    InputError
+        For empty or not finite scores, or an efficiency outside (0, 1].
+    """
+    from scipy.stats import beta
+
+    signal, background = (
+        _scores(signal_scores, "signal_scores"),
+        _scores(background_scores, "background_scores"),
+    )
+    if not 0 < efficiency <= 1:
+        raise InputError(f"efficiency is {efficiency}: a share above 0 and up to 1 is needed")
+    kept_signal = int(np.ceil(efficiency * signal.size - 1e-9))
+    threshold = float(np.partition(signal, signal.size - kept_signal)[signal.size - kept_signal])
+    n, k = background.size, int(np.count_nonzero(background >= threshold))
+    share = k / n
+    tail = 0.5 * (1 - 0.6827)
+    lowest = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
+    highest = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    return Rejection(
+        efficiency=efficiency,
+        threshold=threshold,
+        background_efficiency=share,
+        value=n / k if k else np.inf,
+        standard_error=float(np.sqrt(share * (1 - share) / n) / share**2) if k else np.inf,
+        low=1 / highest,
+        high=1 / lowest if lowest > 0 else np.inf,
+        n_kept=k,
+    )
+
+
+def roc_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Signal and background efficiency at every distinct threshold, from (0, 0) to (1, 1).
+
+    Jets of equal score are kept or dropped together, so ties give a slanted segment and no false gain.
+    """
+    signal, background = (
+        _scores(signal_scores, "signal_scores"),
+        _scores(background_scores, "background_scores"),
+    )
+    scores = np.concatenate([signal, background])
+    is_signal = np.arange(scores.size) < signal.size
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)
+    kept_signal = np.cumsum(is_signal[order])[last_of_tie]
+    kept_background = last_of_tie + 1 - kept_signal
+    return np.append(0.0, kept_signal / signal.size), np.append(0.0, kept_background / background.size)
+
+
+def area_under_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[float, float]:
+    """Area under the ROC curve and its standard error.
+
+    The area is the probability that a signal jet scores above a background jet, ties counting one half; the
+    error is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: exact for independent jets.
+    """
+    signal, background = (
+        _scores(signal_scores, "signal_scores"),
+        _scores(background_scores, "background_scores"),
+    )
+    # Placement of each jet: the share of the other class that it beats.
+    of_signal = _placement(signal, background)
+    of_background = 1 - _placement(background, signal)
+    variance = sum(
+        placement.var(ddof=1) / placement.size if placement.size > 1 else np.inf
+        for placement in (of_signal, of_background)
+    )
+    return float(of_signal.mean()), float(np.sqrt(variance))
+
+
+def _placement(scores: FloatArray, others: FloatArray) -> FloatArray:
+    ordered = np.sort(others)
+    below, up_to = np.searchsorted(ordered, scores, "left"), np.searchsorted(ordered, scores, "right")
+    return 0.5 * (below + up_to) / others.size
+
+
+def _scores(values: ArrayLike, name: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"{name} has shape {array.shape}: a non-empty list of scores is needed")
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} scores are not finite"
+        )
+    return array

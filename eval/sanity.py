@@ -1,0 +1,82 @@
+"""What makes a comparison weaker than its numbers look; each warning says how to do better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.floors import Floor
+from eval.observables import REGISTRY
+
+FloatArray = NDArray[np.float64]
+
+#: Fewer jets than this resolve only gross differences.
+FEW_JETS = 1000
+
+#: A distance in standard deviations that shows in a ratio plot: used to say how many jets are needed.
+VISIBLE = 0.05
+
+#: Share of one sample outside the range of the other from which different cuts are suspected.
+OUTSIDE = 0.01
+
+
+def sample_warnings(
+    generated: Mapping[str, FloatArray], reference: Mapping[str, FloatArray], joint_floor: Floor
+) -> list[str]:
+    """Look at two samples of observables for what would make their comparison misleading.
+
+    Parameters
+    ----------
+    generated, reference : name -> (J,) finite values.
+    joint_floor : floor of the joint distance, which sets how many jets would be enough.
+    """
+    found = []
+    for name, sample in (("generated", generated), ("reference", reference)):
+        n = len(next(iter(sample.values())))
+        if n < FEW_JETS:
+            needed = int(np.ceil(joint_floor.jets_needed(VISIBLE) / 100) * 100)
+            found.append(
+                f"{name} has {n} jets: to resolve a joint distance of {VISIBLE}, take {needed} of each"
+            )
+        if "multiplicity" in sample:
+            empty = int(np.count_nonzero(sample["multiplicity"] == 0))
+            if empty:
+                found.append(
+                    f"{name}: {empty} of {n} jets have no constituents; all their observables count as 0"
+                )
+        for key, values in sample.items():
+            if key in REGISTRY:
+                low, high = REGISTRY[key].range
+                impossible = int(np.count_nonzero((values < low) | (values > high)))
+                if impossible:
+                    found.append(
+                        f"{name}: {key} is impossible (outside {low:g} to {high:g}) in {impossible} jets"
+                    )
+    if joint_floor.n_generated > joint_floor.n_reference:
+        found.append(
+            f"the reference has {joint_floor.n_reference} jets, fewer than generated: the floor is "
+            f"scaled by {joint_floor.scale:.2f} from smaller splits; a larger reference would be better"
+        )
+    for key in generated:
+        found += _different_cuts(key, generated[key], reference[key])
+    return found
+
+
+def _different_cuts(key: str, generated: FloatArray, reference: FloatArray) -> list[str]:
+    found = []
+    pairs = (
+        ("generated", generated, "reference", reference),
+        ("reference", reference, "generated", generated),
+    )
+    for inner_name, inner, outer_name, outer in pairs:
+        low, high = outer.min(), outer.max()
+        outside = float(np.mean((inner < low) | (inner > high)))
+        # By chance a share of about 2 / (m + 1) lies beyond the extremes of m jets.
+        if outside > max(OUTSIDE, 10 / len(outer)):
+            found.append(
+                f"{key}: {100 * outside:.2g} % of {inner_name} lie outside the range {low:.4g} to {high:.4g} "
+                f"of {outer_name}; if the samples were cut differently the comparison means nothing"
+            )
+    return found
