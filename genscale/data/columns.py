@@ -6,7 +6,7 @@ share one set of offsets, which makes reading any rows of many shards a few flat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +116,10 @@ def joined(parts: Sequence[Column]) -> Column:
 
 
 def gather(
-    parts: Sequence[tuple[Mapping[str, Column], np.ndarray, np.ndarray]], names: Sequence[str], length: int
+    parts: Sequence[tuple[Mapping[str, Column], np.ndarray, np.ndarray]],
+    names: Sequence[str],
+    length: int,
+    after_part: Callable[[int], None] = lambda part: None,
 ) -> dict[str, Column]:
     """Pick rows out of several tables into one.
 
@@ -130,27 +133,30 @@ def gather(
         same row lengths (the schema's rule for ``part_*``).
     length
         Number of rows of the result.
+    after_part
+        Called with the number of each part when nothing more is needed of it.
     """
-    result: dict[str, Column] = {}
     plans: dict[str, tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    families: dict[str, str] = {}
+    result: dict[str, Column] = {}
     for name in names:
         sample = parts[0][0][name]
         if sample.offsets is None:
-            flat = np.empty(length, dtype=sample.content.dtype)
-            for table, places, rows in parts:
-                flat[places] = table[name].content[rows]
-            result[name] = Column(flat)
+            result[name] = Column(np.empty(length, sample.content.dtype))
             continue
-        family = name.split("_", 1)[0]
+        family = families[name] = name.split("_", 1)[0]
         if family not in plans:
             plans[family] = _plan(
                 [(table[name].bounds, places, rows) for table, places, rows in parts], length
             )
-        offsets, moves = plans[family]
-        items = np.empty(offsets[-1], dtype=sample.content.dtype)
-        for (table, _, _), (source, target) in zip(parts, moves, strict=True):
-            items[target] = table[name].content[source]
-        result[name] = Column(items, offsets)
+        offsets = plans[family][0]
+        result[name] = Column(np.empty(offsets[-1], sample.content.dtype), offsets)
+    # Part by part, not column by column: what one part has mapped can then be let go before the next.
+    for number, (table, places, rows) in enumerate(parts):
+        for name in names:
+            source, target = plans[families[name]][1][number] if name in families else (rows, places)
+            result[name].content[target] = table[name].content[source]
+        after_part(number)
     return result
 
 
