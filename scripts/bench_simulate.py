@@ -29,8 +29,9 @@ from genscale.data.simulation.shower import Shower
 from genscale.data.store import StoreWriter
 
 
-def measure(process: Process, mpi: bool, batches: int, seed: int, folder: Path) -> tuple[float, float, int,
-int]:
+def measure(
+    process: Process, mpi: bool, batches: int, seed: int, folder: Path
+) -> tuple[float, float, int, int]:
     """Seconds of the bare and of the whole chain, events and jets."""
     seeds = [seed + variant for variant in range(len(process.variants))]
     bare, whole = Shower(process, seeds, mpi), Shower(process, seeds, mpi)
@@ -39,31 +40,39 @@ int]:
     events = 0
     rows = []
     for _ in range(batches):
-        start = time.perf_counter()
+        start = time.process_time()
         bare.next_batch(EVENTS_PER_BATCH)
-        middle = time.perf_counter()
+        middle = time.process_time()
         record = whole.next_batch(EVENTS_PER_BATCH)
         rows.append(jet_rows(whole, record, rng))
         bare_s += middle - start
-        whole_s += time.perf_counter() - middle
+        whole_s += time.process_time() - middle
         events += record.n_events
-    start = time.perf_counter()
+    start = time.process_time()
     jets = ak.concatenate(rows)
     StoreWriter(folder / f"{process.name}-{mpi}-{seed}", "jets", {}).write_shard("0", jets)
-    whole_s += time.perf_counter() - start
+    whole_s += time.process_time() - start
     return bare_s, whole_s, events, len(jets)
 
 
 def main() -> None:
     """Print one line per class and multiparton setting, and the mix of all classes."""
-    parser = argparse.ArgumentParser(description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter) parser.add_argument("--classes",
-    default=",".join(CLASSES), help="comma-separated class names") parser.add_argument("--batches",
-    type=int, default=3, help=f"batches of {EVENTS_PER_BATCH} events a repeat")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--classes", default=",".join(CLASSES), help="comma-separated class names")
+    parser.add_argument(
+        "--batches", type=int, default=3, help=f"batches of {EVENTS_PER_BATCH} events in a repeat"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="repeats with different seeds")
-    parser.add_argument("--mpi", choices=("on", "off", "both"), default="both", help="multiparton
-    interactions") arguments = parser.parse_args() processes = find_processes(arguments.classes.split(","))
-    settings = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.mpi] lines = [] with (
+    parser.add_argument(
+        "--mpi", choices=("on", "off", "both"), default="both", help="multiparton interactions"
+    )
+    arguments = parser.parse_args()
+    processes = find_processes(arguments.classes.split(","))
+    settings = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.mpi]
+    lines = []
+    with (
         tempfile.TemporaryDirectory() as folder,
         tqdm(total=len(settings) * len(processes) * arguments.repeats, unit="run") as bar,
     ):
@@ -91,8 +100,8 @@ def line(name: str, mpi: bool, runs: np.ndarray) -> str:
     ratios = runs[:, 0] / runs[:, 1]
     return (
         f"{name:6s} {'on' if mpi else 'off':4s} {1e3 * bare / events:14.2f} {1e3 * whole / events:15.2f} "
-        f"{bare / whole:6.3f} {ratios.min():6.3f}-{ratios.max():.3f} {jets / events:11.2f} {jets /
-        whole:7.0f}"
+        f"{bare / whole:6.3f} {ratios.min():6.3f}-{ratios.max():.3f} "
+        f"{jets / events:11.2f} {jets / whole:7.0f}"
     )
 
 

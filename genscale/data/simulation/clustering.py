@@ -4,7 +4,8 @@ Clustering and substructure are FastJet's and its contributions', through the aw
 at a time. Settings are those of JetClass: anti-kT with R = 0.8 (Cacciari, Salam and Soyez,
 arXiv:0802.1189), soft drop with beta = 0, zcut = 0.1 on the Cambridge/Aachen tree (Larkoski et al.,
 arXiv:1402.2657), N-subjettiness with beta = 1, normalised by R0 = 0.8, one-pass minimisation from exclusive
-kT axes (Thaler and Van Tilburg, arXiv:1011.2268)."""
+kT axes (Thaler and Van Tilburg, arXiv:1011.2268).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ RADIUS: Final = 0.8
 PT_MIN_GEV: Final = 500.0
 PT_MAX_GEV: Final = 1000.0
 ETA_MAX: Final = 2.0
+SOFT_DROP_ZCUT: Final = 0.1
 
 _NO_MATCH = -1
 
@@ -67,7 +69,8 @@ def can_have_jets(truth: Truth, n_events: int) -> np.ndarray:
     """Events that may still give a matched jet in acceptance, [n_events]: a necessary condition, so exact.
 
     A matched jet has all prongs within R of an axis with |eta| < 2: no two prongs are further apart than 2
-    R, and none lies beyond |eta| = 2 + R."""
+    R, and none lies beyond |eta| = 2 + R.
+    """
     eta, phi = truth.prong_eta, truth.prong_phi
     good = ~np.any(np.abs(eta) > ETA_MAX + RADIUS, axis=1)  # False for the NaN of neutrinos
     for first in range(eta.shape[1]):
@@ -120,7 +123,8 @@ def match(jets: Jets, truth: Truth) -> np.ndarray:
     """Row of `truth` that each jet comes from, [n_jets]; -1 where none.
 
     As in JetClass, a jet is matched to a decaying particle if all its visible prongs are within R of the
-    jet axis."""
+    jet axis.
+    """
     matched = np.full(len(jets.event), _NO_MATCH)
     # An event has at most two such particles: try the first and the last of each.
     for side in ("right", "left"):
@@ -139,18 +143,48 @@ def substructure(candidates: Candidates, jets: Jets) -> tuple[np.ndarray, np.nda
     if not len(jets.event):
         return np.empty(0), np.empty((0, 4))
     fastjet = import_fastjet()
-    # A radius beyond every distance in a jet makes one Cambridge/Aachen tree of all its constituents.
-    definition = fastjet.JetDefinition(fastjet.cambridge_algorithm, 1000.0)
-    trees = fastjet.ClusterSequence(_four_momenta(candidates, jets.constituents, jets.offsets), definition)
-    dropped = trees.exclusive_jets_softdrop_grooming(njets=1, beta=0.0, symmetry_cut=0.1, R0=RADIUS)
-    taus = trees.njettiness(
+    constituents = _four_momenta(candidates, jets.constituents, jets.offsets)
+    taus = fastjet.ClusterSequence(constituents, _one_tree(fastjet)).njettiness(
         measure_definition="NormalizedMeasure",
         axes_definition="OnePass_KT_Axes",
         njets=[1, 2, 3, 4],
         beta=1.0,
         R0=RADIUS,
     )
-    return ak.to_numpy(dropped.msoftdrop), ak.to_numpy(taus).reshape(-1, 4)
+    return soft_drop_mass(constituents), ak.to_numpy(taus).reshape(-1, 4)
+
+
+def soft_drop_mass(constituents: ak.Array) -> np.ndarray:
+    """Mass [n_jets] in GeV after soft drop with beta = 0 and zcut = 0.1.
+
+    FastJet's interface takes a time that grows with the square of the number of particles. Declustering goes
+    from wide to narrow angles and mostly ends soon, and merging everything closer than some angle beforehand
+    leaves the Cambridge/Aachen tree above that angle as it is. So each jet is groomed as a few narrow subjets
+    first, and more finely only if no splitting between those passes. The result is exactly that of all
+    particles at once.
+    """
+    fastjet = import_fastjet()
+    mass = np.empty(len(constituents))
+    waiting = np.arange(len(constituents))
+    for radius in (0.2, 0.05, 0.0):
+        lists = constituents[waiting]
+        if radius > 0.0:
+            narrow = fastjet.JetDefinition(fastjet.cambridge_algorithm, radius)
+            lists = fastjet.ClusterSequence(lists, narrow).inclusive_jets()
+        groomed = fastjet.ClusterSequence(lists, _one_tree(fastjet)).exclusive_jets_softdrop_grooming(
+            njets=1, beta=0.0, symmetry_cut=SOFT_DROP_ZCUT, R0=RADIUS
+        )
+        mass[waiting] = ak.to_numpy(groomed.msoftdrop)
+        # A single subjet left means that every splitting failed: it has to be looked into.
+        waiting = waiting[ak.num(groomed.constituents.px, axis=1).to_numpy() == 1]
+        if not len(waiting):
+            break
+    return mass
+
+
+def _one_tree(fastjet: Any) -> Any:
+    """Cambridge/Aachen with a radius beyond every distance in a jet: one tree of all its particles."""
+    return fastjet.JetDefinition(fastjet.cambridge_algorithm, 1000.0)
 
 
 def _four_momenta(candidates: Candidates, index: np.ndarray, offsets: np.ndarray) -> ak.Array:

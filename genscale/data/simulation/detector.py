@@ -5,17 +5,16 @@ JetClass was made with; the implementation is this package's own and works on fl
 of a batch. In order:
 
 1. Particles fly to the calorimeter surface, a cylinder with 1.29 m radius and 3 m half-length: neutral ones
-   on straight
-   lines, charged ones on exact helices in 3.8 T.
+   on straight lines, charged ones on exact helices in 3.8 T.
 2. Charged particles with |eta| < 2.5 become tracks with an efficiency by kind, pT and eta; their pT is
-   smeared, and
-   their impact parameters are those of the helix's closest approach to the beam line, smeared.
+   smeared, and their impact parameters are those of the helix's closest approach to the beam line, smeared.
 3. All particles deposit energy in the cells of an electromagnetic and a hadronic calorimeter, whose sums are
    smeared. In each cell the energy above that of its tracks becomes a photon or a neutral hadron if
    significant; otherwise the cell's energy improves the momenta of its tracks.
 
-What is left out: pile-up, showers in matter, energy sharing between cells, the forward calorimeter (|eta| >
-3, where no constituent of a jet with |eta| < 2 and R = 0.8 lies), and momentum errors correlated with d0.
+What is left out: pile-up, showers in matter, energy sharing between cells, the forward calorimeter
+(|eta| > 2.95, where no constituent of a jet with |eta| < 2 and R = 0.8 lies), and correlations between the
+errors of a track.
 """
 
 from __future__ import annotations
@@ -75,7 +74,8 @@ class Calorimeter:
     """Cells and resolution of one calorimeter.
 
     `eta_edges` [n + 1] rise over both sides; `phi_bins` [n] is the number of cells around each ring. A
-    deposit counts from `energy_min_gev` and `significance_min` standard deviations on."""
+    deposit counts from `energy_min_gev` and `significance_min` standard deviations on.
+    """
 
     eta_edges: np.ndarray
     phi_bins: np.ndarray
@@ -141,7 +141,7 @@ class Candidates:
 
 @dataclass
 class _Tracks:
-    """Reconstructed tracks: where they came from (`source`), what they measure, and the cell-based `scale`."""
+    """Reconstructed tracks: `source` indexes the particles; momenta in GeV, impact parameters in mm."""
 
     source: np.ndarray
     pt: np.ndarray
@@ -326,7 +326,8 @@ def _measure(
 
     `share` is the part of each particle's energy that this calorimeter sees, `eta` and `phi` where it
     arrives. The momenta of `tracks` in cells without a significant neutral excess are replaced by the best
-    estimate from both measurements."""
+    estimate from both measurements.
+    """
     edges, phi_bins = calorimeter.eta_edges, calorimeter.phi_bins
     hit = np.flatnonzero((share > 0.0) & (eta > edges[0]) & (eta < edges[-1]))
     ring = np.searchsorted(edges, eta[hit], side="right") - 1

@@ -2,7 +2,8 @@
 
 A shard is a pure function of (class, shard number, number of jets, seed, settings). So results depend
 neither on the number of workers nor on interruptions, and a run that was killed goes on with the shards
-that are missing."""
+that are missing.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class Truth:
     """Decaying particles of a batch and what they decay to.
 
     `event`, `pdg`, `pt`, `eta`, `phi` are [n]; `prong_eta`, `prong_phi` are [n, n_prongs], the visible
-    quarks, gluons and charged leptons of the whole decay chain, NaN where a prong is a neutrino."""
+    quarks, gluons and charged leptons of the whole decay chain, NaN where a prong is a neutrino.
+    """
 
     event: np.ndarray
     pdg: np.ndarray
@@ -74,7 +75,7 @@ class Truth:
 
 
 class Record:
-    """Flat view of the event record that `nextBatch` returns; indices run over all particles of all events."""
+    """Flat view of the event records of a batch: indices run over all particles of all events."""
 
     def __init__(self, batch: ak.Array) -> None:
         layout = batch["prt"].layout
