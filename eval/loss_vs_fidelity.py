@@ -7,7 +7,6 @@ everything here comes with an interval or a probability, and the verdict may be 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -44,8 +43,8 @@ class LossFidelity:
         over permutations (all of them up to 8 models).
     p_monotone : probability of deviations from a rising curve at least as large as seen, if the curve does
         rise and only the errors make it wiggle. Small: the relation is not monotonic.
-    loss_at_floor : loss at which SWD comes down to the resolution limit, floor + 3 spreads; None when no model
-        reaches it. Never extrapolated.
+    loss_at_floor : loss at which SWD comes down to the resolution limit, floor + 3 spreads; None when no
+        model reaches it. Never extrapolated.
     share_reaching : share of resamplings in which the limit is reached.
     verdict : one sentence.
     """
@@ -110,8 +109,8 @@ def loss_vs_fidelity(
         pick = rng.integers(0, loss.size, loss.size)
         if np.unique(pick).size >= 3:
             samples.append((shifted_loss[pick], shifted[pick]))
-    spearman = _rank_estimate(lambda a, b: spearmanr(a, b).statistic, loss, distance, samples)
-    kendall = _rank_estimate(lambda a, b: kendalltau(a, b).statistic, loss, distance, samples)
+    spearman = _rank_estimate(lambda a, b: float(spearmanr(a, b)[0]), loss, distance, samples)
+    kendall = _rank_estimate(lambda a, b: float(kendalltau(a, b)[0]), loss, distance, samples)
     p_no_relation = _permutation_p(loss, distance, rng)
     p_monotone = _monotone_p(loss, distance, error, n_bootstrap, rng)
 
@@ -150,7 +149,7 @@ def _rank_estimate(
     values = values[np.isfinite(values)]
     # Three models have six orders: their resamplings say nothing about the next model.
     return Estimate(
-        float(statistic(loss, distance)), _interval(values) if loss.size > 3 and values.size else None
+        round(statistic(loss, distance), 12), _interval(values) if loss.size > 3 and values.size else None
     )
 
 
@@ -160,22 +159,19 @@ def _interval(values: FloatArray) -> tuple[float, float]:
 
 
 def _permutation_p(loss: FloatArray, distance: FloatArray, rng: np.random.Generator) -> float:
-    observed = kendalltau(loss, distance).statistic
     if loss.size <= 8:
         orders = [np.array(order) for order in permutations(range(loss.size))]
         extra = 0
     else:
         orders = [rng.permutation(loss.size) for _ in range(5000)]
         extra = 1
-    # Kendall's S without ties corrections: the same for every order, so it ranks them as tau does.
+    # Kendall's S: tau without its normalisation, which is the same for every order.
     sign_loss = np.sign(np.subtract.outer(loss, loss))
     sign_distance = np.sign(np.subtract.outer(distance, distance))
-    reference = float((sign_loss * sign_distance).sum())
-    if not math.isfinite(observed):
-        return 1.0
+    observed = float((sign_loss * sign_distance).sum())
     stacked = np.array(orders)
     sums = np.einsum("ij,kij->k", sign_loss, sign_distance[stacked[:, :, None], stacked[:, None, :]])
-    return float((np.count_nonzero(sums >= reference) + extra) / (len(orders) + extra))
+    return float((np.count_nonzero(sums >= observed) + extra) / (len(orders) + extra))
 
 
 def _rising_curve(loss: FloatArray, distance: FloatArray, error: FloatArray) -> FloatArray:
@@ -219,8 +215,8 @@ def _verdict(kendall: float, p_no_relation: float, p_monotone: float, n_models: 
         )
     if p_no_relation < 0.05:
         return (
-            f"supports a monotonic relation: Kendall's tau {kendall:.2f} over {n_models} models, by chance with "
-            f"probability {p_no_relation:.2g}, and no deviation beyond the errors"
+            f"supports a monotonic relation: Kendall's tau {kendall:.2f} over {n_models} models, by chance "
+            f"with probability {p_no_relation:.2g}, and no deviation beyond the errors"
         )
     return (
         f"cannot tell: Kendall's tau {kendall:.2f} over {n_models} models would arise by chance with "

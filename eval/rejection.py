@@ -43,7 +43,7 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
     Parameters
     ----------
     signal_scores, background_scores : (S,) and (B,) scores, larger for more signal-like jets.
-    efficiency : share of signal to keep, between 0 and 1. The threshold is the largest that keeps at least it.
+    efficiency : share of signal to keep, above 0 and up to 1; the threshold is the largest that keeps it.
 
     Raises
     ------

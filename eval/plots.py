@@ -1,0 +1,252 @@
+"""Figures of fidelity: ratio plots, distance against loss, and significances over models.
+
+Every function returns a matplotlib Figure that is not registered with pyplot, so reports may draw hundreds.
+Colours are those of Okabe and Ito, which people with colour vision deficiencies can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from eval.errors import InputError
+from eval.fidelity import FidelityResult
+from eval.floors import RESOLVED_AT
+from eval.observables import DEFAULT_FIVE, REGISTRY
+
+FloatArray = NDArray[np.float64]
+Parameters = ParamSpec("Parameters")
+
+REFERENCE, GENERATED, TOKENIZER, FLOOR = "#4d4d4d", "#0072B2", "#D55E00", "#009E73"
+
+_SIZES: dict[str, Any] = {
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.titlesize": 12,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 11,
+    "lines.linewidth": 1.6,
+    "axes.linewidth": 1.0,
+    "font.family": "sans-serif",
+    "mathtext.fontset": "dejavusans",
+    "xaxis.labellocation": "center",
+    "yaxis.labellocation": "center",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.03,
+    "savefig.dpi": 150,
+}
+
+
+def _hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Draw in the mplhep ROOT style at the size of a page column, leaving the caller's settings alone."""
+
+    @wraps(draw)
+    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with mpl.rc_context(mplhep.style.ROOT | _SIZES):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_hep_style
+def ratio_plots(
+    generated: Mapping[str, ArrayLike],
+    reference: Mapping[str, ArrayLike],
+    tokenizer: Mapping[str, ArrayLike] | None = None,
+    names: Iterable[str] = DEFAULT_FIVE,
+    n_bins: int = 30,
+    generated_label: str = "generated",
+) -> Figure:
+    """Distributions of observables with their ratio to the reference below, three to a row.
+
+    Parameters
+    ----------
+    generated, reference, tokenizer : name -> (J,) values; tokenizer-only jets are drawn when given.
+    names : observables to draw.
+    n_bins : bins between the 0.5 % and 99.5 % quantiles of the reference; whole numbers get whole bins.
+    generated_label : legend entry of the generated sample.
+    """
+    names = tuple(names)
+    for what, sample in (("generated", generated), ("reference", reference), ("tokenizer", tokenizer)):
+        if sample is not None and (missing := [name for name in names if name not in sample]):
+            raise InputError(
+                f"{what}: observable {missing[0]} is missing (found {', '.join(sample) or 'none'})"
+            )
+    n_columns = min(3, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure = Figure(figsize=(4.3 * n_columns, 4.1 * n_rows + 0.4))
+    grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[3, 1.1] * n_rows)
+    handles: dict[str, Any] = {}
+    for k, name in enumerate(names):
+        row, column = divmod(k, n_columns)
+        top = figure.add_subplot(grid[2 * row, column])
+        bottom = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
+        samples = [("reference", reference, REFERENCE), (generated_label, generated, GENERATED)]
+        if tokenizer is not None:
+            samples.insert(1, ("tokenizer only", tokenizer, TOKENIZER))
+        _one_ratio(top, bottom, name, [(label, np.asarray(s[name]), c) for label, s, c in samples], n_bins)
+        for handle, label in zip(*top.get_legend_handles_labels(), strict=True):
+            handles[label] = handle
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _one_ratio(
+    top: Axes, bottom: Axes, name: str, samples: Sequence[tuple[str, FloatArray, str]], n_bins: int
+) -> None:
+    """Draw one observable; the first sample is the denominator."""
+    edges = _edges(samples[0][1], n_bins)
+    widths = np.diff(edges)
+    centres = edges[:-1] + widths / 2
+    reference_counts = np.histogram(samples[0][1], edges)[0]
+    reference_share = reference_counts / samples[0][1].size
+    relative = 1 / np.sqrt(np.maximum(reference_counts, 1))
+    for position, (label, values, colour) in enumerate(samples):
+        counts = np.histogram(values, edges)[0]
+        share = counts / values.size
+        error = np.sqrt(counts) / values.size
+        if position == 0:
+            top.stairs(share, edges, fill=True, color=colour, alpha=0.25, label=label)
+            bottom.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color=colour, alpha=0.25)
+            continue
+        top.stairs(share, edges, color=colour, label=label)
+        # Error bars of several samples stand side by side instead of on top of one another.
+        x = centres + (position - 1.5) * 0.18 * widths
+        style: dict[str, Any] = {"fmt": "none", "elinewidth": 1.0, "color": colour}
+        top.errorbar(centres, share, error, **style)
+        shown = (reference_counts >= 4) & (counts >= 4)  # below that a ratio is no more than noise
+        ratio = np.divide(share, reference_share, out=np.ones_like(share), where=shown)
+        spread = np.divide(error, reference_share, out=np.zeros_like(error), where=shown)
+        bottom.errorbar(x[shown], ratio[shown], spread[shown], **(style | {"fmt": "o", "markersize": 2.4}))
+    observable = REGISTRY.get(name)
+    top.set(ylabel="share of jets per bin", ylim=(0, 1.25 * top.get_ylim()[1]), xlim=(edges[0], edges[-1]))
+    top.tick_params(labelbottom=False)
+    bottom.axhline(1, color=REFERENCE, linewidth=1)
+    bottom.set(ylim=(0.5, 1.5), ylabel="ratio", xlabel=observable.axis_label if observable else name)
+
+
+def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
+    low, high = np.quantile(reference, [0.005, 0.995])
+    if np.all(reference == np.round(reference)):
+        step = max(1, int(np.ceil((high - low + 1) / n_bins)))
+        return np.arange(low - 0.5, high + step, step)
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    return np.linspace(low, high, n_bins + 1)
+
+
+@_hep_style
+def distance_vs_loss(
+    losses: ArrayLike,
+    results: Sequence[FidelityResult],
+    labels: Sequence[str],
+    loss_errors: ArrayLike | None = None,
+) -> Figure:
+    """Sliced Wasserstein distance of every model against its validation loss, with the floors as bands.
+
+    Parameters
+    ----------
+    losses, loss_errors : (K,) validation losses in nats per token, and their errors.
+    results : K scores, made with the same reference, size and seed.
+    labels : K names of models.
+    """
+    if not len(results) == len(labels) == np.size(losses) or not labels:
+        raise InputError(
+            f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: one each a model"
+        )
+    figure = Figure(figsize=(6.2, 4.6))
+    axes = figure.subplots()
+    loss = np.asarray(losses, dtype=np.float64)
+    values = np.array([result.joint.value for result in results])
+    errors = np.array([result.joint.distance.error_jets for result in results])
+    floor = results[0].joint.floor
+    axes.axhspan(
+        floor.mean - floor.spread, floor.mean + floor.spread, color=FLOOR, alpha=0.3, linewidth=0,
+        label="reference against reference",
+    )  # fmt: skip
+    axes.axhline(
+        floor.mean + RESOLVED_AT * floor.spread,
+        color=FLOOR,
+        linestyle=":",
+        label="resolution limit (3 spreads)",
+    )
+    own = results[0].joint.tokenizer
+    if own is not None:
+        axes.axhspan(
+            own.value - own.standard_error, own.value + own.standard_error, color=TOKENIZER, alpha=0.25,
+            linewidth=0, label="tokenizer only",
+        )  # fmt: skip
+    axes.errorbar(
+        loss, values, errors, None if loss_errors is None else np.asarray(loss_errors),
+        fmt="o", color=GENERATED, markersize=6, elinewidth=1.2, capsize=2, label="generated", zorder=3,
+    )  # fmt: skip
+    for x, y, label in zip(loss, values, labels, strict=True):
+        axes.annotate(label, (x, y), xytext=(7, -4), textcoords="offset points", fontsize=10, va="top")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.14, y=0.12)
+    axes.set(
+        xlabel="validation loss [nats per token]",
+        ylabel=f"sliced Wasserstein distance\n(order {results[0].joint.distance.p}, standard deviations)",
+    )
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@_hep_style
+def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
+    """Significance of every distance over its floor, observables down and models across.
+
+    Cells that are not resolved are grey: their number is compatible with no difference at all.
+
+    Parameters
+    ----------
+    results : name of the model -> its score.
+    """
+    if not results:
+        raise InputError("results is empty: at least one scored model is needed")
+    names = list(dict.fromkeys(name for result in results.values() for name in result.scores))
+    figure = Figure(figsize=(1.6 + 0.95 * len(results) + 1.2, 0.9 + 0.46 * len(names)))
+    axes = figure.subplots()
+    table = np.full((len(names), len(results)), np.nan)
+    for column, result in enumerate(results.values()):
+        for row, name in enumerate(names):
+            if name in result.scores:
+                table[row, column] = result.scores[name].significance
+    resolved = np.array(
+        [[name in r.scores and r.scores[name].resolved for r in results.values()] for name in names]
+    )
+    top = max(30.0, float(np.max(table, where=resolved, initial=0.0)))
+    colours = mpl.colormaps["cividis_r"].with_extremes(bad="#e6e6e6")
+    image = axes.imshow(
+        np.ma.masked_where(~resolved, table), cmap=colours, norm=LogNorm(RESOLVED_AT, top), aspect="auto"
+    )
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            dark = resolved[row, column] and np.log(value / RESOLVED_AT) > 0.5 * np.log(top / RESOLVED_AT)
+            text = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else "black"
+            )
+    axes.set_xticks(range(len(results)), list(results))
+    axes.set_yticks(range(len(names)), [REGISTRY[n].label if n in REGISTRY else n for n in names])
+    axes.tick_params(which="both", length=0)
+    axes.minorticks_off()
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    bar.set_label("spreads above the floor\n(grey: not resolved)", fontsize=10)
+    return figure
