@@ -81,7 +81,8 @@ def from_awkward(rows: ak.Array) -> dict[str, Column]:
         if isinstance(layout, ak.contents.RegularArray):
             layout = layout.to_ListOffsetArray64(True)
         offsets = None
-        if isinstance(layout, ak.contents.ListOffsetArray):
+        text = layout.parameter("__array__") is not None  # strings are lists of bytes
+        if isinstance(layout, ak.contents.ListOffsetArray) and not text:
             offsets, layout = np.asarray(layout.offsets), layout.content
         if isinstance(layout, ak.contents.EmptyArray):
             layout = layout.to_NumpyArray(np.float32)

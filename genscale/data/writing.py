@@ -118,24 +118,24 @@ class StoreWriter:
             columns, labels = conform_tokens(
                 columns, vocabulary_size=int(self.meta["vocabulary_size"]), where=f"shard {key}"
             )
-        table = pa.table({name: column.to_arrow() for name, column in columns.items()})
+        # One batch a shard: every column is then one contiguous stretch of the mapped file.
+        batch = pa.record_batch({name: column.to_arrow() for name, column in columns.items()})
         file = self._shard_file(key)
         aside = file.with_name(f".{key}.{uuid.uuid4().hex}.tmp")
         with clear_errors(file):
             try:
                 with open(aside, "wb") as sink:
-                    with pa.ipc.new_file(sink, table.schema) as writer:
-                        # One batch a shard: every column is then one contiguous stretch of the mapped file.
-                        writer.write_table(table, max_chunksize=max(1, len(table)))
+                    with pa.ipc.new_file(sink, batch.schema) as writer:
+                        writer.write_batch(batch)
                     sink.flush()
                     os.fsync(sink.fileno())
                 record = {
                     "key": key,
-                    "rows": len(table),
+                    "rows": len(batch),
                     "items": next((len(c.content) for c in columns.values() if c.offsets is not None), 0),
                     "bytes": aside.stat().st_size,
                     "sha256": sha256(aside),
-                    "columns": {field.name: str(field.type) for field in table.schema},
+                    "columns": {field.name: str(field.type) for field in batch.schema},
                     "class_counts": np.bincount(labels, minlength=len(schema.CLASSES)).tolist(),
                 }
                 os.replace(aside, file)
