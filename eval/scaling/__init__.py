@@ -1,36 +1,71 @@
 """Scaling laws that can be believed: forms, fits, intervals, windows, plans. numpy and scipy only.
 
-from eval.scaling import fit, read_points
-result = fit(read_points("points.csv"))
-print(result)
+Three lines::
+
+    from eval.scaling import fit, read_points
+    result = fit(read_points("points.csv"))
+    print(result)
+
+Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 """
 
 from eval.errors import InputError
+from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
-from eval.scaling.fitting import fit, fit_rejection
+from eval.scaling.fitting import fit, fit_rejection, profile
 from eval.scaling.forms import get_law
-from eval.scaling.plan import Plan, plan
+from eval.scaling.law import Law, Parameter
+from eval.scaling.objective import Objective
+from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
 from eval.scaling.repetition import repetition_gain
 from eval.scaling.result import Estimate, FitResult, Status
-from eval.scaling.window import WindowResult, window
+from eval.scaling.selection import Ranking, compare_laws, sensitivity
+from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
+from eval.scaling.simulate import grid, isoflop_grid, simulate
+from eval.scaling.threshold import Threshold, overfits, overfitting_threshold
+from eval.scaling.uncertainty import Profile
+from eval.scaling.window import WindowResult, contrast, window
 
 __all__ = [
+    "Comparison",
     "Estimate",
     "FitResult",
+    "Frontier",
+    "FrontierFit",
     "InputError",
+    "IsoflopBias",
+    "Law",
+    "Objective",
+    "Parameter",
     "Plan",
     "Points",
+    "Profile",
+    "Ranking",
     "ReferenceLevels",
     "Status",
+    "Threshold",
     "WindowResult",
     "class_levels",
+    "compare_approaches",
+    "compare_laws",
+    "contrast",
     "entropies",
+    "envelope",
     "fit",
     "fit_rejection",
     "get_law",
+    "grid",
+    "isoflop",
+    "isoflop_bias",
+    "isoflop_grid",
+    "overfits",
+    "overfitting_threshold",
     "plan",
+    "profile",
     "read_points",
     "repetition_gain",
+    "sensitivity",
+    "simulate",
     "window",
 ]

@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from eval.scaling.forms import _FLOOR, Law, Parameter, _amplitude, _exponent, _log_positive, project, spread
+from eval.scaling.law import (
+    FLOOR,
+    Law,
+    Parameter,
+    exponent_parameter,
+    log_positive,
+    project,
+    scale_at_one,
+    spread,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -37,9 +46,9 @@ class BrokenPower(Law):
     def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
         """E, b, c0, c1, d and f."""
         return (
-            _FLOOR,
-            _amplitude("b", f"first power law at {self.variable} = 1"),
-            _exponent("c0", "exponent before the break"),
+            FLOOR,
+            scale_at_one("b", f"first power law at {self.variable} = 1"),
+            exponent_parameter("c0", "exponent before the break"),
             Parameter("c1", "change of exponent at the break", lower=-5.0, upper=5.0),
             Parameter("d", "place of the break", unit=f"as {self.variable}", log=True, decades=2.0),
             Parameter("f", "width of the break in e-folds", log=True, lower=0.05, upper=5.0, decades=2.0),
@@ -78,16 +87,17 @@ class BrokenPower(Law):
         q = np.column_stack([np.zeros(count), np.zeros(count), np.exp(box[:, 0]), box[:, 1:]])
         term, _ = self.evaluate(q, u)
         linear = project(np.stack([np.ones_like(term), term], axis=1), y, weight / y**2)
-        q[:, 0], q[:, 1] = linear[:, 0], _log_positive(linear[:, 1], y)
+        q[:, 0], q[:, 1] = linear[:, 0], log_positive(linear[:, 1], y)
         return q
 
 
 @dataclass(frozen=True)
 class M4(Law):
-    """(L - E)/(E0 - L)^alpha = B/x^beta: from a random guess E0 down to E (Alabdulmohsin et al., arXiv:2209.06640).
+    """(L - E)/(E0 - L)^alpha = B/x^beta: from E0, guessing, down to E (Alabdulmohsin et al. 2022).
 
     L is defined implicitly. With L = E + (E0 - E) s and s = 1/(1 + exp(-z)) the law reads
-    ln s - alpha ln(1 - s) = t(x), whose left side rises monotonically in z, so that Newton's method cannot fail.
+    ln s - alpha ln(1 - s) = t(x), whose left side rises monotonically in z, so that Newton's method cannot
+    fail.
     """
 
     variable: str = "N"
@@ -108,11 +118,11 @@ class M4(Law):
     def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
         """E, E0, alpha, B and beta."""
         return (
-            _FLOOR,
+            FLOOR,
             Parameter("E0", "loss before any learning", unit="nats"),
-            _exponent("alpha", "weight of the upper plateau"),
-            _amplitude("B", f"term at {self.variable} = 1"),
-            _exponent("beta", "exponent of the power-law region"),
+            exponent_parameter("alpha", "weight of the upper plateau"),
+            scale_at_one("B", f"term at {self.variable} = 1"),
+            exponent_parameter("beta", "exponent of the power-law region"),
         )
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102

@@ -21,11 +21,13 @@ class ReferenceLevels:
     Attributes
     ----------
     levels : dict of str to float
-        ``uniform`` (ln V), ``unigram``, ``position`` (unigram given the position), ``bigram`` (given the last token).
+        ``uniform`` (ln V), ``unigram``, ``position`` (unigram given the position), ``bigram`` (given the
+        last token).
     errors : dict of str to float
         Standard errors from the spread between sequences.
     coverage : dict of str to float
-        Good-Turing estimate of the probability that the next event was seen before: 1 - (events seen once)/(all).
+        Good-Turing estimate of the probability that the next event was seen before: 1 - (events seen
+        once)/(all).
         Below 0.9 the finite-sample correction is large and the level unreliable.
     n_tokens, n_sequences : int
     """
@@ -51,7 +53,8 @@ def entropies(
 ) -> ReferenceLevels:
     """Uniform, unigram, position-conditional unigram and bigram entropies of token sequences.
 
-    Every token is an event that a model has to predict: pass the sequences with their stop token and without padding.
+    Every token is an event that a model has to predict: pass the sequences with their stop token and without
+    padding.
     The first token of a sequence is conditioned on "nothing before it".
 
     Parameters
@@ -122,7 +125,8 @@ def class_levels(counts: Sequence[int]) -> ReferenceLevels:
 def conditional_entropy(x: IntArray, context: IntArray) -> tuple[float, FloatArray, float]:
     """H(x | context) in nats, corrected; the plug-in surprise -ln p of every event; and the coverage.
 
-    In each context the estimator is ln n - (1/n) sum_i n_i G(n_i) (Grassberger 2003); contexts are averaged with
+    In each context the estimator is ln n - (1/n) sum_i n_i G(n_i) (Grassberger 2003); contexts are averaged
+    with
     their shares.
     """
     width = int(x.max()) + 1

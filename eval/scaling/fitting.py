@@ -1,35 +1,53 @@
 """``fit``: from a table of points to a law with intervals."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.forms import Law, Rejection, get_law
+from eval.scaling.forms import Rejection, get_law
+from eval.scaling.law import Law
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult, Status
 from eval.scaling.solve import SAME_MINIMUM, Minima, Problem, distinct, polish, search
 from eval.scaling.uncertainty import (
+    Profile,
     bootstrap_counts,
     bootstrap_unit,
     derived,
     estimates,
     on_bound,
+    profile_of,
     resample,
     verdicts,
 )
 
+if TYPE_CHECKING:
+    from eval.scaling.approaches import FrontierFit
+    from eval.scaling.side_by_side import Comparison
+
 FloatArray = NDArray[np.float64]
 
 
+@overload
+def fit(points: Points, law: str | Law = ..., *, approach: Literal[3] = ..., **options: Any) -> FitResult: ...
+@overload
 def fit(
+    points: Points, law: str | Law = ..., *, approach: Literal[1, 2], **options: Any
+) -> "FrontierFit": ...
+@overload
+def fit(
+    points: Points, law: str | Law = ..., *, approach: Literal["all"], **options: Any
+) -> "Comparison": ...
+def fit(  # type: ignore[misc]  # the overloads leave the shared options to this signature
     points: Points,
     law: str | Law = "additive",
     *,
     variable: str | None = None,
-    approach: int = 3,
+    approach: Literal[1, 2, 3, "all"] = 3,
     loss: str = "huber-log",
     delta: float = 1e-3,
     bootstrap: int = 200,
@@ -38,8 +56,8 @@ def fit(
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: bool = False,
-) -> FitResult:
-    """Fit a scaling law to the losses of training runs (approach 3 of Hoffmann et al.).
+) -> "FitResult | FrontierFit | Comparison":
+    """Fit a scaling law to the losses of training runs, or the compute-optimal line without one.
 
     Parameters
     ----------
@@ -50,8 +68,13 @@ def fit(
         ``power-nofloor``, ``logarithmic``, ``broken``, ``m4``.
     variable : str, optional
         N, D, C or U for a law of one variable.
+    approach : 1, 2, 3 or "all"
+        3: the law (``FitResult``). 1, 2: envelope, IsoFLOP parabolas without a law (``FrontierFit``; of the
+        other arguments only ``bootstrap`` and ``seed`` matter). "all": all three side by side
+        (``Comparison``).
     loss, delta : str, float
-        Objective: ``huber-log`` (threshold ``delta`` on ln-residuals), ``mse``, ``mse-log``, ``huber-likelihood``.
+        Objective: ``huber-log`` (threshold ``delta`` on ln-residuals), ``mse``, ``mse-log``,
+        ``huber-likelihood``.
     bootstrap : int
         Resamples behind the intervals; 0 for none.
     unit : str
@@ -67,13 +90,20 @@ def fit(
 
     Returns
     -------
-    FitResult
+    FitResult, FrontierFit or Comparison
 
     Raises
     ------
     InputError
         Fewer points than free constants, a variable that never varies, an unknown name.
     """
+    from eval.scaling.approaches import envelope, isoflop
+    from eval.scaling.side_by_side import compare_approaches
+
+    if approach in (1, 2):
+        return (envelope if approach == 1 else isoflop)(points, bootstrap=bootstrap, seed=seed)
+    if approach not in (3, "all"):
+        raise InputError(f"approach: must be 1, 2, 3 or all, found {approach!r}")
     chosen = get_law(law, variable) if isinstance(law, str) else law
     if chosen.response != "L":
         raise InputError(f"law {chosen.name}: is not a law of the loss; use fit_rejection")
@@ -84,7 +114,7 @@ def fit(
         raise InputError(f"unit: {unit} is not one of auto, points, groups")
     if unit == "groups" and points.group is None:
         raise InputError(f"{points.source}: column group is missing; resampling groups needs it")
-    return fit_arrays(
+    result = fit_arrays(
         chosen,
         x,
         points.L,
@@ -100,6 +130,31 @@ def fit(
         flops_factor=points.flops_factor[0],
         warnings=(*points.warnings(), *notes),
     )
+    return result if approach == 3 else compare_approaches(points, result, bootstrap=bootstrap, seed=seed)
+
+
+def profile(
+    points: Points, result: FitResult, name: str, *, loss: str = "huber-log", delta: float = 1e-3
+) -> Profile:
+    """Profile interval of one constant of a fit: the other answer beside the bootstrap.
+
+    The bootstrap asks how the best fit moves when the points change; the profile asks which values of the
+    constant
+    the points at hand still allow. A constant is safe when both agree.
+
+    Parameters
+    ----------
+    points, result : Points, FitResult
+        The points and what ``fit`` made of them, with the same ``loss`` and ``delta``.
+    name : str
+        A constant of the law.
+    """
+    if name not in result.law.names:
+        raise InputError(f"name: {name} is not one of {', '.join(result.law.names)}")
+    x = np.stack([points.variable(variable) for variable in result.law.variables])
+    weight = np.ones(len(points)) if points.weight is None else points.weight
+    problem = Problem.build(result.law, x, points.L, weight, Objective(loss, delta))
+    return profile_of(problem, problem.centred(result.values), name)
 
 
 def fit_rejection(
@@ -147,7 +202,7 @@ def fit_arrays(
     flops_factor: float = 6.0,
     warnings: tuple[str, ...] = (),
 ) -> FitResult:
-    """Fit any law to responses ``y`` (n,) at variables ``x`` (k, n); ``fit`` describes the other arguments."""
+    """Fit any law to responses ``y`` (n,) at variables ``x`` (k, n); for the rest see ``fit``."""
     _check(law, x, y, weight, fixed or {}, source)
     if starts < 1 or bootstrap < 0:
         raise InputError(

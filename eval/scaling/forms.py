@@ -1,209 +1,24 @@
-"""The laws: each a small frozen object with formula, parameters, bounds, units and analytic gradient.
+"""The laws of model size, data, compute and loss."""
 
-A law is evaluated in *coordinates*: the logarithm of parameters that are scales, the value of the others; and in
-*transformed variables*: ln x (the rejection law alone uses x itself). Fits subtract the mean of each transformed
-variable first, because A and alpha of A/N^alpha are almost perfectly correlated when N is counted in units of
-one parameter and almost uncorrelated when it is counted in units of the typical model. All laws keep their
-form under this change of units, so it is an affine map of coordinates (``Law.centring``).
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from eval.errors import InputError
+from eval.scaling.law import (
+    EXPONENT_BOUNDS,
+    FLOOR,
+    Law,
+    Parameter,
+    exponent_parameter,
+    log_positive,
+    project,
+    scale_at_one,
+    spread,
+)
 
 FloatArray = NDArray[np.float64]
-
-EXPONENT_BOUNDS = (1e-3, 5.0)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One constant of a law.
-
-    Attributes
-    ----------
-    name, unit, meaning : str
-    lower, upper : float
-        Physical bounds of the value; fits add bounds taken from the data to scales.
-    log : bool
-        Fitted as its logarithm: a positive scale.
-    decades : float
-        A 95 % interval wider than this many decades means "not identified".
-    """
-
-    name: str
-    meaning: str
-    unit: str = ""
-    lower: float = 0.0
-    upper: float = np.inf
-    log: bool = False
-    decades: float = 1.0
-
-
-def _exponent(name: str, meaning: str) -> Parameter:
-    return Parameter(name, meaning, lower=EXPONENT_BOUNDS[0], upper=EXPONENT_BOUNDS[1])
-
-
-def _amplitude(name: str, meaning: str) -> Parameter:
-    # Value at x = 1, far outside the data: two decades of spread still leave the law useful inside it.
-    return Parameter(name, meaning, unit="nats", log=True, decades=2.0)
-
-
-_FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")
-
-
-class Law:
-    """Base of all laws; subclasses are frozen dataclasses and define ``evaluate``, ``centring``, ``starts``."""
-
-    name: str
-    formula: str
-    source: str
-    parameters: tuple[Parameter, ...]
-    variables: tuple[str, ...]
-    response: str = "L"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Parameter names in order."""
-        return tuple(p.name for p in self.parameters)
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return len(self.parameters)
-
-    def transform(self, x: FloatArray) -> FloatArray:
-        """Variables as the law uses them: ln x."""
-        return np.log(x)
-
-    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
-        """Typical value (k,) of each transformed variable (k, n), about which a fit works."""
-        return np.average(u, axis=1, weights=weight)
-
-    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Values (S, n) and gradient (S, p, n) by coordinate, for coordinates (S, p) and variables (k, n)."""
-        raise NotImplementedError
-
-    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Matrix (p, p) and offset (p,) from coordinates about ``centre`` (k,) to natural coordinates."""
-        raise NotImplementedError
-
-    def starts(
-        self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
-    ) -> FloatArray:
-        """Coordinates (count, p) from which a global search about centred variables begins."""
-        raise NotImplementedError
-
-    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Box (p,), (p,) of the coordinates about centred variables ``u`` (k, n), responses ``y`` (n,)."""
-        low, high = np.empty(self.size), np.empty(self.size)
-        for i, p in enumerate(self.parameters):
-            if p.log:
-                # At the centre of the data a term below 1e-8 of the loss is absent; one of 1e4 never occurs.
-                low[i], high[i] = np.log(1e-8 * y.min()), np.log(1e4 * y.max())
-            elif p.name == "E":
-                low[i], high[i] = p.lower, y.max()
-            else:
-                low[i], high[i] = p.lower, p.upper
-        return low, high
-
-    def coordinates(self, values: ArrayLike) -> FloatArray:
-        """Coordinates of natural parameter values, (..., p) to (..., p)."""
-        q = np.array(values, dtype=np.float64)
-        for i, p in enumerate(self.parameters):
-            if p.log:
-                q[..., i] = np.log(q[..., i])
-        return q
-
-    def values(self, q: ArrayLike) -> FloatArray:
-        """Natural parameter values of coordinates, (..., p) to (..., p)."""
-        values = np.array(q, dtype=np.float64)
-        for i, p in enumerate(self.parameters):
-            if p.log:
-                values[..., i] = np.exp(values[..., i])
-        return values
-
-    def _inputs(
-        self, values: Mapping[str, float] | ArrayLike, x: Mapping[str, ArrayLike]
-    ) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
-        if isinstance(values, Mapping):
-            values = np.array([values[name] for name in self.names])
-        missing = [name for name in self.variables if name not in x]
-        if missing:
-            raise InputError(f"law {self.name}: needs {', '.join(self.variables)}; {missing[0]} is missing")
-        arrays = np.broadcast_arrays(*(np.asarray(x[name], dtype=np.float64) for name in self.variables))
-        u = self.transform(np.stack([a.ravel() for a in arrays]))
-        return np.atleast_2d(self.coordinates(values)), u, arrays[0].shape
-
-    def predict(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
-        """Value of the law.
-
-        Parameters
-        ----------
-        values : mapping or array-like, shape (p,) or (S, p)
-            Natural parameters, by name or in order; several sets give a leading axis.
-        **x : array-like
-            Variables by name, broadcast together: ``law.predict(values, N=1e6, D=[1e6, 1e7])``.
-        """
-        q, u, shape = self._inputs(values, x)
-        f, _ = self.evaluate(q, u)
-        single = isinstance(values, Mapping) or np.ndim(values) == 1
-        return f[0].reshape(shape) if single else f.reshape(len(f), *shape)
-
-    def gradient(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
-        """Derivative of the law by each natural parameter; shape (p, *x)."""
-        q, u, shape = self._inputs(values, x)
-        _, jacobian = self.evaluate(q[:1], u)
-        natural = self.values(q[0])
-        scale = np.array([1 / natural[i] if p.log else 1.0 for i, p in enumerate(self.parameters)])
-        return (jacobian[0] * scale[:, None]).reshape(self.size, *shape)
-
-
-def project(basis: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
-    """Least squares with coefficients >= 0 for many bases at once: (S, m, n), (n,), (n,) to (S, m).
-
-    Variable projection: for given exponents the additive laws are linear in the rest. With m <= 3 terms
-    trying every subset of them is exact and stays one batched solve per subset.
-    """
-    size, m, _ = basis.shape
-    weighted = basis * weight
-    normal = weighted @ basis.transpose(0, 2, 1)
-    right = weighted @ y
-    best = np.zeros((size, m))
-    lowest = np.full(size, np.inf)
-    for subset in range(1, 2**m):
-        use = [i for i in range(m) if subset >> i & 1]
-        sub = normal[:, use][:, :, use] + 1e-13 * normal[:, use, use].max() * np.eye(len(use))
-        solution = np.linalg.solve(sub, right[:, use, None])[..., 0]
-        # y.y - c.right is the squared error of the unconstrained optimum on this subset.
-        error = -np.einsum("sm,sm->s", solution, right[:, use])
-        better = (solution >= 0).all(axis=1) & (error < lowest)
-        lowest[better] = error[better]
-        full = np.zeros((size, m))
-        full[:, use] = solution
-        best[better] = full[better]
-    return best
-
-
-def spread(count: int, low: ArrayLike, high: ArrayLike, rng: np.random.Generator) -> FloatArray:
-    """Evenly spread points of a box, shape (count, k): a randomly shifted R_k sequence (Roberts 2018)."""
-    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-    k = len(low)
-    ratio = 2.0
-    for _ in range(60):  # the positive root of x^(k+1) = x + 1 generalises the golden ratio
-        ratio = (1 + ratio) ** (1 / (k + 1))
-    steps = ratio ** -np.arange(1.0, k + 1)
-    unit = (rng.random(k) + np.outer(np.arange(count), steps)) % 1.0
-    return low + unit * (high - low)
-
-
-def _log_positive(amplitude: FloatArray, y: FloatArray) -> FloatArray:
-    """Log of projected amplitudes; zero ones start at a thousandth of the loss, where they can still grow."""
-    return np.log(np.maximum(amplitude, 1e-3 * y.min()))
 
 
 @dataclass(frozen=True)
@@ -227,10 +42,10 @@ class Additive(Law):
     @property
     def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
         """E, A, alpha, B and, unless tied, beta."""
-        alpha = _exponent("alpha", "exponent of model size")
-        first = (_FLOOR, _amplitude("A", "model-size term at N = 1"), alpha)
-        data = _amplitude("B", "data term at D = 1")
-        return (*first, data) if self.tied else (*first, data, _exponent("beta", "exponent of data"))
+        alpha = exponent_parameter("alpha", "exponent of model size")
+        first = (FLOOR, scale_at_one("A", "model-size term at N = 1"), alpha)
+        data = scale_at_one("B", "data term at D = 1")
+        return (*first, data) if self.tied else (*first, data, exponent_parameter("beta", "exponent of data"))
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
         alpha, beta = q[:, 2:3], q[:, 2:3] if self.tied else q[:, 4:5]
@@ -265,17 +80,17 @@ class Additive(Law):
         )
         linear = project(basis, y, weight / y**2)
         q = np.column_stack(
-            [linear[:, 0], _log_positive(linear[:, 1], y), exponents[:, 0], _log_positive(linear[:, 2], y)]
+            [linear[:, 0], log_positive(linear[:, 1], y), exponents[:, 0], log_positive(linear[:, 2], y)]
         )
         return q if self.tied else np.column_stack([q, exponents[:, 1]])
 
 
-_POWER_NAMES = {"N": ("A", "alpha"), "D": ("B", "beta"), "C": ("K", "gamma"), "U": ("B", "beta")}
+POWER_NAMES = {"N": ("A", "alpha"), "D": ("B", "beta"), "C": ("K", "gamma"), "U": ("B", "beta")}
 
 
 def _check_variable(variable: str) -> None:
-    if variable not in _POWER_NAMES:
-        raise InputError(f"variable: {variable} is not one of {', '.join(_POWER_NAMES)}")
+    if variable not in POWER_NAMES:
+        raise InputError(f"variable: {variable} is not one of {', '.join(POWER_NAMES)}")
 
 
 @dataclass(frozen=True)
@@ -306,18 +121,18 @@ class Power(Law):
     @property
     def formula(self) -> str:  # type: ignore[override]
         """The law in words a report can print."""
-        amplitude, exponent = _POWER_NAMES[self.variable]
+        amplitude, exponent = POWER_NAMES[self.variable]
         return f"L = {'E + ' if self.floor else ''}{amplitude}/{self.variable}^{exponent}"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
         """(E), amplitude and exponent."""
-        amplitude, exponent = _POWER_NAMES[self.variable]
+        amplitude, exponent = POWER_NAMES[self.variable]
         term = (
-            _amplitude(amplitude, f"term at {self.variable} = 1"),
-            _exponent(exponent, f"exponent of {self.variable}"),
+            scale_at_one(amplitude, f"term at {self.variable} = 1"),
+            exponent_parameter(exponent, f"exponent of {self.variable}"),
         )
-        return (_FLOOR, *term) if self.floor else term
+        return (FLOOR, *term) if self.floor else term
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
         i = int(self.floor)
@@ -340,7 +155,7 @@ class Power(Law):
         if self.floor:
             terms.insert(0, np.ones_like(terms[0]))
         linear = project(np.stack(terms, axis=1), y, weight / y**2)
-        q = np.column_stack([_log_positive(linear[:, -1], y), exponent[:, 0]])
+        q = np.column_stack([log_positive(linear[:, -1], y), exponent[:, 0]])
         return np.column_stack([linear[:, 0], q]) if self.floor else q
 
 
@@ -399,8 +214,8 @@ class Kaplan(Law):
     parameters: tuple[Parameter, ...] = (
         Parameter("N_c", "model size at which the loss is one nat", "parameters", log=True, decades=4.0),
         Parameter("D_c", "data at which the loss is one nat", "data", log=True, decades=4.0),
-        _exponent("alpha_N", "exponent of model size"),
-        _exponent("alpha_D", "exponent of data"),
+        exponent_parameter("alpha_N", "exponent of model size"),
+        exponent_parameter("alpha_D", "exponent of data"),
     )
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
@@ -478,13 +293,14 @@ class Rejection(Law):
         slope = np.clip(slope, *(self.parameters[1].lower, self.parameters[1].upper))
         term = np.exp(slope * u[0])
         linear = project(np.stack([term, np.ones_like(term)], axis=1), y, weight / y**2)
-        return np.column_stack([_log_positive(linear[:, 0], y), slope[:, 0], linear[:, 1]])
+        return np.column_stack([log_positive(linear[:, 0], y), slope[:, 0], linear[:, 1]])
 
 
 def get_law(name: str, variable: str | None = None) -> Law:
     """Law by the name used on the command line and in ``fit.json``.
 
-    ``variable`` (N, D, C or U) belongs to the laws of one variable: power, power-nofloor, logarithmic, broken, m4.
+    ``variable`` (N, D, C or U) belongs to the laws of one variable: power, power-nofloor, logarithmic,
+    broken, m4.
 
     Raises
     ------
@@ -509,7 +325,7 @@ def get_law(name: str, variable: str | None = None) -> Law:
     if name not in curves:
         raise InputError(f"law: {name} is not one of {', '.join((*surfaces, *curves))}")
     if variable is None:
-        raise InputError(f"law {name}: needs a variable, one of {', '.join(_POWER_NAMES)}")
+        raise InputError(f"law {name}: needs a variable, one of {', '.join(POWER_NAMES)}")
     _check_variable(variable)
     return {
         "power": Power(variable),

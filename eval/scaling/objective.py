@@ -88,7 +88,7 @@ def normalisation(delta: float | FloatArray) -> FloatArray:
 
 
 def best_scale(residual: FloatArray, weight: FloatArray, delta: float) -> FloatArray:
-    """Scale sigma that maximises the Huber likelihood with threshold ``delta`` sigma; shape (S,) for (S, n)."""
+    """Scale sigma (S,) that maximises the Huber likelihood (threshold ``delta`` sigma) of residuals."""
     total = weight.sum(axis=1)
     low = np.full(len(residual), np.log(1e-16))
     high = np.full(len(residual), np.log(1e4))
@@ -125,11 +125,11 @@ def log_likelihood(residual: FloatArray, weight: FloatArray, delta: float) -> fl
         return -0.5 * total * (np.log(2 * np.pi * variance) + 1)
     value = float(weight @ huber(residual, delta))
     grid = np.linspace(np.log(1e-12), np.log(1e3), 4001)
-    for _ in range(3):
+    for zoom in range(3):
         s = np.exp(grid)
         minus = value / s**2 + total * (grid + np.log(normalisation(delta / s)))
         best = int(np.argmin(minus))
         step = grid[1] - grid[0]
-        if _ < 2:
+        if zoom < 2:
             grid = np.linspace(grid[best] - step, grid[best] + step, 201)
     return -float(minus[best])

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.scaling.forms import Additive, Law, Parameter, spread
+from eval.scaling.forms import Additive
+from eval.scaling.law import Law, Parameter, spread
 
 FloatArray = NDArray[np.float64]
 
@@ -19,7 +20,10 @@ class EffectiveData(Law):
     """
 
     name: str = "effective-data"
-    formula: str = "L = E + A/N'^alpha + B/D'^beta, D' = U (1 + R_D (1 - exp(-(D/U - 1)/R_D))), N' likewise beyond N_opt(U)"
+    formula: str = (
+        "L = E + A/N'^alpha + B/D'^beta, D' = U (1 + R_D (1 - exp(-(D/U - 1)/R_D))), "
+        "N' likewise beyond N_opt(U)"
+    )
     source: str = "arXiv:2305.16264"
     variables: tuple[str, ...] = ("N", "D", "U")
     parameters: tuple[Parameter, ...] = (
@@ -84,7 +88,7 @@ class EffectiveData(Law):
 def _diminished(
     amount: FloatArray, base: FloatArray, returns: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Ln of base (1 + R (1 - exp(-(amount/base - 1)/R))) from logs; and its derivatives by ln base and ln R."""
+    """Log of base (1 + R (1 - exp(-(amount/base - 1)/R))), and its derivatives by ln base and ln R."""
     repeats = np.maximum(np.expm1(np.minimum(amount - base, 50.0)), 0.0)
     decay = np.exp(-repeats / returns)
     gain = 1 + returns * -np.expm1(-repeats / returns)
@@ -96,7 +100,7 @@ def _diminished(
 def repetition_gain(
     D: ArrayLike, *, B_no: float, beta_no: float, B_rep: float, beta_rep: float
 ) -> FloatArray:
-    """omega(D): how many times more unique data would give without repetition what repetition gives.
+    """omega(D): how many times more unique data would give, unrepeated, what repetition gives.
 
     Equal losses of L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no give
     omega = (B_no/B_rep)^(1/beta_no) D^(beta_rep/beta_no - 1) (Vigl et al., arXiv:2602.15781, eq. 5).

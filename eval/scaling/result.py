@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.forms import Law, get_law
+from eval.scaling.forms import get_law
+from eval.scaling.law import Law
 
 FloatArray = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ class Estimate:
     ci68, ci95 : tuple of float or None
         Central intervals; None where none was computed.
     identified : bool or None
-        False when the 95 % interval runs into a bound or over decades; None when nothing was computed to tell.
+        False when the 95 % interval runs into a bound or over decades; None when that was not computed.
     reason : str
         Why it is not identified, in words.
     """
@@ -163,7 +164,7 @@ class FitResult:
         return self.law.predict(self.values, **_given(N=N, D=D, C=C, U=U, L=L))
 
     def predict_interval(self, level: float = 0.6827, **x: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper end of the bootstrap's central interval of the fitted law at the given variables."""
+        """Ends of the bootstrap's central interval of the fitted law at the given variables."""
         if self.samples is None:
             raise InputError("predict_interval: this fit has no bootstrap; fit with bootstrap > 0")
         all_values = self.law.predict(self.samples, **x)

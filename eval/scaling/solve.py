@@ -3,10 +3,13 @@
 One batched Levenberg-Marquardt iteration serves the multi-start search, the bootstrap (whose resamples are
 weights of the same points) and the profile (whose scan points are starts with one coordinate fixed).
 
-With residuals above the Huber threshold the objective is close to a sum of absolute values. Its Newton matrix is made
-of the few points inside the threshold; the matrix of iteratively reweighted least squares bounds it from above.
+With residuals above the Huber threshold the objective is close to a sum of absolute values. Its Newton
+matrix is made
+of the few points inside the threshold; the matrix of iteratively reweighted least squares bounds it from
+above.
 The damping interpolates between them: the first gives the last steps their speed, the second makes
-every rejected step safer. Half of the starts lower the threshold in stages, the others meet it at once, since a
+every rejected step safer. Half of the starts lower the threshold in stages, the others meet it at once,
+since a
 smoothed objective can hide a minimum as well as remove a false one.
 """
 
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from eval.scaling.forms import Law
+from eval.scaling.law import Law
 from eval.scaling.objective import Objective, best_scale, huber, negative_log_likelihood
 
 FloatArray = NDArray[np.float64]
@@ -81,7 +84,8 @@ class Problem:
     def reduction(self, fixed: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Matrix (p, m) and offsets (S, p) of the affine map from free to centred coordinates.
 
-        ``fixed`` (S, p) overrides the fixed natural coordinates, start by start. A fixed natural scale ties its
+        ``fixed`` (S, p) overrides the fixed natural coordinates, start by start. A fixed natural scale ties
+        its
         centred coordinate to the exponents: ln A = ln A_c + alpha <ln N>.
         """
         fixed = np.atleast_2d(self.fixed if fixed is None else fixed)
@@ -142,7 +146,7 @@ def descend(
     iterations: int = 200,
     tolerance: float = 1e-13,
 ) -> Minima:
-    """Batched damped Newton from coordinates ``q`` (S, p), weights ``weight`` (S, n), threshold ``delta`` (S,)."""
+    """Batched damped Newton from ``q`` (S, p) with weights ``weight`` (S, n), thresholds ``delta`` (S,)."""
     size, n = len(q), len(problem.y)
     threshold = np.broadcast_to(
         np.asarray(problem.objective.threshold if delta is None else delta, dtype=np.float64), (size,)
@@ -243,7 +247,7 @@ def _descend_block(
         done = settled | stuck
         if done.any():
             out_z[live[done]], out_value[live[done]] = z[done], value[done]
-            # Damping that grew without bound means no descent is left in floating point: a kink, hence a minimum.
+            # Damping that grew without bound: no descent is left in floating point, at a kink.
             out_converged[live[done]] = (settled | stuck)[done] & np.isfinite(value[done])
             keep = ~done
             live, z, value, residual, jacobian = (a[keep] for a in (live, z, value, residual, jacobian))
@@ -257,7 +261,7 @@ def _descend_block(
 
 
 def _stages(objective: Objective, coarsest: float = np.inf) -> list[float]:
-    """Thresholds that lead down to the objective's own by factors of ten, from at most ``coarsest`` times it."""
+    """Thresholds down to the objective's own by factors of ten, from at most ``coarsest`` times it."""
     final = objective.threshold
     if not np.isfinite(final):
         return []
@@ -291,7 +295,7 @@ def refine(
 
 
 def descend_likelihood(problem: Problem, q: FloatArray, weight: FloatArray) -> Minima:
-    """Alternate between scale and parameters of the Huber likelihood; the threshold follows the scale down."""
+    """Alternate between scale and parameters of the Huber likelihood; the threshold follows down."""
     relative = problem.objective.delta
     threshold = np.full(len(q), 1e-2)
     value, converged = np.full(len(q), np.inf), np.zeros(len(q), dtype=bool)
@@ -335,7 +339,7 @@ def distinct(problem: Problem, minima: Minima, limit: int = 3) -> FloatArray:
 
 
 def polish(problem: Problem, q: FloatArray, value: float) -> tuple[FloatArray, float]:
-    """Last digits by scipy's L-BFGS-B in coordinates whitened by the reweighted Hessian, objective scaled to one."""
+    """Last digits by scipy's L-BFGS-B: objective scaled to one, coordinates to their curvature."""
     if problem.objective.kind == "huber-likelihood" or value <= 1e-28:
         return q, value
     delta = problem.objective.threshold

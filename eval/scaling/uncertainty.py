@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points
 from eval.scaling.result import Estimate, interval
 from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
@@ -44,7 +43,7 @@ def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
 def resample(
     problem: Problem, starts: FloatArray, counts: FloatArray, progress: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Refit every resample from each of the ``starts`` (K, p); coordinates (B, p) and objectives (B,) of the best.
+    """Refit resamples ``counts`` (B, n) from ``starts`` (K, p): coordinates (B, p) and objectives (B,).
 
     The starts are the distinct minima of the full fit: which of them is lowest may change with the resample.
     """
@@ -76,7 +75,7 @@ def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArra
 
 
 def verdicts(problem: Problem, best: FloatArray, q: FloatArray | None, level: float = 0.95) -> dict[str, str]:
-    """Why each constant is not identified; an empty string where it is. ``q`` (B, p) are bootstrap coordinates."""
+    """Why each constant is not identified, or an empty string; ``q`` (B, p) are bootstrap coordinates."""
     low, high = on_bound(problem, best[None])
     reasons = dict.fromkeys(problem.law.names, "")
     tail = 0.5 - level / 2
@@ -152,7 +151,7 @@ class Profile:
     values : ndarray, shape (m,)
         Scanned values of the constant.
     deviance : ndarray, shape (m,)
-        Twice the fall of the log-likelihood from its maximum.
+        Rise of the objective, scaled to follow chi-squared with one degree of freedom.
     ci68, ci95 : tuple of float
         Where the deviance stays below 1.00 and 3.84; the scan's end where it never rises above.
     closed68, closed95 : bool
@@ -168,12 +167,17 @@ class Profile:
     closed95: bool
 
 
-def profile(problem: Problem, best: FloatArray, name: str, points: int = 61, reach: float = 8.0) -> Profile:
-    """Profile-likelihood interval of one constant (natural value) of the fit with coordinates ``best`` (p,).
+def profile_of(
+    problem: Problem, best: FloatArray, name: str, points: int = 61, reach: float = 8.0
+) -> Profile:
+    """Profile interval of one constant (natural value) of the fit with coordinates ``best`` (p,).
 
-    The likelihood is that of the Huber density (Gaussian for mean squares) with its scale maximised at every scan
-    point. The scan runs over ``reach`` local standard errors on either side, cut at the bounds, in the
-    logarithm for scales; each point starts from the best fit and from the neighbouring solution.
+    Twice the rise of the objective, over the variance of its slope and times its curvature in the residual,
+    follows
+    chi-squared with one degree of freedom (robust likelihood ratio: Huber & Ronchetti 2009, ch. 6). For mean
+    squares this is the usual profile. The scan runs over ``reach`` local standard errors on either side, cut
+    at the
+    bounds, in the logarithm for scales.
     """
     law, index = problem.law, problem.law.names.index(name)
     free = problem.free.copy()
@@ -194,10 +198,7 @@ def profile(problem: Problem, best: FloatArray, name: str, points: int = 61, rea
             found = _scan(scan, np.roll(q, shift, axis=0), fixed)
             better = found.value < value
             q[better], value[better] = found.q[better], found.value[better]
-    residuals = scan.residual(q)
-    threshold = problem.objective.threshold
-    likelihood = np.array([log_likelihood(r, problem.weight, threshold) for r in residuals])
-    deviance = 2 * (likelihood.max() - likelihood)
+    deviance = 2 * (value - value.min()) * _information(problem, scan.residual(q[np.argmin(value)])[0])
     values = np.exp(grid) if parameter.log else grid
     ends = {}
     for key, limit in {"68": 1.0, "95": 3.8415}.items():
@@ -212,6 +213,23 @@ def profile(problem: Problem, best: FloatArray, name: str, points: int = 61, rea
         closed68=ends["68"][1],
         closed95=ends["95"][1],
     )
+
+
+def _information(problem: Problem, residual: FloatArray) -> float:
+    """E[psi']/E[psi^2] of the residuals: turns a rise of the objective into a deviance.
+
+    Far above the Huber threshold psi' counts points in a narrow strip, too few to count: the strip is
+    widened to
+    a kernel bandwidth and the count scaled back.
+    """
+    weight, delta = problem.weight, problem.objective.threshold
+    free = max(len(residual) - int(problem.free.sum()), 1)
+    slope = float(weight**2 @ np.clip(residual, -delta, delta) ** 2) * len(residual) / free
+    if not np.isfinite(delta):
+        return float(weight.sum()) / max(slope, 1e-300)
+    width = 1.06 * 1.4826 * float(np.median(np.abs(residual))) * len(residual) ** -0.2
+    strip = max(delta, width)
+    return float(weight @ (np.abs(residual) <= strip)) * (delta / strip) / max(slope, 1e-300)
 
 
 def _scan(problem: Problem, q: FloatArray, fixed: FloatArray) -> Minima:

@@ -1,13 +1,14 @@
 """The learnable window: what lies between a reference level and the floor, and how much of it is learned.
 
 For a reference loss L_ref (a model that knows nothing, or little) and a fitted floor L_inf, the window is
-W = L_ref - L_inf, the occupancy of a loss L is w = (L_ref - L)/W, and the saturation scale of N, D or C is its least
+W = L_ref - L_inf, the occupancy of a loss L is w = (L_ref - L)/W, and the saturation scale of N, D or C is
+its least
 value with w >= 0.9, 0.95, 0.99 when nothing else limits (C: along the compute-optimal line).
 No published source fixes these definitions; they are this project's choice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
 from eval.scaling.entropy import ReferenceLevels
-from eval.scaling.forms import _POWER_NAMES, Power
+from eval.scaling.forms import POWER_NAMES, Power
 from eval.scaling.plan import Frontier
 from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult
+from eval.scaling.selection import Variant
 
 FloatArray = NDArray[np.float64]
 
@@ -82,17 +84,20 @@ class WindowResult:
     levels : mapping of str to Level
     fit : FitResult
         The fit the floor comes from.
+    sensitivity : mapping of str to Estimate
+        The floor when part of the points is left out: it moves more than the quoted errors.
     """
 
     floor: Estimate
     lowest_loss: float
     levels: Mapping[str, Level]
     fit: FitResult
+    sensitivity: Mapping[str, Estimate] = field(default_factory=dict)
 
     def occupancy(
         self, level: str, variable: str, x: ArrayLike, interval: float = 0.6827
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Occupancy along one variable with nothing else limiting: value, lower and upper end; shape of ``x``."""
+        """Occupancy along one variable, nothing else limiting: value and interval ends, shape of ``x``."""
         if level not in self.levels:
             raise InputError(f"level: {level} is not one of {', '.join(self.levels)}")
         terms = _terms(self.fit)
@@ -115,6 +120,7 @@ class WindowResult:
             "floor": self.floor.to_dict(),
             "lowest_loss": self.lowest_loss,
             "levels": {name: level.to_dict() for name, level in self.levels.items()},
+            "floor_by_fit_window": {name: e.to_dict() for name, e in self.sensitivity.items()},
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -146,6 +152,7 @@ def window(
     levels: ReferenceLevels | Mapping[str, float],
     fit: FitResult,
     *,
+    variants: Sequence[Variant] = (),
     lowest_loss: float | None = None,
     occupancies: tuple[float, ...] = OCCUPANCIES,
 ) -> WindowResult:
@@ -157,6 +164,8 @@ def window(
         Losses of reference models in nats, in the units of the fitted loss. For tagging ``class_levels``.
     fit : FitResult
         A law with a floor: ``additive``, ``additive-tied`` or ``power`` of one variable.
+    variants : sequence of Variant, optional
+        From ``sensitivity``: the floors of fits to parts of the points, kept beside the result.
     lowest_loss : float, optional
         Lowest measured loss; by default that of the fitted points.
     occupancies : tuple of float
@@ -191,11 +200,43 @@ def window(
             _estimate((reference - lowest) / (reference - floor), floor_reason),
             saturation,
         )
-    return WindowResult(fit.params["E"], float(lowest), found, fit)
+    floors = {v.name: v.fit.params["E"] for v in variants}
+    return WindowResult(fit.params["E"], float(lowest), found, fit, floors)
+
+
+def contrast(
+    results: Mapping[str, WindowResult], level: str | Mapping[str, str] = "uniform"
+) -> list[dict[str, Any]]:
+    """One row a task: floor, window, share and the compute that fills it, side by side.
+
+    Parameters
+    ----------
+    results : mapping of str to WindowResult
+        ``{"generation": ..., "tagging": ...}``.
+    level : str or mapping
+        Reference level, one for all tasks or by task.
+    """
+    rows = []
+    for task, result in results.items():
+        name = level if isinstance(level, str) else level[task]
+        if name not in result.levels:
+            raise InputError(f"level: {task} has no level {name} ({', '.join(result.levels)})")
+        chosen = result.levels[name]
+        row: dict[str, Any] = {"task": task, "level": name, "reference": chosen.reference}
+        for key, estimate in {
+            "floor": result.floor,
+            "window": chosen.window,
+            "share": chosen.share,
+            "reached": chosen.reached,
+            **{f"C_{s.occupancy:g}": s.scale for s in chosen.saturation if s.variable == "C"},
+        }.items():
+            row |= _cells(key, estimate) | {f"{key}_identified": estimate.identified}
+        rows.append(row)
+    return rows
 
 
 def _terms(fit: FitResult) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
-    """Floor, amplitude and exponent of L = E + amplitude/x^exponent for each x; the fit first, then its bootstrap."""
+    """Floor, amplitude, exponent of L = E + amplitude/x^exponent by x: the fit first, then its bootstrap."""
     values = fit.values[None] if fit.samples is None else np.vstack([fit.values, fit.samples])
     column = dict(zip(fit.law.names, values.T, strict=True))
     if fit.law.name in ("additive", "additive-tied"):
@@ -207,7 +248,7 @@ def _terms(fit: FitResult) -> dict[str, tuple[FloatArray, FloatArray, FloatArray
             "C": (column["E"], line.K, line.gamma),
         }
     if isinstance(fit.law, Power) and fit.law.floor:
-        amplitude, exponent = _POWER_NAMES[fit.law.variable]
+        amplitude, exponent = POWER_NAMES[fit.law.variable]
         return {fit.law.variable: (column["E"], column[amplitude], column[exponent])}
     raise InputError(f"window: law {fit.law.name} has no floor as a constant; use additive or power")
 

@@ -1,0 +1,265 @@
+"""Figures of scaling laws; each is one function of a result object. matplotlib is needed here alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from eval.errors import InputError
+from eval.scaling.approaches import FrontierFit
+from eval.scaling.plan import Frontier
+from eval.scaling.points import Points
+from eval.scaling.result import FitResult
+from eval.scaling.window import WindowResult
+
+FloatArray = NDArray[np.float64]
+
+UNITS = {"N": "N (parameters)", "D": "D (data)", "C": "C (FLOPs)", "U": "U (unique data)", "L": "L (nats)"}
+
+
+def _axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> tuple[Figure, Axes]:
+    if ax is not None:
+        return ax.figure, ax  # type: ignore[return-value]  # a subfigure serves as well
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    return figure, ax
+
+
+def _colours(values: FloatArray) -> dict[float, Any]:
+    """One colour a value, in the order of the values."""
+    unique = np.unique(values)
+    shades = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, len(unique)))
+    return dict(zip(unique.tolist(), shades, strict=True))
+
+
+def _note(result: FitResult) -> str:
+    lines = [result.law.formula]
+    for name in result.law.names:
+        estimate = result.params[name]
+        error = "" if estimate.ci68 is None else f" [{estimate.ci68[0]:.3g}, {estimate.ci68[1]:.3g}]"
+        lines.append(
+            f"{name} = {estimate.value:.3g}{error}{' n. i.' if estimate.identified is False else ''}"
+        )
+    return "\n".join(lines)
+
+
+def fit_panel(
+    points: Points, result: FitResult, variable: str | None = None, ax: Axes | None = None
+) -> Figure:
+    """Losses with the fitted law and its 68 % band along one variable.
+
+    For a law of N and D each value of the other variable has its own colour and curve. Constants that
+    are not identified carry "n. i.".
+    """
+    variable = variable or result.law.variables[0]
+    if variable not in result.law.variables:
+        raise InputError(f"variable: {variable} is not one of {', '.join(result.law.variables)}")
+    figure, ax = _axes(ax)
+    x, y = points.variable(variable), points.L
+    others = [name for name in result.law.variables if name != variable]
+    line = np.geomspace(x.min(), x.max() * (10 if not others else 1), 200)
+    if not others:
+        ax.plot(x, y, "o", ms=4, color="black")
+        _curve(ax, result, {variable: line}, line, "C0")
+    elif len(others) == 1:
+        other = points.variable(others[0])
+        for value, colour in _colours(other).items():
+            here = other == value
+            ax.plot(x[here], y[here], "o", ms=3.5, color=colour, label=f"{others[0]} = {value:.3g}")
+            _curve(ax, result, {variable: line, others[0]: np.full_like(line, value)}, line, colour)
+        if len(np.unique(other)) <= 10:
+            ax.legend(fontsize=7, loc="upper right")
+    else:
+        ax.plot(x, y, "o", ms=4, color="black")
+        ax.plot(x, result.predict(**{n: points.variable(n) for n in result.law.variables}), "_", color="C0")
+    ax.set(xscale="log", xlabel=UNITS[variable], ylabel=UNITS["L"])
+    ax.text(0.03, 0.03, _note(result), transform=ax.transAxes, fontsize=7, va="bottom")
+    return figure
+
+
+def _curve(ax: Axes, result: FitResult, x: dict[str, Any], line: FloatArray, colour: Any) -> None:
+    ax.plot(line, result.predict(**x), "-", lw=1, color=colour)
+    if result.samples is not None:
+        low, high = result.predict_interval(**x)
+        ax.fill_between(line, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def fit_panels(fits: Mapping[str, tuple[Points, FitResult]]) -> Figure:
+    """``fit_panel`` of several fits in a row; keys are titles."""
+    figure, axes = plt.subplots(
+        1, len(fits), figsize=(4.6 * len(fits), 4.0), squeeze=False, layout="constrained"
+    )
+    for ax, (title, (points, result)) in zip(axes[0], fits.items(), strict=True):
+        fit_panel(points, result, ax=ax)
+        ax.set_title(title)
+    return figure
+
+
+def loss_surface(points: Points, result: FitResult, ax: Axes | None = None) -> Figure:
+    """Contours of the fitted loss over N and D, the runs, and the compute-optimal line with its 68 % band."""
+    figure, ax = _axes(ax)
+    n, d = points.variable("N"), points.variable("D")
+    grid_n = np.geomspace(n.min() / 3, n.max() * 3, 120)
+    grid_d = np.geomspace(d.min() / 3, d.max() * 3, 120)
+    surface = result.predict(N=grid_n[None, :], D=grid_d[:, None])
+    contours = ax.contour(grid_n, grid_d, surface, levels=12, cmap="viridis_r", linewidths=0.9)
+    ax.clabel(contours, fontsize=6)
+    shades = ax.scatter(n, d, c=points.L, cmap="viridis_r", s=16, edgecolor="black", linewidth=0.3)
+    figure.colorbar(shades, ax=ax, label=UNITS["L"])
+    frontier = Frontier.of(result)
+    flops = np.geomspace(points.compute.min() / 10, points.compute.max() * 10, 60)
+    size = np.array([frontier.size(c) for c in flops])
+    ax.plot(size[:, 0], flops / (frontier.k * size[:, 0]), "r-", lw=1.5, label="compute-optimal")
+    if size.shape[1] > 1:
+        low, high = np.quantile(size[:, 1:], [0.16, 0.84], axis=1)
+        # At fixed C the uncertainty of N* runs along the iso-compute line, hence the polygon.
+        ax.fill(
+            np.append(low, high[::-1]),
+            np.append(flops / (frontier.k * low), (flops / (frontier.k * high))[::-1]),
+            color="red",
+            alpha=0.15,
+            lw=0,
+        )
+    ax.set(xscale="log", yscale="log", xlabel=UNITS["N"], ylabel=UNITS["D"])
+    ax.set(xlim=(grid_n[0], grid_n[-1]), ylim=(grid_d[0], grid_d[-1]))
+    ax.legend(fontsize=7)
+    return figure
+
+
+def isoflop_slices(result: FrontierFit) -> Figure:
+    """Slices of equal compute with parabolas and minima, and the line through the minima (approach 2)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.0), layout="constrained")
+    shades = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, max(len(result.optima), 2)))
+    for optimum, colour in zip(sorted(result.optima, key=lambda o: o.C), shades, strict=False):
+        x, y = np.array(optimum.x), np.array(optimum.y)
+        if not x.size:
+            continue
+        faint = 0.3 if optimum.reason else 1.0
+        left.plot(np.exp(x), y, "o", ms=3.5, color=colour, alpha=faint, label=f"C = {optimum.C:.2g}")
+        line = np.linspace(x.min(), x.max(), 100)
+        if not optimum.reason:
+            left.plot(np.exp(line), np.polyval(optimum.curve, line - x.mean()), "-", lw=1, color=colour)
+            left.plot(optimum.N, optimum.L, "x", color=colour)
+    c = np.array([o.C for o in result.used])
+    n = np.array([o.N for o in result.used])
+    error = np.array([o.error_N for o in result.used])
+    right.errorbar(c, n, yerr=[n - n * np.exp(-error), n * np.exp(error) - n], fmt="o", color="black", ms=4)
+    line = np.geomspace(c.min(), c.max(), 50)
+    slope = result.params["a"]
+    right.plot(
+        line, result.params["k_N"].value * line**slope.value, "r-", lw=1, label=f"N* = k_N C^a, a = {slope}"
+    )
+    left.set(xscale="log", xlabel=UNITS["N"], ylabel=UNITS["L"])
+    right.set(xscale="log", yscale="log", xlabel=UNITS["C"], ylabel="compute-optimal N")
+    left.legend(fontsize=6)
+    right.legend(fontsize=7)
+    return figure
+
+
+def residuals(points: Points, result: FitResult) -> Figure:
+    """Logarithmic residuals against every variable there is; a trend means the law is wrong."""
+    names = [v for v in ("N", "D", "U") if getattr(points, v) is not None]
+    if "C" in result.law.variables or points.C is not None or {"N", "D"} <= set(names):
+        names.append("C")
+    prediction = result.predict(**{name: points.variable(name) for name in result.law.variables})
+    ratio = np.log(points.L / prediction)
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.6 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.axhline(0, color="grey", lw=0.8)
+        ax.plot(points.variable(name), ratio, "o", ms=3.5, color="black", alpha=0.7)
+        ax.set(xscale="log", xlabel=UNITS[name])
+    axes[0, 0].set_ylabel("ln(measured / fitted)")
+    return figure
+
+
+def corner(result: FitResult) -> Figure:
+    """Bootstrap distributions of all constants, singly and in pairs; scales in logarithm."""
+    if result.samples is None:
+        raise InputError("corner: this fit has no bootstrap; fit with bootstrap > 0")
+    moving = [i for i in range(result.law.size) if np.ptp(result.samples[:, i]) > 0]
+    k = len(moving)
+    figure, axes = plt.subplots(k, k, figsize=(1.9 * k, 1.9 * k), squeeze=False, layout="constrained")
+    columns, best, labels = [], [], []
+    for i in moving:
+        parameter = result.law.parameters[i]
+        convert = np.log10 if parameter.log else np.asarray
+        columns.append(convert(result.samples[:, i]))
+        best.append(float(convert(result.values[i])))
+        labels.append(f"log10 {parameter.name}" if parameter.log else parameter.name)
+    for row in range(k):
+        for column in range(k):
+            ax = axes[row, column]
+            ax.tick_params(labelsize=6)
+            if column > row:
+                ax.set_visible(False)
+            elif column == row:
+                ax.hist(columns[row], bins=30, color="C0", alpha=0.7)
+                ax.axvline(best[row], color="red", lw=1)
+                ax.set_yticks([])
+            else:
+                ax.plot(columns[column], columns[row], ".", ms=1.5, color="C0", alpha=0.5)
+                ax.plot(best[column], best[row], "r+", ms=8)
+            if row == k - 1:
+                ax.set_xlabel(labels[column], fontsize=8)
+            if column == 0 and row > 0:
+                ax.set_ylabel(labels[row], fontsize=8)
+    return figure
+
+
+def window_figure(level: str | Mapping[str, str] = "uniform", **tasks: WindowResult) -> Figure:
+    """Occupancy of the learnable window against compute, all tasks on one axis: ``generation=...,
+    tagging=...``.
+
+    Solid where runs exist, dashed beyond; the band is the bootstrap's 68 %. Fits without a compute axis
+    (laws of
+    one variable other than C) cannot be shown here.
+    """
+    if not tasks:
+        raise InputError("window_figure: give at least one task, as generation=window(...)")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9.4, 4.0), width_ratios=(2.2, 1), layout="constrained"
+    )
+    ranges = {task: _compute_range(result) for task, result in tasks.items()}
+    low = min(r[0] for r in ranges.values()) / 10
+    high = max(r[1] for r in ranges.values()) * 1e4
+    flops = np.geomspace(low, high, 300)
+    for i, (task, result) in enumerate(tasks.items()):
+        name = level if isinstance(level, str) else level[task]
+        value, bottom, top = result.occupancy(name, "C", flops)
+        trained = (flops >= ranges[task][0]) & (flops <= ranges[task][1])
+        left.plot(flops, value, "--", lw=1, color=f"C{i}")
+        left.plot(flops[trained], value[trained], "-", lw=2.2, color=f"C{i}", label=f"{task} ({name})")
+        if np.isfinite(bottom).all():
+            left.fill_between(flops, bottom, top, color=f"C{i}", alpha=0.2, lw=0)
+        reference, floor = result.levels[name].reference, result.floor
+        right.bar(i, reference, color="lightgrey", width=0.6)
+        right.bar(i, floor.value, color=f"C{i}", width=0.6)
+        if floor.ci68 is not None:
+            right.errorbar(i, floor.value, yerr=_bars(floor.value, floor.ci68), color="black", capsize=4)
+        share = result.levels[name].share
+        right.text(i, reference, f"window {share.value:.0%}", ha="center", va="bottom", fontsize=7)
+    for mark in (0.9, 0.95, 0.99):
+        left.axhline(mark, color="grey", lw=0.6, ls=":")
+    left.set(xscale="log", ylim=(0, 1.03), xlabel=UNITS["C"], ylabel="occupancy of the window")
+    left.legend(fontsize=8, loc="lower right")
+    right.set_xticks(range(len(tasks)), list(tasks))
+    right.set_ylabel("floor (colour) and reference (grey), nats")
+    return figure
+
+
+def _bars(value: float, ends: tuple[float, float]) -> list[list[float]]:
+    return [[max(value - ends[0], 0.0)], [max(ends[1] - value, 0.0)]]
+
+
+def _compute_range(result: WindowResult) -> tuple[float, float]:
+    window, k = result.fit.data_window, result.fit.flops_factor
+    if "C" in window:
+        return window["C"]
+    if not {"N", "D"} <= set(window):
+        raise InputError(f"window_figure: a fit in {', '.join(result.fit.law.variables)} has no compute axis")
+    return k * window["N"][0] * window["D"][0], k * window["N"][1] * window["D"][1]

@@ -1,0 +1,210 @@
+"""The laws: each a small frozen object with formula, parameters, bounds, units and analytic gradient.
+
+A law is evaluated in *coordinates*: the logarithm of parameters that are scales, the value of the others;
+and in
+*transformed variables*: ln x (the rejection law alone uses x itself). Fits subtract the mean of each
+transformed
+variable first, because A and alpha of A/N^alpha are almost perfectly correlated when N is counted in units of
+one parameter and almost uncorrelated when it is counted in units of the typical model. All laws keep their
+form under this change of units, so it is an affine map of coordinates (``Law.centring``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+EXPONENT_BOUNDS = (1e-3, 5.0)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One constant of a law.
+
+    Attributes
+    ----------
+    name, unit, meaning : str
+    lower, upper : float
+        Physical bounds of the value; fits add bounds taken from the data to scales.
+    log : bool
+        Fitted as its logarithm: a positive scale.
+    decades : float
+        A 95 % interval wider than this many decades means "not identified".
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+    lower: float = 0.0
+    upper: float = np.inf
+    log: bool = False
+    decades: float = 1.0
+
+
+def exponent_parameter(name: str, meaning: str) -> Parameter:
+    """An exponent: between a thousandth and five."""
+    return Parameter(name, meaning, lower=EXPONENT_BOUNDS[0], upper=EXPONENT_BOUNDS[1])
+
+
+def scale_at_one(name: str, meaning: str) -> Parameter:
+    """The value of a power-law term at x = 1."""
+    # Value at x = 1, far outside the data: two decades of spread still leave the law useful inside it.
+    return Parameter(name, meaning, unit="nats", log=True, decades=2.0)
+
+
+FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")
+
+
+class Law:
+    """Base of all laws; frozen subclasses define ``evaluate``, ``centring`` and ``starts``."""
+
+    name: str
+    formula: str
+    source: str
+    parameters: tuple[Parameter, ...]
+    variables: tuple[str, ...]
+    response: str = "L"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameter names in order."""
+        return tuple(p.name for p in self.parameters)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return len(self.parameters)
+
+    def transform(self, x: FloatArray) -> FloatArray:
+        """Variables as the law uses them: ln x."""
+        return np.log(x)
+
+    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
+        """Typical value (k,) of each transformed variable (k, n), about which a fit works."""
+        return np.average(u, axis=1, weights=weight)
+
+    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values (S, n) and gradient (S, p, n) by coordinate, for coordinates (S, p) and variables (k, n)."""
+        raise NotImplementedError
+
+    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Matrix (p, p) and offset (p,) from coordinates about ``centre`` (k,) to natural coordinates."""
+        raise NotImplementedError
+
+    def starts(
+        self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
+    ) -> FloatArray:
+        """Coordinates (count, p) from which a global search about centred variables begins."""
+        raise NotImplementedError
+
+    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Box (p,), (p,) of the coordinates about centred variables ``u`` (k, n), responses ``y`` (n,)."""
+        low, high = np.empty(self.size), np.empty(self.size)
+        for i, p in enumerate(self.parameters):
+            if p.log:
+                # At the centre of the data a term below 1e-8 of the loss is absent; one of 1e4 never occurs.
+                low[i], high[i] = np.log(1e-8 * y.min()), np.log(1e4 * y.max())
+            elif p.name == "E":
+                low[i], high[i] = p.lower, y.max()
+            else:
+                low[i], high[i] = p.lower, p.upper
+        return low, high
+
+    def coordinates(self, values: ArrayLike) -> FloatArray:
+        """Coordinates of natural parameter values, (..., p) to (..., p)."""
+        q = np.array(values, dtype=np.float64)
+        for i, p in enumerate(self.parameters):
+            if p.log:
+                q[..., i] = np.log(q[..., i])
+        return q
+
+    def values(self, q: ArrayLike) -> FloatArray:
+        """Natural parameter values of coordinates, (..., p) to (..., p)."""
+        values = np.array(q, dtype=np.float64)
+        for i, p in enumerate(self.parameters):
+            if p.log:
+                values[..., i] = np.exp(values[..., i])
+        return values
+
+    def _inputs(
+        self, values: Mapping[str, float] | ArrayLike, x: Mapping[str, ArrayLike]
+    ) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
+        if isinstance(values, Mapping):
+            values = np.array([values[name] for name in self.names])
+        missing = [name for name in self.variables if name not in x]
+        if missing:
+            raise InputError(f"law {self.name}: needs {', '.join(self.variables)}; {missing[0]} is missing")
+        arrays = np.broadcast_arrays(*(np.asarray(x[name], dtype=np.float64) for name in self.variables))
+        u = self.transform(np.stack([a.ravel() for a in arrays]))
+        return np.atleast_2d(self.coordinates(values)), u, arrays[0].shape
+
+    def predict(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
+        """Value of the law.
+
+        Parameters
+        ----------
+        values : mapping or array-like, shape (p,) or (S, p)
+            Natural parameters, by name or in order; several sets give a leading axis.
+        **x : array-like
+            Variables by name, broadcast together: ``law.predict(values, N=1e6, D=[1e6, 1e7])``.
+        """
+        q, u, shape = self._inputs(values, x)
+        f, _ = self.evaluate(q, u)
+        single = isinstance(values, Mapping) or np.ndim(values) == 1
+        return f[0].reshape(shape) if single else f.reshape(len(f), *shape)
+
+    def gradient(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
+        """Derivative of the law by each natural parameter; shape (p, *x)."""
+        q, u, shape = self._inputs(values, x)
+        _, jacobian = self.evaluate(q[:1], u)
+        natural = self.values(q[0])
+        scale = np.array([1 / natural[i] if p.log else 1.0 for i, p in enumerate(self.parameters)])
+        return (jacobian[0] * scale[:, None]).reshape(self.size, *shape)
+
+
+def project(basis: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
+    """Least squares with coefficients >= 0 for many bases at once: (S, m, n), (n,), (n,) to (S, m).
+
+    Variable projection: for given exponents the additive laws are linear in the rest. With m <= 3 terms
+    trying every subset of them is exact and stays one batched solve per subset.
+    """
+    size, m, _ = basis.shape
+    weighted = basis * weight
+    normal = weighted @ basis.transpose(0, 2, 1)
+    right = weighted @ y
+    best = np.zeros((size, m))
+    lowest = np.full(size, np.inf)
+    for subset in range(1, 2**m):
+        use = [i for i in range(m) if subset >> i & 1]
+        sub = normal[:, use][:, :, use] + 1e-13 * normal[:, use, use].max() * np.eye(len(use))
+        solution = np.linalg.solve(sub, right[:, use, None])[..., 0]
+        # y.y - c.right is the squared error of the unconstrained optimum on this subset.
+        error = -np.einsum("sm,sm->s", solution, right[:, use])
+        better = (solution >= 0).all(axis=1) & (error < lowest)
+        lowest[better] = error[better]
+        full = np.zeros((size, m))
+        full[:, use] = solution
+        best[better] = full[better]
+    return best
+
+
+def spread(count: int, low: ArrayLike, high: ArrayLike, rng: np.random.Generator) -> FloatArray:
+    """Evenly spread points of a box, shape (count, k): a randomly shifted R_k sequence (Roberts 2018)."""
+    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    k = len(low)
+    ratio = 2.0
+    for _ in range(60):  # the positive root of x^(k+1) = x + 1 generalises the golden ratio
+        ratio = (1 + ratio) ** (1 / (k + 1))
+    steps = ratio ** -np.arange(1.0, k + 1)
+    unit = (rng.random(k) + np.outer(np.arange(count), steps)) % 1.0
+    return low + unit * (high - low)
+
+
+def log_positive(amplitude: FloatArray, y: FloatArray) -> FloatArray:
+    """Log of projected amplitudes; zero ones start at a thousandth of the loss, where they can still grow."""
+    return np.log(np.maximum(amplitude, 1e-3 * y.min()))

@@ -1,0 +1,160 @@
+"""The overfitting threshold: the model size N ~ U^lambda above which repeated training on U jets overfits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval.errors import InputError
+from eval.scaling.result import SCHEMA_VERSION, Estimate
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Trained sizes next to the threshold of one amount of unique data; 0 or infinite where none."""
+
+    U: float
+    N_low: float
+    N_high: float
+    misclassified: int
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """N_threshold = k U^lambda.
+
+    Attributes
+    ----------
+    exponent, constant : Estimate
+        lambda and k; intervals from the position of the threshold inside its brackets.
+    brackets : tuple of Bracket
+        Every amount of unique data; those bounded on one side do not enter the fit.
+    overfit : ndarray of bool
+        Classification of each run.
+    """
+
+    exponent: Estimate
+    constant: Estimate
+    brackets: tuple[Bracket, ...]
+    overfit: NDArray[np.bool_]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+        brackets = [
+            {"U": b.U, "N_low": b.N_low or None, "N_high": b.N_high if np.isfinite(b.N_high) else None}
+            for b in self.brackets
+        ]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "lambda": self.exponent.to_dict(),
+            "k": self.constant.to_dict(),
+            "brackets": brackets,
+            "overfit": self.overfit.tolist(),
+        }
+
+
+def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
+    """Whether a validation curve ends above its minimum by more than its noise.
+
+    Parameters
+    ----------
+    losses : array-like, shape (n,)
+        Validation loss at rising steps.
+    tolerance : float
+        Least relative rise that counts.
+
+    Notes
+    -----
+    The noise is estimated from second differences, which a smooth curve does not have: median(|d2|)/(0.6745
+    sqrt(6)).
+    A rise counts above four times that, since the minimum of n noisy values lies low by itself.
+    """
+    y = np.asarray(losses, dtype=np.float64)
+    if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
+        raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
+    noise = np.median(np.abs(np.diff(y, 2))) / (0.6745 * np.sqrt(6)) if len(y) >= 8 else 0.0
+    lowest = int(np.argmin(y))
+    return bool(lowest < len(y) - 1 and y[-1] - y[lowest] > max(tolerance * y[lowest], 4 * noise))
+
+
+def overfitting_threshold(
+    N: ArrayLike,
+    U: ArrayLike,
+    curves: Sequence[ArrayLike],
+    *,
+    tolerance: float = 1e-3,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Threshold:
+    """Classify runs on repeated data and fit N ~ U^lambda to the border (Vigl et al., arXiv:2602.15781).
+
+    Parameters
+    ----------
+    N, U : array-like, shape (n,)
+        Parameters and unique data of each run.
+    curves : sequence of array-like
+        Validation losses of each run at rising steps.
+    tolerance : float
+        Relative rise above the minimum that counts as overfitting.
+
+    Notes
+    -----
+    Where between the largest underfitting and the smallest overfitting size the border lies is unknown:
+    every sample draws it
+    evenly in ln N. The interval therefore reflects the spacing of the ladder of sizes.
+
+    Raises
+    ------
+    InputError
+        Lengths differ, or fewer than two amounts of data are bracketed from both sides.
+    """
+    n, u = np.asarray(N, dtype=np.float64), np.asarray(U, dtype=np.float64)
+    if n.shape != u.shape or n.ndim != 1 or len(curves) != len(n):
+        raise InputError(f"runs: N, U and curves must agree, found {n.shape}, {u.shape} and {len(curves)}")
+    for name, values in {"N": n, "U": u}.items():
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise InputError(f"runs: {name} must be finite and positive")
+    over = np.array([overfits(curve, tolerance=tolerance) for curve in curves])
+    brackets = tuple(_bracket(value, n[u == value], over[u == value]) for value in np.unique(u))
+    usable = [b for b in brackets if b.N_low > 0 and np.isfinite(b.N_high)]
+    if len(usable) < 2:
+        raise InputError(
+            f"runs: {len(usable)} amounts of unique data have both underfitting and overfitting sizes; "
+            "lambda needs two"
+        )
+    x = np.log([b.U for b in usable])
+    low, high = np.log([b.N_low for b in usable]), np.log([b.N_high for b in usable])
+    rng = np.random.default_rng(seed)
+    drawn = low + (high - low) * rng.random((samples, len(usable)))
+    slope, level = _lines(x, drawn)
+    (best_slope,), (best_level,) = _lines(x, 0.5 * (low + high)[None])
+    return Threshold(
+        Estimate.from_samples(float(best_slope), slope),
+        Estimate.from_samples(float(np.exp(best_level)), np.exp(level)),
+        brackets,
+        over,
+    )
+
+
+def _lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Slopes and intercepts of straight lines through (n,), (S, n)."""
+    centred = x - x.mean()
+    slope = y @ centred / (centred @ centred)
+    return slope, y.mean(axis=1) - slope * x.mean()
+
+
+def _bracket(u: float, n: FloatArray, over: NDArray[np.bool_]) -> Bracket:
+    sizes = np.unique(n)
+    # Split that contradicts the fewest runs: none, when all sizes above some N overfit and none below.
+    wrong = [int((over & (n < s)).sum() + (~over & (n >= s)).sum()) for s in [*sizes, np.inf]]
+    split = int(np.argmin(wrong))
+    return Bracket(
+        float(u),
+        float(sizes[split - 1]) if split > 0 else 0.0,
+        float(sizes[split]) if split < len(sizes) else np.inf,
+        wrong[split],
+    )
