@@ -13,7 +13,13 @@ from genscale.data.store import JetStore, StoreWriter
 MakeJets = Callable[..., ak.Array]
 
 
-def fake_jets(n_jets: int, seed: int = 0, most_particles: int = 12, least_particles: int = 1) -> ak.Array:
+def fake_jets(
+    n_jets: int,
+    seed: int = 0,
+    most_particles: int = 12,
+    least_particles: int = 1,
+    classes: tuple[str, ...] = schema.CLASSES,
+) -> ak.Array:
     rng = np.random.default_rng(seed)
     counts = rng.integers(least_particles, most_particles + 1, n_jets)
     jet = np.repeat(np.arange(n_jets), counts)
@@ -41,7 +47,7 @@ def fake_jets(n_jets: int, seed: int = 0, most_particles: int = 12, least_partic
     }
     columns = {name: ak.unflatten(values.astype(np.float32), counts) for name, values in particles.items()}
     px, py, energy = (ak.to_numpy(ak.sum(columns[f"part_{c}"], axis=1)) for c in ("px", "py", "energy"))
-    label = rng.integers(0, len(schema.CLASSES), n_jets)
+    label = rng.choice([schema.CLASSES.index(name) for name in classes], n_jets)
     columns |= {
         "jet_pt": np.hypot(px, py),
         "jet_eta": axis_eta,

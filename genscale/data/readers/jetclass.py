@@ -47,8 +47,12 @@ class JetClassFile:
         try:
             self._file = uproot.open(path)
             found = self._file.keys(cycle=False, recursive=False)
+            end = int(self._file.file.fEND)
         except Exception as error:  # a damaged file fails in uproot in as many ways as there are bytes
             raise _damaged(path, error) from error
+        if (size := path.stat().st_size) < end:
+            self.close()
+            raise InputError(f"{path}: {size} bytes of {end}, so cut short; download or copy it again")
         if TREE not in found:
             self.close()
             raise InputError(
