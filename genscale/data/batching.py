@@ -1,0 +1,267 @@
+"""Batches in a fixed order: which jets a training step sees depends on the seed and the step alone.
+
+Not on the number of loader processes, not on where a run was interrupted, and not on how many processes
+share the batch: each takes every n-th jet of it and reads only those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from genscale.data.features import needed_columns, particle_features
+from genscale.data.store import JetStore, TokenStore
+from genscale.errors import InputError
+from genscale.models.packing import Packing
+
+#: Held-out jets are the same in every run, whatever the run's seed: losses are compared on equal jets.
+HELD_OUT_SEED = 0
+
+
+@dataclass(frozen=True)
+class JetOrder:
+    """The endless sequence of jets that a run sees: a new seeded permutation in every epoch.
+
+    Attributes
+    ----------
+    n_store : int
+        Jets in the store.
+    n_unique : int
+        How many of them are used: the first of one permutation that depends on the seed alone, so that
+        smaller sets are contained in larger ones.
+    seed : int
+    """
+
+    n_store: int
+    n_unique: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_unique <= self.n_store:
+            raise InputError(f"unique jets: {self.n_unique} wanted, but the store has {self.n_store}")
+
+    def __getitem__(self, window: slice) -> np.ndarray:
+        """Store rows of the jets seen at places ``window.start .. window.stop - 1``."""
+        places = np.arange(window.start, window.stop)
+        epochs = places // self.n_unique
+        return np.concatenate(
+            [self._epoch(int(e))[places[epochs == e] % self.n_unique] for e in np.unique(epochs)]
+        )
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        cached: tuple[int, np.ndarray] | None = self.__dict__.get("_last")
+        if cached is not None and cached[0] == epoch:
+            return cached[1]
+        chosen = np.random.default_rng([self.seed, 0]).permutation(self.n_store)[: self.n_unique]
+        if epoch > 0:
+            chosen = chosen[np.random.default_rng([self.seed, epoch]).permutation(self.n_unique)]
+        self.__dict__["_last"] = (epoch, chosen)  # the dataclass is frozen; a cache is not state
+        return chosen
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One packed micro-batch.
+
+    Attributes
+    ----------
+    inputs : Tensor
+        ``[n_tokens]`` token ids or ``[n_tokens, n_features]`` particle features, jets one after another by
+        falling length.
+    targets : Tensor
+        Next tokens ``[n_tokens]``, or the jets' classes ``[jets]``.
+    labels : Tensor [jets]
+        Class index of each jet.
+    packing : Packing
+    n_jets, n_tokens : int
+        Real jets and real target tokens (particles, for a tagger).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor
+    packing: Packing
+    n_jets: int
+    n_tokens: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        if self.inputs.device == device:
+            return self
+        packing = Packing.build(self.packing.lengths.numpy(), device)
+        moved = [t.to(device, non_blocking=True) for t in (self.inputs, self.targets, self.labels)]
+        return Batch(moved[0], moved[1], moved[2], packing, self.n_jets, self.n_tokens)
+
+
+class Rows(Protocol):
+    """Jets of a store, ready to be batched."""
+
+    def __len__(self) -> int:
+        """Jets in the store."""
+        ...
+
+    def load(self, rows: np.ndarray) -> Sequence[np.ndarray]:
+        """Read jets: a flat array, the jets' lengths in it, and their labels."""
+        ...
+
+    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+        """Pack jets that are already sorted by falling length."""
+        ...
+
+
+class TokenRows:
+    """Token sequences for the generator: inputs are all tokens but the last, targets all but the first."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self.store = store
+        self._labels = store.labels()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def load(self, rows: np.ndarray) -> Sequence[np.ndarray]:
+        """Read sequences, flat, with their lengths and labels."""
+        tokens = self.store.read(rows, columns=["tokens"])["tokens"].layout
+        offsets = np.asarray(tokens.offsets)
+        return np.asarray(tokens.content)[offsets[0] : offsets[-1]], np.diff(offsets), self._labels[rows]
+
+    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+        """Inputs and targets of the same length, one shorter than the sequences."""
+        ends = np.cumsum(lengths)
+        last = np.zeros(len(values), dtype=bool)
+        last[ends - 1] = True
+        first = np.zeros(len(values), dtype=bool)
+        first[ends - lengths] = True
+        tokens = values.astype(np.int64)
+        return Batch(
+            torch.from_numpy(tokens[~last]),
+            torch.from_numpy(tokens[~first]),
+            torch.from_numpy(labels),
+            Packing.build(lengths - 1),
+            len(lengths),
+            len(values) - len(lengths),
+        )
+
+
+class FeatureRows:
+    """Particle features for the tagger, with a placeholder row for the class token before each jet."""
+
+    def __init__(self, store: JetStore, features: Sequence[str], max_particles: int) -> None:
+        self.store, self.features, self.max_particles = store, tuple(features), max_particles
+        self._labels = store.labels()
+        self.load(np.arange(1))  # a missing column shows at once
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def load(self, rows: np.ndarray) -> Sequence[np.ndarray]:
+        """Read and compute features, flat, with the particles of each jet and its label."""
+        jets = self.store.read(rows, columns=needed_columns(self.features))
+        values, counts = particle_features(jets, self.features, max_particles=self.max_particles)
+        return values, counts, self._labels[rows]
+
+    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+        """One row more per jet than it has particles; targets are the labels."""
+        n = len(lengths)
+        rows = np.zeros((len(values) + n, values.shape[1]), dtype=np.float32)
+        jet_of_particle = np.repeat(np.arange(n), lengths)
+        rows[np.arange(len(values)) + jet_of_particle + 1] = values
+        targets = torch.from_numpy(labels)
+        return Batch(torch.from_numpy(rows), targets, targets, Packing.build(lengths + 1), n, len(values))
+
+
+class BatchStream(Dataset[list[Batch]]):
+    """The batches of a run, by step: item i is what step i of this process trains on.
+
+    Parameters
+    ----------
+    rows : Rows
+    order : JetOrder
+    batch_jets : int
+        Jets in a batch, over all processes and micro-batches.
+    rank, world : int
+        This process takes jets rank, rank + world, ... of each batch.
+    accumulate : int
+        Micro-batches per batch.
+    """
+
+    #: Jets are read this many at a time: one gather for several batches costs little more than for one.
+    CHUNK_JETS = 8192
+
+    def __init__(
+        self, rows: Rows, order: JetOrder, batch_jets: int, rank: int = 0, world: int = 1, accumulate: int = 1
+    ) -> None:
+        if batch_jets < world * accumulate:
+            raise InputError(
+                f"batch_jets: {batch_jets} jets cannot be shared by {world} processes x {accumulate} micro-batches"
+            )
+        self.rows, self.order, self.batch_jets = rows, order, batch_jets
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+        self._steps_per_chunk = max(1, self.CHUNK_JETS // batch_jets)
+        self._chunk: tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        chunk, place = divmod(step, self._steps_per_chunk)
+        flat, offsets, labels = self._load(chunk)
+        mine = len(range(self.rank, self.batch_jets, self.world))
+        jets = np.arange(place * mine, (place + 1) * mine)
+        return [
+            pack_sorted(self.rows, flat, offsets, labels, part)
+            for part in np.array_split(jets, self.accumulate)
+        ]
+
+    def _load(self, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self._chunk is None or self._chunk[0] != chunk:
+            size = self._steps_per_chunk * self.batch_jets
+            places = self.order[chunk * size : (chunk + 1) * size].reshape(-1, self.batch_jets)
+            flat, lengths, labels = self.rows.load(places[:, self.rank :: self.world].ravel())
+            self._chunk = chunk, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
+        return self._chunk[1]
+
+    def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Batch]]:
+        """Iterate over the batches of steps ``first .. n_steps - 1``, read ahead by ``workers`` processes."""
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(first, n_steps),
+                num_workers=workers,
+                pin_memory=workers > 0 and torch.cuda.is_available(),
+            )
+        )
+
+
+def pack_sorted(
+    rows: Rows, flat: np.ndarray, offsets: np.ndarray, labels: np.ndarray, jets: np.ndarray
+) -> Batch:
+    """Pack some jets of a flat array, ordered by falling length so that attention groups waste little."""
+    lengths = (offsets[jets + 1] - offsets[jets]).astype(np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    jets, lengths = jets[order], lengths[order]
+    starts = np.repeat(offsets[jets] - (np.cumsum(lengths) - lengths), lengths)
+    return rows.batch(flat[starts + np.arange(lengths.sum())], lengths, labels[jets].astype(np.int64))
+
+
+def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """Iterate over a fixed choice of held-out jets, each once: the share of this process.
+
+    Parameters
+    ----------
+    n_jets : int
+        How many jets; 0 or more than there are means all. Fewer are always contained in more.
+    """
+    n_jets = min(n_jets, len(rows)) if n_jets else len(rows)
+    mine = JetOrder(len(rows), n_jets, HELD_OUT_SEED)[0:n_jets][rank::world]
+    for low in range(0, len(mine), BatchStream.CHUNK_JETS):
+        flat, lengths, labels = rows.load(mine[low : low + BatchStream.CHUNK_JETS])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        # Losses do not depend on which jets share a batch: sorted by length, they pack with least waste.
+        by_length = np.argsort(-lengths, kind="stable")
+        for start in range(0, len(by_length), batch_jets):
+            yield pack_sorted(rows, flat, offsets, labels, by_length[start : start + batch_jets])

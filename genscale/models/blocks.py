@@ -1,0 +1,134 @@
+"""The transformer block that the generator and the tagger share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genscale.models.packing import Packing
+
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+
+
+def activate(x: Tensor, kind: Activation) -> Tensor:
+    """Apply the activation of that name."""
+    if kind == "relu":
+        return F.relu(x)
+    return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention on packed rows; causal, or over all tokens of the jet."""
+
+    def __init__(self, d_model: int, n_heads: int, *, causal: bool, qkv_bias: bool, dropout: float) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"width {d_model} is not a multiple of the number of heads {n_heads}")
+        self.n_heads, self.causal, self.dropout = n_heads, causal, dropout
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=qkv_bias)
+        self.out = nn.Linear(d_model, d_model)
+
+    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``[jets, tokens, 3 d]`` to three views ``[jets, heads, tokens, head width]``."""
+        jets, tokens, width = qkv.shape
+        q, k, v = qkv.view(jets, tokens, 3, self.n_heads, width // 3 // self.n_heads).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _attend(self, qkv: Tensor, padding: Tensor | None) -> Tensor:
+        q, k, v = self._heads(qkv)
+        # Padding lies after the real tokens, so under a causal mask no real token can see it.
+        mask = None if self.causal or padding is None else ~padding[:, None, None, :]
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=self.causal,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return out.transpose(1, 2).flatten(2)
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """Packed rows ``[n_tokens, d]`` to the same."""
+        return self.out(packing.attend(self.qkv(rows), self._attend))
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
+        """One token of every jet, with the jets' cached keys and values.
+
+        Parameters
+        ----------
+        x : Tensor [jets, d]
+            The token at ``position``.
+        keys, values : Tensor [jets, heads, max_length, head width]
+            The cache, filled up to ``position``; this token's entries are written into it.
+        """
+        q, k, v = self._heads(self.qkv(x)[:, None, :])
+        keys[:, :, position] = k[:, :, 0]
+        values[:, :, position] = v[:, :, 0]
+        out = F.scaled_dot_product_attention(q, keys[:, :, : position + 1], values[:, :, : position + 1])
+        return self.out(out.flatten(1))
+
+
+class Block(nn.Module):
+    """Attention and MLP with residual connections; norms before (pre) or after (post) each of them."""
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        causal: bool,
+        norm: Literal["pre", "post"] = "pre",
+        activation: Activation = "gelu",
+        mlp_ratio: int = 4,
+        qkv_bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm, self.activation = norm, activation
+        self.norm1 = nn.LayerNorm(d_model)
+        self.attention = SelfAttention(d_model, n_heads, causal=causal, qkv_bias=qkv_bias, dropout=dropout)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.up = nn.Linear(d_model, mlp_ratio * d_model)
+        self.down = nn.Linear(mlp_ratio * d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.down(self.dropout(activate(self.up(x), self.activation)))
+
+    def _residual(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block's output from its input and its attention's output."""
+        if self.norm == "pre":
+            x = x + self.dropout(attended)
+            return x + self.dropout(self._mlp(self.norm2(x)))
+        x = self.norm1(x + self.dropout(attended))
+        return self.norm2(x + self.dropout(self._mlp(x)))
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """Packed rows ``[n_tokens, d]`` to the same."""
+        source = self.norm1(rows) if self.norm == "pre" else rows
+        return self._residual(rows, self.attention(source, packing))
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
+        """One token of every jet ``[jets, d]`` with the cache of this block (see SelfAttention.step)."""
+        source = self.norm1(x) if self.norm == "pre" else x
+        return self._residual(x, self.attention.step(source, keys, values, position))
+
+
+def init_transformer(model: nn.Module, n_layers: int) -> None:
+    """Initialise for widths from 16 to thousands: normal weights of variance 1/fan-in, biases zero.
+
+    Outputs into the residual stream are scaled by 1/sqrt(2 n_layers) (Radford et al. 2019, section 2.3);
+    embeddings start at 0.02, so that a tied head starts with nearly uniform predictions.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            residual = (2 * n_layers) ** -0.5 if name.endswith(("attention.out", "down")) else 1.0
+            nn.init.normal_(module.weight, std=residual * module.in_features**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,68 @@
+"""Trained networks on disk: weights as safetensors, shape and provenance as JSON; loading runs no code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from genscale.errors import InputError
+from genscale.files import read_json, sha256, write_json
+
+MODEL_VERSION = 1
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, Any]) -> None:
+    """Write ``model.safetensors`` and then ``model.json``, without which the weights do not count.
+
+    Parameters
+    ----------
+    kind : "generator" or "tagger"
+    model : nn.Module
+        With its shape as a dataclass in ``model.config``.
+    provenance : dict
+        What its user must match: the tokenizer's fingerprint, the features.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    weights = run / "model.safetensors"
+    aside = run / ".model.safetensors.tmp"
+    save_model(model.cpu(), str(aside))
+    aside.replace(weights)
+    shape = asdict(model.config)  # type: ignore[call-overload]
+    write_json(
+        run / "model.json",
+        {"version": MODEL_VERSION, "kind": kind, "shape": shape, "sha256": sha256(weights), **provenance},
+    )
+
+
+def load_network(run: Path, kind: str, model_cls: type[ModelT], config_cls: type) -> tuple[ModelT, dict[str, Any]]:
+    """Read a network and its provenance, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        No finished run there, another kind of model, or damaged weights.
+    """
+    if not (run / "model.json").is_file():
+        raise InputError(f"{run}: no trained {kind} here (model.json is missing; is the run finished?)")
+    description = read_json(run / "model.json")
+    if description.get("version") != MODEL_VERSION or description.get("kind") != kind:
+        raise InputError(
+            f"{run}/model.json: a {description.get('kind')} of version {description.get('version')}, "
+            f"expected a {kind} of version {MODEL_VERSION}"
+        )
+    weights = run / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != description["sha256"]:
+        raise InputError(f"{weights}: missing or damaged: its checksum is not the one in model.json")
+    model = model_cls(config_cls(**description["shape"]))
+    try:
+        load_model(model, str(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights}: does not fit model.json: {error}") from error
+    return model.eval(), description

@@ -1,0 +1,138 @@
+"""The generator: an autoregressive decoder over a jet's tokens, in the manner of OmniJet-alpha.
+
+Birk, Hallin and Kasieczka, arXiv:2403.05618. The loss is a likelihood: nats per real token, with the stop
+token and without padding (there is none in a packed batch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genscale.models.blocks import Activation, Block, init_transformer
+from genscale.models.packing import Packing
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape of a generator.
+
+    Attributes
+    ----------
+    vocab_size : int
+        Codes plus start and stop.
+    max_tokens : int
+        Longest input sequence: start token and constituents.
+    positions : "learned" or "none"
+        OmniJet-alpha has none; the causal mask alone tells a token how many came before.
+    tied_head : bool
+        The head is the transposed embedding (without bias) or a linear layer of its own (with bias).
+    n_classes : int
+        0: unconditional. Otherwise the embedding of the jet's class is added to its start token's.
+    """
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+    vocab_size: int
+    max_tokens: int = 129
+    norm: Literal["pre", "post"] = "pre"
+    activation: Activation = "gelu_tanh"
+    positions: Literal["learned", "none"] = "learned"
+    tied_head: bool = True
+    qkv_bias: bool = False
+    mlp_ratio: int = 4
+    n_classes: int = 0
+
+
+class Generator(nn.Module):
+    """Next-token model of tokenized jets; see the module's text and :class:`GeneratorConfig`."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.embedding = nn.Embedding(c.vocab_size, c.d_model)
+        self.position_embedding = (
+            nn.Embedding(c.max_tokens, c.d_model) if c.positions == "learned" else None
+        )
+        self.class_embedding = nn.Embedding(c.n_classes, c.d_model) if c.n_classes else None
+        self.blocks = nn.ModuleList(
+            Block(
+                c.d_model,
+                c.n_heads,
+                causal=True,
+                norm=c.norm,
+                activation=c.activation,
+                mlp_ratio=c.mlp_ratio,
+                qkv_bias=c.qkv_bias,
+            )
+            for _ in range(c.n_layers)
+        )
+        self.final_norm = nn.LayerNorm(c.d_model) if c.norm == "pre" else nn.Identity()
+        self.head = None if c.tied_head else nn.Linear(c.d_model, c.vocab_size)
+        init_transformer(self, c.n_layers)
+
+    def _embed(self, tokens: Tensor, positions: Tensor, first_rows: Tensor, labels: Tensor | None) -> Tensor:
+        rows = self.embedding(tokens)
+        if self.class_embedding is not None:
+            if labels is None:
+                raise ValueError("a class-conditional generator needs the jets' labels")
+            rows = rows.index_add(0, first_rows, self.class_embedding(labels))
+        if self.position_embedding is not None:
+            rows = rows + self.position_embedding(positions)
+        return rows
+
+    def hidden(self, tokens: Tensor, packing: Packing, labels: Tensor | None = None) -> Tensor:
+        """Packed input tokens ``[n_tokens]`` to the head's inputs ``[n_tokens, d]``.
+
+        Parameters
+        ----------
+        labels : Tensor [jets], optional
+            Class of each jet, for a class-conditional generator.
+        """
+        rows = self._embed(tokens, packing.positions, packing.starts, labels)
+        for block in self.blocks:
+            rows = block(rows, packing)
+        return self.final_norm(rows)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: ``[..., d]`` to ``[..., vocab_size]``."""
+        if self.head is None:
+            return F.linear(hidden, self.embedding.weight)
+        return self.head(hidden)
+
+    def forward(
+        self, tokens: Tensor, targets: Tensor, packing: Packing, labels: Tensor | None = None
+    ) -> Tensor:
+        """Negative log-likelihood of each target token in nats, ``[n_tokens]`` float32."""
+        hidden = self.hidden(tokens, packing, labels)
+        return F.cross_entropy(self.logits(hidden).float(), targets, reduction="none")
+
+    def new_cache(self, jets: int, device: torch.device | str = "cpu") -> list[tuple[Tensor, Tensor]]:
+        """Empty key/value caches, one pair ``[jets, heads, max_tokens, head width]`` for each block."""
+        c = self.config
+        shape = (jets, c.n_heads, c.max_tokens, c.d_model // c.n_heads)
+        dtype = self.embedding.weight.dtype
+        return [
+            (torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
+            for _ in self.blocks
+        ]
+
+    def step(
+        self, tokens: Tensor, position: int, cache: list[tuple[Tensor, Tensor]], labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits ``[jets, vocab_size]`` of the token after ``tokens`` ``[jets]``, which stand at ``position``."""
+        x = self.embedding(tokens)
+        if position == 0 and self.class_embedding is not None:
+            if labels is None:
+                raise ValueError("a class-conditional generator needs the jets' labels")
+            x = x + self.class_embedding(labels)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight[position]
+        for block, (keys, values) in zip(self.blocks, cache, strict=True):
+            x = block.step(x, keys, values, position)
+        return self.logits(self.final_norm(x))

@@ -1,0 +1,62 @@
+"""The ladder of generator sizes, Pico to XXL: one table, everything else derived.
+
+The names follow Amram et al. (arXiv:2605.28940); the shapes are ours to choose. From rung to rung the
+non-embedding parameters, about 12 layers d^2, grow by a factor of four to five.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+from genscale.errors import InputError
+from genscale.models.generator import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Shape of one size."""
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+
+
+LADDER: Final[dict[str, Rung]] = {
+    "pico": Rung(16, 2, 2),
+    "nano": Rung(32, 2, 2),
+    "micro": Rung(64, 2, 4),
+    "small": Rung(96, 4, 4),
+    "medium": Rung(192, 4, 6),
+    "large": Rung(384, 5, 6),
+    "xl": Rung(768, 6, 12),
+    "xxl": Rung(1024, 16, 16),
+}
+
+#: The released OmniJet-alpha generator: 6,570,498 parameters at a vocabulary of 8,194.
+OMNIJET: Final[dict[str, Any]] = {
+    "norm": "post",
+    "activation": "relu",
+    "positions": "none",
+    "tied_head": False,
+}
+
+
+def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:
+    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``.
+
+    Raises
+    ------
+    InputError
+        If there is no such size; the nearest name is given.
+    """
+    size = size.lower()
+    if size == "omnijet":
+        return GeneratorConfig(256, 3, 8, vocab_size, max_tokens, **{**OMNIJET, **overrides})
+    if size not in LADDER:
+        near = get_close_matches(size, [*LADDER, "omnijet"], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"no generator size {size!r}: known are {', '.join(LADDER)} and omnijet{hint}")
+    rung = LADDER[size]
+    return GeneratorConfig(rung.d_model, rung.n_layers, rung.n_heads, vocab_size, max_tokens, **overrides)

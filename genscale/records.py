@@ -1,0 +1,181 @@
+"""The run record: what a training run is and what it found, one JSON file per run; the table of points.
+
+Definitions (docs/glossary.md): ``N`` counts parameters by part; ``D`` counts jets seen, unique jets and
+real tokens separately; ``C`` is counted from the architecture, with 6 N D beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from genscale.errors import InputError
+from genscale.files import read_json, write_atomic, write_json
+
+RECORD_VERSION = 1
+RECORD_FILE = "record.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out losses after some training.
+
+    Attributes
+    ----------
+    step, jets_seen, tokens_seen : int
+        Optimizer steps, jets and real target tokens (particles, for a tagger) so far.
+    flops, flops_6nd : float
+        Training FLOPs so far: counted from the architecture, and 6 N tokens.
+    learning_rate : float
+    metrics : dict
+        ``loss`` (nats per real token, or per jet for a tagger), ``loss_error`` (its standard error over
+        held-out jets) and further named numbers of the task.
+    """
+
+    step: int
+    jets_seen: int
+    tokens_seen: int
+    flops: float
+    flops_6nd: float
+    learning_rate: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one training run is, and what it found; see the module's text for the definitions."""
+
+    task: Literal["generator", "tagger", "tokenizer"]
+    size: str
+    parameters: dict[str, int]
+    jets_seen: int
+    jets_unique: int
+    tokens_seen: int
+    flops: float
+    flops_6nd: float
+    schedule: str
+    seed: int
+    config: dict[str, Any]
+    config_hash: str
+    data: dict[str, str]
+    evaluations: list[Evaluation]
+    wall_s: float
+    device: str
+    threads: int
+    processes: int
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    version: int = RECORD_VERSION
+
+    @property
+    def final(self) -> Evaluation:
+        """The evaluation at the end of training."""
+        return self.evaluations[-1]
+
+    def save(self, run: Path) -> None:
+        """Write ``record.json`` into the run's folder."""
+        write_json(run / RECORD_FILE, asdict(self))
+
+    @staticmethod
+    def load(run: Path) -> RunRecord:
+        """Read the record of a finished run.
+
+        Raises
+        ------
+        InputError
+            If there is none, it is broken, or it was written by a newer version.
+        """
+        path = run / RECORD_FILE
+        values = read_json(path)
+        if not isinstance(values, dict) or values.get("version") != RECORD_VERSION:
+            found = values.get("version") if isinstance(values, dict) else None
+            raise InputError(f"{path}: record version {found}, this genscale reads {RECORD_VERSION}")
+        try:
+            values["evaluations"] = [Evaluation(**e) for e in values["evaluations"]]
+            return RunRecord(**values)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a run record ({error})") from error
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of everything that can move a number."""
+    found = {"python": platform.python_version()}
+    for name in ("genscale", "torch", "numpy", "scipy", "accelerate", "awkward", "vector-quantize-pytorch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the source tree that runs, with ``+`` if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+#: Columns of a study's points.csv; the first four are what a fit needs.
+POINT_COLUMNS = (
+    "N", "D", "L", "C", "U", "seed", "task", "run", "size", "N_blocks", "N_embedding", "D_tokens",
+    "C_6nd", "L_error", "step", "learning_rate", "schedule",
+)  # fmt: skip
+
+
+def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
+    """One row per evaluation of each named run: the points that scaling laws are fitted to.
+
+    ``N`` is the total number of parameters, ``D`` jets seen, ``L`` the held-out loss, ``C`` counted FLOPs.
+    """
+    rows = []
+    for name, record in records:
+        for e in record.evaluations:
+            rows.append(
+                {
+                    "N": record.parameters["total"],
+                    "D": e.jets_seen,
+                    "L": e.metrics["loss"],
+                    "C": e.flops,
+                    "U": min(e.jets_seen, record.jets_unique),
+                    "seed": record.seed,
+                    "task": record.task,
+                    "run": name,
+                    "size": record.size,
+                    "N_blocks": record.parameters["blocks"],
+                    "N_embedding": record.parameters["embedding"],
+                    "D_tokens": e.tokens_seen,
+                    "C_6nd": e.flops_6nd,
+                    "L_error": e.metrics.get("loss_error", ""),
+                    "step": e.step,
+                    "learning_rate": e.learning_rate,
+                    "schedule": record.schedule,
+                }
+            )
+    return rows
+
+
+def write_points(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of :func:`points` as CSV, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, POINT_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())

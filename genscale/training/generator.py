@@ -1,0 +1,125 @@
+"""Training a generator on a token store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from genscale.config import nearest
+from genscale.data.batching import Batch, TokenRows, held_out
+from genscale.data.schema import CLASSES
+from genscale.data.store import TokenStore
+from genscale.errors import InputError
+from genscale.models.counting import count_parameters, generator_flops
+from genscale.models.files import load_network, save_network
+from genscale.models.generator import Generator, GeneratorConfig
+from genscale.models.ladder import generator_config
+from genscale.training.task import TrainingConfig, mean_loss
+
+#: Length to which older codes pad, and over which they average the loss; kept as an extra number only.
+PADDED_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class GeneratorRun:
+    """One generator training.
+
+    Attributes
+    ----------
+    tokens, validation : str
+        Token stores, made by the same tokenizer.
+    size : str
+        Rung of the ladder (``genscale ladder``), or ``omnijet``.
+    class_conditional : bool
+        Tell the model the jet's class.
+    model : dict
+        Changes to the rung's shape: keys of GeneratorConfig.
+    training : TrainingConfig
+    """
+
+    tokens: str = ""
+    validation: str = ""
+    size: str = "pico"
+    class_conditional: bool = False
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+class GeneratorTask:
+    """A generator, its tokens and its likelihood, for :func:`genscale.training.loop.train`."""
+
+    name: Literal["generator"] = "generator"
+    terms: Literal["tokens"] = "tokens"
+    data_keys = ("tokens", "validation")
+
+    def __init__(self, run: GeneratorRun) -> None:
+        self.config, self.size = run, run.size.lower()
+        for key in self.data_keys:
+            if not getattr(run, key):
+                raise InputError(f"{key}: missing; give a token store (genscale tokenizer encode makes one)")
+        train, validation = TokenStore.open(run.tokens), TokenStore.open(run.validation)
+        self.tokenizer = str(train.manifest.meta["tokenizer_fingerprint"])
+        if validation.manifest.meta["tokenizer_fingerprint"] != self.tokenizer:
+            raise InputError(f"{run.validation}: made by another tokenizer than {run.tokens}")
+        self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
+        self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
+        known = [f.name for f in fields(GeneratorConfig)]
+        for key in run.model:
+            if key not in known:
+                raise InputError(f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
+        n_classes = len(CLASSES) if run.class_conditional else 0
+        shape = {"n_classes": n_classes, **run.model}
+        torch.manual_seed(run.training.seed)
+        self.model: nn.Module = Generator(
+            generator_config(run.size, int(train.manifest.meta["vocabulary_size"]), **shape)
+        )
+        self._count = count_parameters(self.model)
+
+    def parameters(self) -> dict[str, int]:
+        """Parameters by part, and their total."""
+        return self._count.as_dict()
+
+    def flops(self, jets: int, tokens: int) -> float:
+        """Counted training FLOPs of seeing this many jets and target tokens."""
+        return generator_flops(self.model.config, jets, tokens)  # type: ignore[arg-type]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Negative log-likelihood in nats, summed over the batch's real tokens."""
+        return model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).sum()
+
+    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+        """Nats per real token with its error, per jet, and over padding as older codes have it."""
+
+        def score(batch: Batch) -> tuple[Tensor, Tensor]:
+            nats = model(batch.inputs, batch.targets, batch.packing, self._labels(batch))
+            return per_jet(nats, batch), batch.packing.lengths
+
+        batches = held_out(
+            self.validation_rows, config.validation_jets, 4 * config.batch_jets,
+            accelerator.process_index, accelerator.num_processes,
+        )  # fmt: skip
+        mean, error, jet = mean_loss(accelerator, batches, score)
+        padded = f"loss_padded_{PADDED_LENGTH}"
+        return {"loss": mean, "loss_error": error, "loss_per_jet": jet, padded: jet / PADDED_LENGTH}
+
+    def save(self, model: nn.Module, run: Path) -> None:
+        """Write weights and shape, and the fingerprint of the tokenizer that they belong to."""
+        save_network(run, self.name, model, {"tokenizer_fingerprint": self.tokenizer})
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        return batch.labels if self.config.class_conditional else None
+
+
+def per_jet(values: Tensor, batch: Batch) -> Tensor:
+    """Sum values per token ``[n_tokens]`` over each jet, ``[jets]``."""
+    return torch.segment_reduce(values, "sum", lengths=batch.packing.lengths)
+
+
+def load_generator(run: Path) -> tuple[Generator, dict[str, Any]]:
+    """Read the generator of a finished run, and its description (see :func:`load_network`)."""
+    return load_network(run, "generator", Generator, GeneratorConfig)

@@ -1,0 +1,332 @@
+"""The training loop, one for tokenizer, generator and tagger; how they differ is a :class:`Task`.
+
+One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
+real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
+the points of the scaling laws. A run that is killed and started again ends at the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from torch import nn
+from tqdm import tqdm
+
+from genscale.config import config_hash, to_mapping
+from genscale.data.batching import BatchStream, JetOrder
+from genscale.errors import InputError
+from genscale.files import locked, write_atomic
+from genscale.records import Evaluation, RunRecord, git_commit, package_versions
+from genscale.training.checkpoint import Checkpoints
+from genscale.training.schedule import evaluation_steps, learning_rate_factor
+from genscale.training.task import Task, TrainingConfig
+
+
+#: Keys of TrainingConfig that may change between the parts of an interrupted run.
+NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
+
+
+@dataclass
+class State:
+    """Everything of the loop that a checkpoint keeps besides tensors."""
+
+    step: int = 0
+    jets_seen: int = 0
+    tokens_seen: int = 0
+    wall_s: float = 0.0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Interrupted(Exception):
+    """Training was asked to stop (SIGTERM or SIGINT) and has saved a checkpoint; ``signal`` is the number."""
+
+    def __init__(self, number: int, run: Path, step: int) -> None:
+        super().__init__(f"{run}: stopped by signal {number} after step {step}; run the same command to go on")
+        self.signal = number
+
+
+def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = True) -> RunRecord:
+    """Train a task to the end, from the start or from its newest checkpoint.
+
+    Parameters
+    ----------
+    task : Task
+    config : TrainingConfig
+    run : Path
+        The run's folder: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run
+        of the same configuration is returned as it is.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        The folder is in use or belongs to another configuration; the store has too few jets.
+    FloatingPointError
+        The loss is not finite: step, learning rate and jets of the batch are named.
+    Interrupted
+        On SIGTERM or SIGINT, after saving.
+    """
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    digest = _digest(task)
+    if (run / "record.json").exists():
+        record = RunRecord.load(run)
+        if record.config_hash != digest:
+            raise InputError(f"{run}: holds a finished run of another configuration; choose another folder")
+        return record
+    if not accelerator.is_main_process:
+        return _Loop(task, config, run, accelerator, digest, progress=False).run()
+    with locked(run):
+        return _Loop(task, config, run, accelerator, digest, progress).run()
+
+
+class _Loop:
+    """One call of :func:`train`."""
+
+    def __init__(
+        self, task: Task, config: TrainingConfig, run: Path, accelerator: Accelerator, digest: str, progress: bool
+    ) -> None:
+        self.task, self.config, self.folder, self.accelerator = task, config, run, accelerator
+        self.digest, self.progress = digest, progress
+        n_store = len(task.train_rows)
+        unique = config.jets_unique or min(config.jets, n_store)
+        self.order = JetOrder(n_store, unique, config.seed)
+        self.stream = BatchStream(
+            task.train_rows, self.order, config.batch_jets,
+            accelerator.process_index, accelerator.num_processes, config.accumulate,
+        )  # fmt: skip
+        self.optimizer = torch.optim.AdamW(
+            task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        self.forward = torch.compile(self.model) if config.compile else self.model
+        self.checkpoints = Checkpoints(run, accelerator.process_index)
+        self.stop_signal = 0
+
+    def run(self) -> RunRecord:
+        set_seed(self.config.seed, device_specific=True)
+        state = self._restore()
+        with self._stop_signals(), self._tensorboard(state.step) as tensorboard:
+            self._steps(state, tensorboard)
+        return self._finish(state)
+
+    # -- the loop itself ---------------------------------------------------------------------------------
+
+    def _steps(self, state: State, tensorboard: Any) -> None:
+        config, task = self.config, self.task
+        first = math.ceil(config.first_evaluation_jets / config.batch_jets)
+        due = set(evaluation_steps(config.n_steps, config.evaluations, first))
+        batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
+        bar = tqdm(
+            total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",
+            unit_scale=True, desc=f"{task.name} {task.size}", disable=not self.progress, mininterval=0.5,
+        )  # fmt: skip
+        started, saved = time.monotonic() - state.wall_s, time.monotonic()
+        self.model.train()
+        for step in range(state.step, config.n_steps):
+            rate = config.learning_rate * learning_rate_factor(
+                config.schedule, step, config.n_steps, config.warmup_steps
+            )
+            wishes_save = time.monotonic() - saved > config.checkpoint_s
+            micro_batches = next(batches)
+            jets, tokens, stop, save = self._agree(micro_batches, wishes_save)
+            loss = self._step(micro_batches, jets if task.terms == "jets" else tokens, rate, step)
+            state.step, state.jets_seen = step + 1, state.jets_seen + jets
+            state.tokens_seen += tokens
+            state.wall_s = time.monotonic() - started
+            bar.update(config.batch_jets)
+            if tensorboard is not None and (step % 10 == 0 or state.step in due):
+                tensorboard.add_scalar("train/loss", loss, state.jets_seen)
+                tensorboard.add_scalar("train/learning_rate", rate, state.jets_seen)
+            if state.step in due:
+                self._evaluate(state, rate, tensorboard)
+                bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
+            if (save or stop) and state.step < config.n_steps:
+                self._save(state)
+                saved = time.monotonic()
+                if stop:
+                    bar.close()
+                    raise Interrupted(self.stop_signal or signal.SIGTERM, self.folder, state.step)
+        bar.close()
+
+    def _agree(self, batches: list[Any], wishes_save: bool) -> tuple[int, int, bool, bool]:
+        """Jets and tokens of the whole batch, and whether to stop and to save: the same in all processes.
+
+        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks,
+        all do. It shares the one exchange that the token count needs anyway.
+        """
+        numbers = torch.tensor(
+            [
+                sum(b.n_jets for b in batches),
+                sum(b.n_tokens for b in batches),
+                self.stop_signal > 0,
+                wishes_save,
+            ],
+            device=self.accelerator.device,
+        )
+        jets, tokens, stop, save = self.accelerator.reduce(numbers, "sum").tolist()
+        return jets, tokens, stop > 0, save > 0
+
+    def _step(self, batches: list[Any], terms: int, rate: float, step: int) -> float:
+        """One optimizer step on the mean loss over ``terms``, which is returned."""
+        accelerator, device = self.accelerator, self.accelerator.device
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        # Mean over the terms of the whole batch, wherever they are computed: the gradient of two processes
+        # is that of one. DDP averages over processes, hence the factor.
+        scale = accelerator.num_processes / terms
+        total = torch.zeros((), device=device)
+        for i, batch in enumerate(batches):
+            # Gradients are exchanged between processes with the last micro-batch only.
+            last = i == len(batches) - 1
+            sync = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+            with accelerator.autocast(), sync:
+                summed = self.task.loss(self.forward, batch.to(device))
+                accelerator.backward(summed * scale)
+            total += summed.detach()
+        loss = float(accelerator.reduce(total, "sum")) / terms
+        if not math.isfinite(loss):
+            size = self.config.batch_jets
+            rows = self.order[step * size : step * size + 8].tolist()
+            raise FloatingPointError(
+                f"{self.folder}: loss is {loss} at step {step}, learning rate {rate:.3g}, batch of store rows "
+                f"{rows}...: lower the learning rate or look at these jets"
+            )
+        accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _evaluate(self, state: State, rate: float, tensorboard: Any) -> None:
+        self.model.eval()
+        # Evaluation may draw random numbers (sampling, k-means): training must not notice.
+        device = self.accelerator.device
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            metrics = self.task.evaluate(self.forward, self.accelerator, self.config)
+        self.model.train()
+        n = self.task.parameters()["total"]
+        evaluation = Evaluation(
+            state.step, state.jets_seen, state.tokens_seen, self.task.flops(state.jets_seen, state.tokens_seen),
+            6.0 * n * state.tokens_seen, rate, metrics,
+        )  # fmt: skip
+        state.evaluations.append(asdict(evaluation))
+        if tensorboard is not None:
+            for name, value in metrics.items():
+                tensorboard.add_scalar(f"validation/{name}", value, state.jets_seen)
+            lines = [json.dumps(e) + "\n" for e in state.evaluations]
+            write_atomic(self.folder / "metrics.jsonl", "".join(lines))
+
+    # -- starting, stopping, saving ------------------------------------------------------------------------
+
+    def _restore(self) -> State:
+        if self.accelerator.is_main_process:
+            self.checkpoints.clear_unfinished()
+        self.accelerator.wait_for_everyone()
+        newest = self.checkpoints.newest()
+        if newest is None:
+            return State()
+        values = self.checkpoints.restore(newest, self._bare_model(), self.optimizer, self.accelerator.device)
+        if values.pop("config_hash") != self.digest:
+            raise InputError(f"{self.folder}: was begun with another configuration; choose another folder")
+        return State(**values)
+
+    def _save(self, state: State) -> None:
+        self.checkpoints.save_random(state.step, self.accelerator.device)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(
+                state.step, self._bare_model(), self.optimizer, {**asdict(state), "config_hash": self.digest}
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _finish(self, state: State) -> RunRecord:
+        task, config = self.task, self.config
+        record = RunRecord(
+            task=task.name,
+            size=task.size,
+            parameters=task.parameters(),
+            jets_seen=state.jets_seen,
+            jets_unique=min(self.order.n_unique, state.jets_seen),
+            tokens_seen=state.tokens_seen,
+            flops=task.flops(state.jets_seen, state.tokens_seen),
+            flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
+            schedule=config.schedule,
+            seed=config.seed,
+            config=to_mapping(task.config),
+            config_hash=self.digest,
+            data=task.data,
+            evaluations=[Evaluation(**e) for e in state.evaluations],
+            wall_s=round(state.wall_s, 3),
+            device=_device_name(self.accelerator.device),
+            threads=torch.get_num_threads(),
+            processes=self.accelerator.num_processes,
+            versions=package_versions(),
+            git_commit=git_commit(),
+        )
+        if self.accelerator.is_main_process:
+            task.save(self._bare_model(), self.folder)
+            record.save(self.folder)  # last: a run with a record is a finished run
+        self.accelerator.wait_for_everyone()
+        return record
+
+    def _bare_model(self) -> nn.Module:
+        return self.accelerator.unwrap_model(self.model)
+
+    @contextlib.contextmanager
+    def _stop_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT ask the loop to stop instead of ending the process."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+
+        previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _tensorboard(self, step: int) -> Iterator[Any]:
+        """Yield a writer that forgets what lies after the step resumed from; None beside the main process."""
+        if not self.accelerator.is_main_process:
+            yield None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def _digest(task: Task) -> str:
+    """Hash of everything that can move a number of this run: not paths, but the content that lies there."""
+    config = {key: value for key, value in to_mapping(task.config).items() if key not in task.data_keys}
+    config["training"] = {k: v for k, v in config["training"].items() if k not in NUMBERS_DO_NOT_DEPEND_ON}
+    return config_hash({"task": task.name, "config": config, "data": task.data})
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

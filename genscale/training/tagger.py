@@ -1,0 +1,124 @@
+"""Training a tagger on a jet store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from genscale.config import require
+from genscale.data.batching import Batch, FeatureRows, held_out
+from genscale.data.features import resolve_features
+from genscale.data.schema import CLASSES
+from genscale.data.store import JetStore
+from genscale.errors import InputError
+from genscale.models.counting import count_parameters, tagger_flops
+from genscale.models.files import load_network, save_network
+from genscale.models.tagger import Tagger, TaggerConfig
+from genscale.training.task import TrainingConfig, mean_loss
+
+
+@dataclass(frozen=True)
+class TaggerRun:
+    """One tagger training.
+
+    Attributes
+    ----------
+    jets, validation : str
+        Jet stores.
+    d_model : int
+        Width of the set transformer.
+    features : str
+        Name of a set of particle features (docs/data.md).
+    max_particles : int
+        Leading particles by pT that the model sees.
+    dropout : float
+    training : TrainingConfig
+    """
+
+    jets: str = ""
+    validation: str = ""
+    d_model: int = 32
+    features: str = "full21"
+    max_particles: int = 128
+    dropout: float = 0.01
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=1e-3)
+    )
+
+    def __post_init__(self) -> None:
+        require(self.d_model >= 1, f"d_model: {self.d_model} is not positive")
+        require(self.max_particles >= 1, f"max_particles: {self.max_particles} is not positive")
+        require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
+
+
+class TaggerTask:
+    """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
+
+    name: Literal["tagger"] = "tagger"
+    terms: Literal["jets"] = "jets"
+    data_keys = ("jets", "validation")
+
+    def __init__(self, run: TaggerRun) -> None:
+        self.config, self.size = run, f"d{run.d_model}"
+        for key in self.data_keys:
+            if not getattr(run, key):
+                raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
+        features = resolve_features(run.features)
+        train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
+        self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
+        self.train_rows = FeatureRows(train, features, run.max_particles)
+        self.validation_rows = FeatureRows(validation, features, run.max_particles)
+        torch.manual_seed(run.training.seed)
+        self.model: nn.Module = Tagger(
+            TaggerConfig(run.d_model, len(features), len(CLASSES), dropout=run.dropout)
+        )
+        self._count = count_parameters(self.model)
+
+    def parameters(self) -> dict[str, int]:
+        """Parameters by part, and their total."""
+        return self._count.as_dict()
+
+    def flops(self, jets: int, tokens: int) -> float:
+        """Counted training FLOPs of seeing this many jets and particles."""
+        return tagger_flops(self.model.config, jets, tokens)  # type: ignore[arg-type]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy in nats, summed over jets."""
+        return F.cross_entropy(model(batch.inputs, batch.packing).float(), batch.targets, reduction="sum")
+
+    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+        """Nats per jet with its error, and the share of jets whose likeliest class is right."""
+
+        def batches() -> Any:
+            return held_out(
+                self.validation_rows, config.validation_jets, 4 * config.batch_jets,
+                accelerator.process_index, accelerator.num_processes,
+            )  # fmt: skip
+
+        right = torch.zeros((), device=accelerator.device)
+
+        def score(batch: Batch) -> tuple[Tensor, Tensor]:
+            logits = model(batch.inputs, batch.packing).float()
+            right.add_((logits.argmax(1) == batch.targets).sum())
+            losses = F.cross_entropy(logits, batch.targets, reduction="none")
+            return losses, torch.ones_like(losses)
+
+        mean, error, _ = mean_loss(accelerator, batches(), score)
+        n = min(config.validation_jets or len(self.validation_rows), len(self.validation_rows))
+        return {"loss": mean, "loss_error": error, "accuracy": float(accelerator.reduce(right, "sum")) / n}
+
+    def save(self, model: nn.Module, run: Path) -> None:
+        """Write weights and shape, and the features that they expect."""
+        inputs = {"features": self.config.features, "max_particles": self.config.max_particles}
+        save_network(run, self.name, model, inputs)
+
+
+def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:
+    """Read the tagger of a finished run, and its description (see :func:`load_network`)."""
+    return load_network(run, "tagger", Tagger, TaggerConfig)

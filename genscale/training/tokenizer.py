@@ -1,0 +1,132 @@
+"""Training a tokenizer on a jet store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from genscale.data.batching import held_out
+from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.store import JetStore
+from genscale.errors import InputError
+from genscale.training.task import TrainingConfig
+from tokenizer import Tokenizer, VQVAEConfig
+
+
+@dataclass(frozen=True)
+class TokenizerRun:
+    """One tokenizer training.
+
+    Attributes
+    ----------
+    jets, validation : str
+        Jet stores; classes are mixed as the stores have them.
+    model : VQVAEConfig
+    training : TrainingConfig
+    """
+
+    jets: str = ""
+    validation: str = ""
+    model: VQVAEConfig = field(default_factory=VQVAEConfig)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(jets=100_000, batch_jets=128, evaluations=6)
+    )
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Features ``[jets, longest, 3]`` and the mask of real particles ``[jets, longest]``."""
+
+    features: Tensor
+    mask: Tensor
+    n_jets: int
+    n_tokens: int
+
+    def to(self, device: torch.device) -> PaddedBatch:
+        """The same batch on a device."""
+        features, mask = self.features.to(device), self.mask.to(device)
+        return PaddedBatch(features, mask, self.n_jets, self.n_tokens)
+
+
+class ConstituentRows:
+    """Particles of a jet store as the tokenizer's features."""
+
+    def __init__(self, store: JetStore, tokenizer: Tokenizer) -> None:
+        self.store, self.preprocessing = store, tokenizer.preprocessing
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def load(self, rows: np.ndarray) -> Sequence[np.ndarray]:
+        """Read and transform particles, flat, with the jets' lengths (labels are not needed: zeros)."""
+        jets = constituents(self.store.read(rows, columns=COLUMNS))
+        features, lengths = self.preprocessing.features(jets)
+        return features, lengths, np.zeros(len(lengths), dtype=np.int64)
+
+    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> PaddedBatch:
+        """Pad to the longest jet of the batch; the network computes on real particles only."""
+        mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
+        features = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
+        features[mask] = values
+        return PaddedBatch(torch.from_numpy(features), torch.from_numpy(mask), len(lengths), int(lengths.sum()))
+
+
+class TokenizerTask:
+    """A VQ-VAE and its loss, for :func:`genscale.training.loop.train`."""
+
+    name: Literal["tokenizer"] = "tokenizer"
+    terms: Literal["tokens"] = "tokens"
+    data_keys = ("jets", "validation")
+
+    def __init__(self, run: TokenizerRun) -> None:
+        self.config, self.size = run, f"K{run.model.codebook_size}"
+        for key in self.data_keys:
+            if not getattr(run, key):
+                raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
+        train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
+        self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
+        self.tokenizer = Tokenizer.create(run.model, seed=run.training.seed)
+        self.model: nn.Module = self.tokenizer.model
+        self.train_rows = ConstituentRows(train, self.tokenizer)
+        self.validation_rows = ConstituentRows(validation, self.tokenizer)
+
+    def parameters(self) -> dict[str, int]:
+        """Parameters by part, and their total; the codebook counts as embedding."""
+        total = sum(p.numel() for p in self.model.parameters())
+        codebook = self.config.model.codebook_size * self.config.model.latent_dim
+        return {"embedding": codebook, "blocks": total, "head": 0, "total": total + codebook}
+
+    def flops(self, jets: int, tokens: int) -> float:
+        """6 N per particle: nothing here is fitted to this number."""
+        return 6.0 * self.parameters()["blocks"] * tokens
+
+    def loss(self, model: nn.Module, batch: PaddedBatch) -> Tensor:
+        """Reconstruction and commitment, summed over the batch's particles."""
+        return model(batch.features, batch.mask)["loss"] * batch.n_tokens
+
+    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+        """Held-out loss and its parts, mean over particles."""
+        sums: dict[str, float] = {}
+        n = 0
+        for batch in held_out(self.validation_rows, config.validation_jets, config.batch_jets):
+            for name, value in model(*_tensors(batch, accelerator)).items():
+                if name != "n_particles":
+                    sums[name] = sums.get(name, 0.0) + float(value) * batch.n_tokens
+            n += batch.n_tokens
+        return {name: value / n for name, value in sums.items()}
+
+    def save(self, model: nn.Module, run: Path) -> None:
+        """Write the tokenizer into the run's folder, as ``Tokenizer.load`` reads it."""
+        self.tokenizer.save(run)
+
+
+def _tensors(batch: PaddedBatch, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+    moved = batch.to(accelerator.device)
+    return moved.features, moved.mask
