@@ -51,6 +51,16 @@ class Distance:
     n_generated: int
     n_reference: int
 
+    def scaled(self, factor: float) -> Distance:
+        """Return the same distance on an axis that is stretched by a factor."""
+        value, total, jets, directions = (
+            factor * number
+            for number in (self.value, self.standard_error, self.error_jets, self.error_directions)
+        )
+        return Distance(
+            value, total, jets, directions, self.p, self.n_directions, self.n_generated, self.n_reference
+        )
+
 
 def sliced_wasserstein(
     x: ArrayLike,
@@ -105,8 +115,27 @@ def sliced_wasserstein(
         else _sample(directions, "directions")
     )
     if standardise:
-        x, y = standardised(x, y, wy)
+        centre, scale = location_scale(y, wy)
+        x, y = (x - centre) / scale, (y - centre) / scale
     return _sliced(x, y, wx, wy, theta, p)
+
+
+def sliced_wasserstein_value(x: FloatArray, y: FloatArray, directions: FloatArray, p: Order = 1) -> float:
+    """Sliced Wasserstein distance alone, for the many repetitions of a floor: no scaling, weights or errors.
+
+    Parameters
+    ----------
+    x, y : (n, d) and (m, d) samples, already standardised.
+    directions : (n_directions, d) unit vectors.
+    p : order, 1 or 2.
+    """
+    plan = None if len(x) == len(y) else _couple(_equal_steps(len(x)), _equal_steps(len(y)))
+    costs = np.empty(len(directions))
+    for i, (px, py) in enumerate(_projections(x, y, directions)):
+        px.sort()
+        py.sort()
+        costs[i] = _cost(px, py, plan, p)
+    return float(costs.mean() ** (1 / p))
 
 
 def wasserstein_1d(
@@ -135,11 +164,9 @@ def wasserstein_1d(
     )
     wx, wy = _weights(x_weights, len(x), "x_weights"), _weights(y_weights, len(y), "y_weights")
     # One direction, in units of the reference so that float32 is enough whatever the scale and offset.
-    centre, scale = _location_scale(y, wy)
+    centre, scale = location_scale(y, wy)
     unit = _sliced((x - centre) / scale, (y - centre) / scale, wx, wy, np.ones((1, 1)), p)
-    factor = float(scale[0])
-    error = unit.error_jets * factor
-    return Distance(unit.value * factor, error, error, 0.0, p, 1, len(x), len(y))
+    return unit.scaled(float(scale[0]))
 
 
 def random_directions(n_directions: int, dimension: int, seed: int) -> FloatArray:
@@ -150,19 +177,19 @@ def random_directions(n_directions: int, dimension: int, seed: int) -> FloatArra
     return theta / np.linalg.norm(theta, axis=1, keepdims=True)
 
 
-def standardised(
-    x: FloatArray, y: FloatArray, y_weights: FloatArray | None = None
-) -> tuple[FloatArray, FloatArray]:
-    """Both samples shifted and scaled by mean and standard deviation of the reference y."""
-    centre, scale = _location_scale(y, y_weights)
-    return (x - centre) / scale, (y - centre) / scale
-
-
-def _location_scale(y: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+def location_scale(y: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each column of a reference; the scale of a constant column is 1."""
     centre = np.average(y, axis=0, weights=weights)
     scale = np.sqrt(np.average((y - centre) ** 2, axis=0, weights=weights))
     # Rounding leaves a constant column with a spread of about 1e-16 of its value: that is not a scale.
     return centre, np.where(scale > 1e-12 * np.abs(centre), scale, 1.0)
+
+
+def effective_size(weights: ArrayLike, n: int) -> int:
+    """Number of jets (sum w)^2 / sum w^2 that would be as noisy without weights."""
+    normalised = _weights(weights, n, "weights")
+    assert normalised is not None
+    return max(1, round(1 / float(np.sum(normalised**2))))
 
 
 def _sample(values: ArrayLike, name: str) -> FloatArray:

@@ -12,7 +12,15 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.distances import Distance, Order, sliced_wasserstein, standardised, wasserstein_1d
+from eval.distances import (
+    Distance,
+    Order,
+    effective_size,
+    location_scale,
+    random_directions,
+    sliced_wasserstein,
+    sliced_wasserstein_value,
+)
 from eval.errors import InputError
 from eval.floors import RESOLVED_AT, Floor, reference_floor
 from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
@@ -40,6 +48,12 @@ class TokenizerFloor:
     standard_error: float
     corrected: float
     significance: float
+
+    @classmethod
+    def of(cls, distance: Distance, floor: Floor) -> TokenizerFloor:
+        """Judge the tokenizer's distance by the floor at the size of the tokenizer-only sample."""
+        value = distance.value
+        return cls(value, distance.standard_error, floor.corrected(value), floor.significance(value))
 
 
 @dataclass(frozen=True)
@@ -234,60 +248,55 @@ def score(
     InputError
         For missing observables, unequal lengths, fewer than two jets, or numbers that are not finite.
     """
-    joint_names = tuple(observables)
+    joint_names = tuple(dict.fromkeys(observables))
     names = tuple(dict.fromkeys((*joint_names, *alone)))
     if not joint_names:
         raise InputError("observables is empty: at least one name is needed, e.g. jet_mass")
     gen = _observables(generated, names, "generated")
     ref = _observables(reference, names, "reference")
     tok = None if tokenizer_floor is None else _observables(tokenizer_floor, names, "tokenizer_floor")
-    n_effective = len(gen[names[0]])
-    if generated_weights is not None:
-        weights = np.asarray(generated_weights, dtype=np.float64)
-        n_effective = round(float(weights.sum() ** 2 / np.sum(weights**2)))
+    # Scaled once by the whole reference, so that the parts of its splits live on the same axes as the sample.
+    centre, scale = location_scale(_matrix(ref))
+    x, y = (_matrix(gen) - centre) / scale, (_matrix(ref) - centre) / scale
+    t = None if tok is None else (_matrix(tok) - centre) / scale
+    n_effective = len(x) if generated_weights is None else effective_size(generated_weights, len(x))
 
-    def joint_distance(x: FloatArray, y: FloatArray, w: ArrayLike | None = None) -> Distance:
-        return sliced_wasserstein(x, y, n_directions, p, seed, standardise=False, x_weights=w)
+    def judge(name: str, unit: str, columns: slice, directions: FloatArray, factor: float) -> Score:
+        """Score some columns; one column and one direction make the distance of a single observable."""
 
-    def one_distance(x: FloatArray, y: FloatArray, w: ArrayLike | None = None) -> Distance:
-        return wasserstein_1d(x, y, p, x_weights=w)
+        def distance(sample: FloatArray, weights: ArrayLike | None = None) -> Distance:
+            return sliced_wasserstein(
+                sample[:, columns],
+                y[:, columns],
+                p=p,
+                directions=directions,
+                x_weights=weights,
+                standardise=False,
+            ).scaled(factor)
 
-    def judge(
-        name: str, unit: str, distance: Any, x: FloatArray, y: FloatArray, t: FloatArray | None
-    ) -> Score:
-        def value(a: FloatArray, b: FloatArray) -> float:
-            return distance(a, b).value
-
-        floor = reference_floor(y, n_effective, value, n_repeats, seed)
-        own = None
-        if t is not None:
-            own_distance = distance(t, y)
-            own_floor = floor if len(t) == n_effective else reference_floor(y, len(t), value, n_repeats, seed)
-            own = TokenizerFloor(
-                own_distance.value,
-                own_distance.standard_error,
-                own_floor.corrected(own_distance.value),
-                own_floor.significance(own_distance.value),
+        def floor(size: int) -> Floor:
+            return reference_floor(
+                y[:, columns],
+                size,
+                lambda a, b: factor * sliced_wasserstein_value(a, b, directions, p),
+                n_repeats,
+                seed,
             )
-        return Score(name, unit, distance(x, y, generated_weights), floor, own)
 
-    # Scaled once by the whole reference, so that the floor's parts live on the same axes as the sample.
-    stacked = [np.stack([sample[name] for name in joint_names], axis=1) for sample in (gen, ref)]
-    x, y = standardised(stacked[0], stacked[1])
-    t = None
-    if tok is not None:
-        t, _ = standardised(np.stack([tok[name] for name in joint_names], axis=1), stacked[1])
-    joint = judge(JOINT, "reference standard deviations", joint_distance, x, y, t)
+        own = None if t is None else TokenizerFloor.of(distance(t), floor(len(t)))
+        return Score(name, unit, distance(x, generated_weights), floor(n_effective), own)
+
+    joint_directions = random_directions(n_directions, len(joint_names), seed)
+    joint = judge(JOINT, "reference standard deviations", slice(len(joint_names)), joint_directions, 1.0)
     single = {
         name: judge(
             name,
             REGISTRY[name].unit if name in REGISTRY else "",
-            one_distance,
-            gen[name],
-            ref[name],
-            None if tok is None else tok[name],
+            slice(k, k + 1),
+            np.ones((1, 1)),
+            float(scale[k]),
         )
-        for name in names
+        for k, name in enumerate(names)
     }
     return FidelityResult(
         joint=joint,
@@ -307,6 +316,10 @@ def score(
         n_tokenizer=None if tok is None else len(tok[names[0]]),
         warnings=tuple(sample_warnings(gen, ref, joint.floor)),
     )
+
+
+def _matrix(sample: Mapping[str, FloatArray]) -> FloatArray:
+    return np.stack(list(sample.values()), axis=1)
 
 
 def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str, FloatArray]:
