@@ -76,7 +76,8 @@ def fit_panel(
         ax.plot(x, y, "o", ms=4, color="black")
         ax.plot(x, result.predict(**{n: points.variable(n) for n in result.law.variables}), "_", color="C0")
     ax.set(xscale="log", xlabel=UNITS[variable], ylabel=UNITS["L"])
-    ax.text(0.03, 0.03, _note(result), transform=ax.transAxes, fontsize=7, va="bottom")
+    box = {"facecolor": "white", "alpha": 0.7, "lw": 0}
+    ax.text(0.03, 0.03, _note(result), transform=ax.transAxes, fontsize=7, va="bottom", bbox=box)
     return figure
 
 

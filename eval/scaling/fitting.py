@@ -228,8 +228,8 @@ def fit_arrays(
     status = Status.CONVERGED if minima.converged[winner] else Status.NOT_CONVERGED
     return FitResult(
         law=law,
-        params=estimates(law.names, natural, samples, reasons),
-        derived=derived(law.names, natural, samples, reasons),
+        params=estimates(problem, natural, samples, reasons),
+        derived=derived(problem, natural, samples, reasons),
         objective=objective.report(problem.residual(best)[0], weight),
         objective_kind=objective.label,
         status=Status.AT_BOUND if hit and status is Status.CONVERGED else status,

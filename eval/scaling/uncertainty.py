@@ -102,28 +102,31 @@ def verdicts(problem: Problem, best: FloatArray, q: FloatArray | None, level: fl
 
 
 def estimates(
-    names: tuple[str, ...], values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
+    problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
-    """Estimates of parameters in order; ``samples`` (B, p) in natural values."""
+    """Estimates of the law's constants; held ones have no interval. ``samples`` (B, p) are natural values."""
     return {
         name: Estimate.from_samples(
-            values[i], None if samples is None else samples[:, i], reasons.get(name, "")
+            values[i], None if samples is None or not problem.free[i] else samples[:, i], reasons[name]
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(problem.law.names)
     }
 
 
 def derived(
-    names: tuple[str, ...], values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
+    problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
     """Compute-optimal exponents of additive laws: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
 
     a = beta/(alpha + beta), b = alpha/(alpha + beta), gamma = alpha beta/(alpha + beta)
     (Hoffmann et al., arXiv:2203.15556, eq. 4).
     """
-    if "alpha" not in names or "B" not in names or "A" not in names:
+    names = problem.law.names
+    if not {"A", "alpha", "B"} <= set(names):
         return {}
     i, j = names.index("alpha"), names.index("beta" if "beta" in names else "alpha")
+    if not (problem.free[i] or problem.free[j]):
+        samples = None
     forms: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
         "a": lambda alpha, beta: beta / (alpha + beta),
         "b": lambda alpha, beta: alpha / (alpha + beta),
