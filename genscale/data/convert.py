@@ -16,6 +16,7 @@ from tqdm import tqdm
 from genscale.data.manifest import Manifest, sha256
 from genscale.data.readers import READERS, Reader
 from genscale.data.store import StoreWriter
+from genscale.data.workers import exit_with_parent
 from genscale.errors import InputError
 
 #: Jets a shard: about 60 MB of JetClass jets, so a worker needs a few hundred MB whatever the file size.
@@ -81,7 +82,7 @@ def convert(
     reader = _reader(files[0], format)
     parts = list(_parts(files, reader, rows_per_shard))
     meta = {
-        "made_by": "convert",
+        "source": "conversion",
         "format": reader.name,
         "split": split,
         "rows_per_shard": rows_per_shard,
@@ -180,7 +181,7 @@ def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Itera
         return
     # spawn: a forked child would inherit Arrow's and uproot's threads in an unknown state
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=exit_with_parent) as pool:
         futures = [pool.submit(_write, writer, part) for part in parts]
         try:
             for future in as_completed(futures):

@@ -1,6 +1,9 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import awkward as ak
@@ -14,6 +17,14 @@ from genscale.data.export import BRANCH_DTYPES, FILE_NAMES, export_root
 from genscale.data.manifest import partial_path
 from genscale.data.store import JetStore
 from genscale.errors import InputError
+
+
+def processes_of_group(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -134,6 +145,25 @@ class TestConversion:
         assert again.shards == whole.shards
         after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "b" / "shards").iterdir()}
         assert all(after[name] == time for name, time in before.items())
+
+    def test_killed_with_its_workers_then_resumed(self, tmp_path, jetclass_file):
+        whole = convert([jetclass_file], tmp_path / "whole", progress=False, rows_per_shard=1)
+        code = "import sys; from genscale.data.convert import convert\nif __name__ == '__main__': "
+        code += "convert(sys.argv[1:2], sys.argv[2], workers=2, progress=False, rows_per_shard=1)"
+        (tmp_path / "run.py").write_text(code)
+        command = [sys.executable, str(tmp_path / "run.py"), str(jetclass_file), str(tmp_path / "b")]
+        run = subprocess.Popen(command, start_new_session=True)
+        shards, deadline = partial_path(tmp_path / "b") / "shards", time.monotonic() + 60
+        while not list(shards.glob("[0-9]*.arrow")) and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        run.kill()
+        run.wait()
+        while time.monotonic() < deadline and processes_of_group(run.pid):
+            time.sleep(0.05)
+        assert not processes_of_group(run.pid), "workers outlived the killed conversion"
+        if not (tmp_path / "b").exists():
+            convert([jetclass_file], tmp_path / "b", progress=False, rows_per_shard=1)
+        assert JetStore.open(tmp_path / "b").manifest.shards == whole.shards
 
     def test_provenance_and_split(self, tmp_path, exported):
         manifest = convert([tmp_path / "root"], tmp_path / "b", progress=False, split="val")

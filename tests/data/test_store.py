@@ -202,6 +202,10 @@ class TestWriting:
         with pytest.raises(InputError, match="a finished store is already there; choose another folder"):
             StoreWriter(store.path, "jets", {"seed": 1})
 
+    def test_an_empty_folder_is_no_obstacle(self, tmp_path, make_jets, make_store):
+        (tmp_path / "jets").mkdir()
+        assert len(make_store(tmp_path / "jets", [make_jets(2)])) == 2
+
     def test_refuses_a_foreign_folder(self, tmp_path):
         (tmp_path / "thesis.tex").touch()
         with pytest.raises(InputError, match="something that is not a store is already there"):
