@@ -179,7 +179,8 @@ def soft_drop_mass(constituents: ak.Array) -> np.ndarray:
         waiting = waiting[ak.num(groomed.constituents.px, axis=1).to_numpy() == 1]
         if not len(waiting):
             break
-    return mass
+    # A lone massless particle may have a mass squared of minus a rounding error.
+    return np.maximum(mass, 0.0)
 
 
 def _one_tree(fastjet: Any) -> Any:

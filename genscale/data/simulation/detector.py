@@ -197,9 +197,7 @@ def _propagate(
     x, y, z = particles.x, particles.y, particles.z
     slope = particles.pz / np.maximum(pt, 1e-12)  # dz per transverse path length
     # Transverse path to the end plate on the side the particle flies to.
-    with np.errstate(divide="ignore"):
-        to_end = (np.copysign(HALF_LENGTH_MM, slope) - z) / slope
-    to_end = np.where(slope == 0.0, np.inf, to_end)
+    to_end = (np.copysign(HALF_LENGTH_MM, slope) - z) / np.copysign(np.maximum(np.abs(slope), 1e-12), slope)
     end_x, end_y, path = np.empty(n), np.empty(n), np.empty(n)
     d0, dz = np.zeros(n), np.zeros(n)
 
@@ -233,8 +231,6 @@ def _propagate(
     # counts.
     first = np.minimum((out - now) % (2 * np.pi), (-out - now) % (2 * np.pi))
     path[i] = np.minimum(np.where(leaves, first * radius, np.inf), to_end[i])
-    stuck = ~np.isfinite(path[i])  # loops for ever at pz = 0: leave it where it was born
-    path[i[stuck]] = 0.0
     angle = start + turn * path[i] / radius
     end_x[i] = centre_x + radius * np.cos(angle)
     end_y[i] = centre_y + radius * np.sin(angle)

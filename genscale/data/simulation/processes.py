@@ -37,6 +37,9 @@ COMMON: Final = (
     "ParticleDecays:zMax = 3000.",
 )
 
+#: Least pT of the hard scattering for jets of 500 GeV and more.
+PT_HAT_MIN_GEV: Final = 400.0
+
 _Z_INVISIBLE = ("23:onMode = off", "23:onIfAny = 12 14 16")
 _W_TO_QUARKS = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
 _HZ = ("HiggsSM:ffbar2HZ = on", *_Z_INVISIBLE, "25:m0 = 125.", "25:onMode = off")
@@ -54,8 +57,9 @@ class Process:
     settings
         Pythia settings of the hard process and the forced decays.
     pt_hat_min_gev
-        Least transverse momentum of the hard scattering. Chosen so that few jets of the window come from
-        below it; `docs/simulation.md` gives the measured fraction per class.
+        Least transverse momentum of the hard scattering, a fifth below the window of jets unless a neutrino
+        takes a part. Radiation lifts few jets from below it into the window (3 to 6 %, measured per class in
+        `docs/simulation.md`); a lower cut would make most events useless.
     resonance
         PDG code of the particle whose decay makes the jet; None for QCD.
     variants
@@ -103,13 +107,13 @@ PROCESSES: Final[dict[str, Process]] = {
                 "WeakZ0:gmZmode = 2",
                 *_Z_INVISIBLE,
             ),
-            450.0,
+            PT_HAT_MIN_GEV,
             None,
         ),
-        Process("Hbb", (*_HZ, "25:onIfMatch = 5 -5"), 450.0, 25),
-        Process("Hcc", (*_HZ, "25:onIfMatch = 4 -4"), 450.0, 25),
-        Process("Hgg", (*_HZ, "25:onIfMatch = 21 21"), 450.0, 25),
-        Process("H4q", (*_HZ, "25:onIfMatch = 24 -24", *_W_TO_QUARKS), 450.0, 25),
+        Process("Hbb", (*_HZ, "25:onIfMatch = 5 -5"), PT_HAT_MIN_GEV, 25),
+        Process("Hcc", (*_HZ, "25:onIfMatch = 4 -4"), PT_HAT_MIN_GEV, 25),
+        Process("Hgg", (*_HZ, "25:onIfMatch = 21 21"), PT_HAT_MIN_GEV, 25),
+        Process("H4q", (*_HZ, "25:onIfMatch = 24 -24", *_W_TO_QUARKS), PT_HAT_MIN_GEV, 25),
         Process("Hqql", (*_HZ, "25:onIfMatch = 24 -24"), 450.0, 25, _W_SEMILEPTONIC),
         Process(
             "Zqq",
@@ -119,12 +123,12 @@ PROCESSES: Final[dict[str, Process]] = {
                 "23:onMode = off",
                 "23:onIfAny = 1 2 3 4 5",
             ),
-            450.0,
+            PT_HAT_MIN_GEV,
             23,
         ),
-        Process("Wqq", ("WeakDoubleBoson:ffbar2WW = on", *_W_TO_QUARKS), 450.0, 24),
-        Process("Tbqq", (*_TTBAR, *_W_TO_QUARKS), 450.0, 6),
-        Process("Tbl", (*_TTBAR, "24:onMode = off", "24:onIfAny = 11 13"), 500.0, 6),
+        Process("Wqq", ("WeakDoubleBoson:ffbar2WW = on", *_W_TO_QUARKS), PT_HAT_MIN_GEV, 24),
+        Process("Tbqq", (*_TTBAR, *_W_TO_QUARKS), PT_HAT_MIN_GEV, 6),
+        Process("Tbl", (*_TTBAR, "24:onMode = off", "24:onIfAny = 11 13"), PT_HAT_MIN_GEV, 6),
     )
 }
 

@@ -73,7 +73,8 @@ def simulate(
     seed
         Non-negative; together with the other settings it determines every jet.
     workers
-        Processes that work on shards; no influence on the result.
+        Processes that work on shards; no influence on the result. They are spawned, so a script that asks for
+        more than one calls this under ``if __name__ == "__main__":``.
     mpi
         Whether multiparton interactions are simulated: more realistic and several times slower.
     shard_jets
