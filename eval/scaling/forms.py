@@ -199,8 +199,10 @@ class Logarithmic(Law):
     def starts(  # noqa: D102
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
-        slope = spread(count, [0.0], [2 * np.ptp(y) / max(np.ptp(u[0]), 1e-9)], rng)[:, 0]
-        return np.column_stack([np.full(count, np.average(y, weights=weight)), slope])
+        level = np.average(y, weights=weight)
+        # Steeper lines would be negative at the end of the data, where the logarithm of the loss ends.
+        steepest = min(2 * np.ptp(y) / max(np.ptp(u[0]), 1e-9), 0.9 * level / max(u[0].max(), 1e-9))
+        return np.column_stack([np.full(count, level), spread(count, [0.0], [steepest], rng)])
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,8 @@ def _descend_block(
         trial = np.clip(z + step, low, high)
         new_residual, new_jacobian = model(trial, offset)
         new_value = measure(new_residual, weight, delta)
-        gain = (value - new_value) / np.maximum(0.5 * decrement, 1e-300)
+        with np.errstate(invalid="ignore"):  # both infinite: a start outside the law's domain, given up below
+            gain = (value - new_value) / np.maximum(0.5 * decrement, 1e-300)
         accept = new_value < value
         z = np.where(accept[:, None], trial, z)
         value = np.where(accept, new_value, value)

@@ -69,16 +69,18 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
 
     Notes
     -----
-    The noise is estimated from second differences, which a smooth curve does not have: median(|d2|)/(0.6745
-    sqrt(6)).
-    A rise counts above four times that, since the minimum of n noisy values lies low by itself.
+    Averages over a tenth of the curve are compared. Their noise is taken from second differences, which a smooth
+    curve hardly has, median(|d2|)/(0.6745 sqrt(6)), and a rise counts above four times it, since the lowest of
+    ten noisy values lies low by itself.
     """
     y = np.asarray(losses, dtype=np.float64)
     if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
         raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
+    width = max(1, len(y) // 10)  # averages over a tenth of the curve: a single low value is no minimum
     noise = np.median(np.abs(np.diff(y, 2))) / (0.6745 * np.sqrt(6)) if len(y) >= 8 else 0.0
-    lowest = int(np.argmin(y))
-    return bool(lowest < len(y) - 1 and y[-1] - y[lowest] > max(tolerance * y[lowest], 4 * noise))
+    smooth = np.convolve(y, np.full(width, 1 / width), mode="valid")
+    lowest = smooth.min()
+    return bool(smooth[-1] - lowest > max(tolerance * lowest, 4 * noise / np.sqrt(width)))
 
 
 def overfitting_threshold(

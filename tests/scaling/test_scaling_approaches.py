@@ -1,0 +1,300 @@
+"""Approaches 1 and 2, the bias of the second, plans, law selection and the overfitting threshold."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from eval.scaling import (
+    Frontier,
+    InputError,
+    Points,
+    compare_approaches,
+    compare_laws,
+    envelope,
+    fit,
+    get_law,
+    grid,
+    isoflop,
+    isoflop_bias,
+    isoflop_grid,
+    overfits,
+    overfitting_threshold,
+    plan,
+    sensitivity,
+    simulate,
+)
+
+LAW = get_law("additive")
+
+
+def truth(alpha, beta):
+    return {"E": 1.69, "A": 406.4, "alpha": alpha, "B": 410.7, "beta": beta}
+
+
+def optimum(values, compute):
+    """Compute-optimal N by direct minimisation along the iso-compute line."""
+    found = minimize_scalar(
+        lambda log_n: float(LAW.predict(values, N=np.exp(log_n), D=compute / (6 * np.exp(log_n)))),
+        bounds=(np.log(1e3), np.log(1e15)),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def slices(values, *, sizes=9, decades=1.5, off=1.0, drift=0.0, noise=0.0):
+    budgets = np.geomspace(1e18, 1e21, 6)
+    centre = np.array([optimum(values, c)[0] for c in budgets]) * off * np.geomspace(1, np.exp(drift), 6)
+    n, d = isoflop_grid(budgets, centre, sizes=sizes, decades=decades)
+    return simulate(LAW, values, noise=noise, seed=1, N=n, D=d)
+
+
+CURVES = grid(np.geomspace(1e6, 1e10, 13), np.geomspace(1e8, 1e12, 60))
+
+
+def test_envelope_is_exact_on_a_ladder_of_constant_ratio():
+    values = truth(0.34, 0.28)
+    result = envelope(simulate(LAW, values, N=CURVES[0], D=CURVES[1]))
+    assert result.params["a"].value == pytest.approx(0.28 / 0.62, abs=3e-3)
+    assert result.params["b"].value == pytest.approx(0.34 / 0.62, abs=3e-3)
+
+
+def test_parabolas_are_exact_where_the_surface_is_symmetric():
+    # alpha = beta and centred slices: L(ln N) is even about the optimum, so the vertex cannot move.
+    result = isoflop(slices(truth(0.31, 0.31)))
+    assert result.params["a"].value == pytest.approx(0.5, abs=1e-4)
+    for found in result.used:
+        assert pytest.approx(optimum(truth(0.31, 0.31), found.C)[0], rel=1e-3) == found.N
+
+
+def test_bias_of_approach_two_follows_its_causes():
+    # arXiv:2603.22339: a constant offset biases the constant, a drifting one the exponent.
+    symmetric = truth(0.31, 0.31)
+    tilted = truth(0.5, 0.2)
+
+    def bias(values, **shape):
+        points = slices(values, **shape)
+        return isoflop_bias(points, fit(points, bootstrap=0))
+
+    assert abs(bias(symmetric).bias) < 1e-4
+    assert bias(symmetric).factor == pytest.approx(1, abs=2e-3)
+    assert abs(np.log(bias(tilted, decades=2).factor)) > 0.05
+    assert abs(np.log(bias(tilted, decades=2).factor)) > abs(np.log(bias(tilted, decades=1).factor))
+    assert abs(bias(tilted, drift=1.0, decades=2).bias) > 5 * abs(bias(tilted, decades=2).bias) + 1e-3
+    found = bias(tilted, off=np.e)
+    assert found.off_centre == pytest.approx(1.0, abs=0.05)
+    assert found.asymmetry == pytest.approx(2.5, rel=1e-4)
+    assert found.width == pytest.approx(1.5, rel=1e-6)
+
+
+def test_all_three_side_by_side_warn_of_the_bias():
+    points = slices(truth(0.5, 0.2), decades=2.5, drift=1.5, noise=1e-4)
+    comparison = fit(points, approach="all", bootstrap=50)
+    assert set(comparison.approaches) == {1, 2, 3}
+    assert any("approach 2 is biased here" in note for note in comparison.warnings)
+    plain = json.loads(comparison.to_json())
+    assert plain["approach"] == "all"
+    assert plain["isoflop_bias"]["bias"] == pytest.approx(comparison.bias.bias)
+    assert comparison.exponents()[3].value == pytest.approx(0.2 / 0.7, abs=0.01)
+    assert "approach 2" in str(comparison)
+
+
+def test_no_warning_where_there_is_no_bias():
+    points = slices(truth(0.31, 0.31), decades=1.0, noise=1e-4)
+    comparison = compare_approaches(points, fit(points, bootstrap=50), bootstrap=50)
+    assert not any("biased" in note for note in comparison.warnings)
+
+
+def test_edge_minima_and_concave_slices_are_listed_with_their_reason():
+    good = slices(truth(0.31, 0.31))
+    n = np.geomspace(1e6, 1e7, 6)  # far below the optimum of 1e22 FLOPs: no minimum inside
+    edge = simulate(LAW, truth(0.31, 0.31), N=n, D=1e22 / (6 * n))
+    bent = Points.from_arrays(N=n, D=1e15 / (6 * n), L=3 - np.linspace(-1, 1, 6) ** 2)
+    few = Points.from_arrays(N=n[:3], D=1e14 / (6 * n[:3]), L=[3.0, 2.9, 3.0])
+    parts = [good, edge, bent, few]
+    result = isoflop(
+        Points.from_arrays(**{c: np.concatenate([getattr(p, c) for p in parts]) for c in ("N", "D", "L")})
+    )
+    rejected = {f"{o.C:.0e}": o.reason for o in result.optima if o.reason}
+    assert rejected == {
+        "1e+22": "minimum at the edge",
+        "1e+15": "not convex",
+        "1e+14": "3 sizes; a parabola needs 4",
+    }
+    assert len(result.used) == 6
+    assert "not convex" in str(result)
+
+
+def test_error_of_a_minimum_is_the_scatter_of_minima():
+    values = truth(0.31, 0.31)
+    clean = slices(values)
+    found, errors = [], []
+    for seed in range(60):
+        noisy = np.random.default_rng(seed).normal(0, 2e-3, len(clean))
+        points = Points.from_arrays(N=clean.N, D=clean.D, L=clean.L + noisy)
+        first = isoflop(points, bootstrap=0).optima[2]
+        found.append(np.log(first.N))
+        errors.append(first.error_N)
+    assert 0.7 < np.mean(errors) / np.std(found) < 1.4
+
+
+def test_slices_are_cut_through_training_curves_where_runs_have_no_common_compute():
+    n, d = grid(np.geomspace(1e6, 1e10, 9), np.geomspace(1.3e8, 1e12, 23))
+    result = isoflop(simulate(LAW, truth(0.34, 0.28), N=n, D=d))
+    assert result.interpolated
+    assert result.params["a"].value == pytest.approx(0.28 / 0.62, abs=0.02)
+    assert any("cut through training curves" in note for note in result.warnings)
+
+
+def test_approaches_say_what_they_lack():
+    points = simulate(LAW, truth(0.34, 0.28), N=[1e6, 1e7, 1e8, 1e9], D=[1e9, 1e9, 2e9, 1e9])
+    with pytest.raises(InputError, match="approach 1 needs training curves of three sizes, found 0"):
+        envelope(points)
+    with pytest.raises(InputError, match="approach 2 needs two optima"):
+        isoflop(points)
+
+
+@pytest.mark.parametrize("law", ["additive", "kaplan"])
+def test_frontier_agrees_with_direct_minimisation(law):
+    values = truth(0.34, 0.28)
+    n, d = CURVES[0][::11], CURVES[1][::11]
+    if law == "kaplan":
+        values = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
+    form = get_law(law)
+    result = fit(simulate(form, values, N=n, D=d), law, bootstrap=0)
+    line = Frontier.of(result)
+    for compute in (1e18, 1e22):
+        found = minimize_scalar(
+            lambda log_n, c=compute: float(form.predict(values, N=np.exp(log_n), D=c / (6 * np.exp(log_n)))),
+            bounds=(np.log(1e3), np.log(1e16)),
+            method="bounded",
+            options={"xatol": 1e-10},
+        )
+        assert line.size(compute)[0] == pytest.approx(np.exp(found.x), rel=1e-4)
+        assert line.data(compute)[0] == pytest.approx(compute / (6 * np.exp(found.x)), rel=1e-4)
+        assert line.loss(compute)[0] == pytest.approx(found.fun, rel=1e-9)
+        assert line.flops_for(found.fun)[0] == pytest.approx(compute, rel=1e-4)
+
+
+def test_plan_answers_all_questions_consistently():
+    points = simulate(LAW, truth(0.34, 0.28), noise=2e-3, N=CURVES[0][::11], D=CURVES[1][::11])
+    result = fit(points, bootstrap=100)
+    by_flops = plan(result, flops=1e22)
+    assert by_flops.C.value == pytest.approx(6 * by_flops.N.value * by_flops.D.value)
+    hours = plan(result, gpu_hours=1e22 / 3600 / 4e14, flops_per_second=4e14)
+    assert hours.N.value == pytest.approx(by_flops.N.value)
+    by_data = plan(result, data=by_flops.D.value)
+    assert by_data.N.value == pytest.approx(by_flops.N.value)
+    by_loss = plan(result, loss=by_flops.L.value)
+    assert by_loss.C.value == pytest.approx(1e22)
+    assert by_loss.reachable
+    assert by_flops.N.ci68[0] < by_flops.N.value < by_flops.N.ci68[1]
+    low, high = by_flops.spread["N"]
+    assert low <= by_flops.N.ci68[0] <= by_flops.N.ci68[1] <= high
+    exact, _ = optimum(truth(0.34, 0.28), 1e22)
+    assert by_flops.N.ci95[0] < exact < by_flops.N.ci95[1]
+    assert json.dumps(by_flops.to_dict(), allow_nan=False)
+
+
+def test_plan_knows_what_cannot_be_reached():
+    points = simulate(LAW, truth(0.34, 0.28), noise=2e-3, N=CURVES[0][::11], D=CURVES[1][::11])
+    result = fit(points, bootstrap=60)
+    never = plan(result, loss=1.5)
+    assert not never.reachable
+    assert never.chance == 0
+    assert never.N.identified is False
+    assert "not reachable" in str(never)
+    assert json.loads(json.dumps(never.to_dict(), allow_nan=False))["N"]["value"] is None
+    far = plan(result, flops=1e27)
+    assert any("extrapolates" in note for note in far.warnings)
+    assert far.more["FLOPs"] == pytest.approx(1e27 - 6 * points.N.max() * points.D.max())
+
+
+def test_plan_refuses_unclear_questions():
+    result = fit(simulate(LAW, truth(0.34, 0.28), N=CURVES[0][::11], D=CURVES[1][::11]), bootstrap=0)
+    with pytest.raises(InputError, match="exactly one of flops, gpu_hours, data, loss; found 0"):
+        plan(result)
+    with pytest.raises(InputError, match="exactly one of flops, gpu_hours, data, loss; found 2"):
+        plan(result, flops=1e20, loss=2.0)
+    with pytest.raises(InputError, match="gpu_hours and flops_per_second come together"):
+        plan(result, gpu_hours=3)
+    with pytest.raises(InputError, match="flops must be positive, found -1"):
+        plan(result, flops=-1)
+    one = fit(
+        simulate(get_law("power", "N"), {"E": 1, "A": 9, "alpha": 0.4}, N=[1, 2, 3, 4, 5]),
+        "power",
+        variable="N",
+    )
+    with pytest.raises(InputError, match="law power: has no N and D to trade"):
+        plan(one, flops=1e20)
+
+
+def test_the_law_that_made_the_points_predicts_best():
+    n, d = CURVES[0][::5], CURVES[1][::5]
+    additive = simulate(LAW, truth(0.34, 0.28), noise=2e-3, N=n, D=d)
+    ranking = compare_laws(additive)
+    assert ranking.best == "additive"
+    assert ranking.best_fitting == "additive"
+    assert [s.rms_beyond for s in ranking.scores] == sorted(s.rms_beyond for s in ranking.scores)
+    assert json.dumps(ranking.to_dict(), allow_nan=False)
+    values = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
+    assert compare_laws(simulate(get_law("kaplan"), values, noise=2e-3, N=n, D=d)).best == "kaplan"
+
+
+def test_laws_of_one_variable_are_compared_and_failures_listed():
+    x = np.geomspace(1e16, 1e21, 20)
+    points = simulate(get_law("power", "C"), {"E": 1.2, "K": 200.0, "gamma": 0.12}, noise=5e-4, C=x)
+    ranking = compare_laws(points, ["power", "power-nofloor", "logarithmic", "additive"], variable="C")
+    assert ranking.best == "power"
+    assert "column N is missing" in ranking.failed["additive"]
+    with pytest.raises(InputError, match="leaves 20 of 20 points below"):
+        compare_laws(points, ["power"], variable="C", cut=1e30)
+
+
+def test_sensitivity_lists_fits_to_parts_of_the_points():
+    points = simulate(LAW, truth(0.34, 0.28), noise=2e-3, N=CURVES[0][::11], D=CURVES[1][::11])
+    variants = sensitivity(points, bootstrap=0)
+    assert [v.name for v in variants] == [
+        "all points",
+        "without the smallest D",
+        "without the smallest N",
+        "without the smallest D and N",
+        "without the largest tenth of C",
+    ]
+    assert variants[1].n_points == (points.D.min() < points.D).sum()
+    assert variants[0].fit.params["E"].value != variants[1].fit.params["E"].value
+
+
+def test_overfitting_threshold_is_recovered_from_curves():
+    step = np.linspace(0, 1, 40)
+    n, u = grid(np.geomspace(1e3, 1e7, 17), np.geomspace(1e5, 1e8, 7))
+    rng = np.random.default_rng(0)
+    curves = [
+        0.5
+        + 0.3 * np.exp(-5 * step)
+        + rng.normal(0, 1e-3, 40)
+        + (a > 3 * b**0.47) * 0.1 * np.maximum(step - 0.5, 0)
+        for a, b in zip(n, u, strict=True)
+    ]
+    result = overfitting_threshold(n, u, curves)
+    np.testing.assert_array_equal(result.overfit, n > 3 * u**0.47)
+    assert result.exponent.ci95[0] < 0.47 < result.exponent.ci95[1]
+    assert all(b.N_low < 3 * b.U**0.47 < b.N_high for b in result.brackets)
+    assert json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_noise_alone_is_not_overfitting():
+    rng = np.random.default_rng(1)
+    flat = [0.5 + rng.normal(0, 0.02, 50) for _ in range(100)]
+    assert sum(overfits(curve) for curve in flat) <= 5
+    assert overfits([0.9, 0.5, 0.7])
+    assert not overfits([0.9, 0.7, 0.5])
+    with pytest.raises(InputError, match="three or more finite losses"):
+        overfits([0.5, np.nan, 0.4])
+
+
+def test_threshold_needs_two_brackets():
+    with pytest.raises(InputError, match="1 amounts of unique data have both"):
+        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 1], [3, 1, 2], [3, 2, 1], [3, 2, 1]])
