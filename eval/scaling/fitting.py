@@ -133,9 +133,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
     return result if approach == 3 else compare_approaches(points, result, bootstrap=bootstrap, seed=seed)
 
 
-def profile(
-    points: Points, result: FitResult, name: str, *, loss: str = "huber-log", delta: float = 1e-3
-) -> Profile:
+def profile(points: Points, result: FitResult, name: str) -> Profile:
     """Profile interval of one constant of a fit: the other answer beside the bootstrap.
 
     The bootstrap asks how the best fit moves when the points change; the profile asks which values of the
@@ -145,7 +143,7 @@ def profile(
     Parameters
     ----------
     points, result : Points, FitResult
-        The points and what ``fit`` made of them, with the same ``loss`` and ``delta``.
+        The points and what ``fit`` made of them.
     name : str
         A constant of the law.
     """
@@ -153,7 +151,7 @@ def profile(
         raise InputError(f"name: {name} is not one of {', '.join(result.law.names)}")
     x = np.stack([points.variable(variable) for variable in result.law.variables])
     weight = np.ones(len(points)) if points.weight is None else points.weight
-    problem = Problem.build(result.law, x, points.L, weight, Objective(loss, delta))
+    problem = Problem.build(result.law, x, points.L, weight, result.loss)
     return profile_of(problem, problem.centred(result.values), name)
 
 
@@ -243,6 +241,7 @@ def fit_arrays(
         },
         samples=samples,
         bootstrap_unit="none" if not bootstrap else "points" if groups is None else "groups",
+        loss=objective,
         flops_factor=flops_factor,
         warnings=(*warnings, *_notes(law, reasons, bool(bootstrap))),
     )

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from eval.errors import InputError
 from eval.scaling.forms import get_law
 from eval.scaling.law import Law
+from eval.scaling.objective import Objective
 
 FloatArray = NDArray[np.float64]
 
@@ -124,6 +125,8 @@ class FitResult:
         Bootstrap refits, natural parameters in the law's order.
     bootstrap_unit : str
         "points", "groups" or "none".
+    loss : Objective
+        What was minimised.
     flops_factor : float
         k of C = k N D.
     warnings : tuple of str
@@ -143,6 +146,7 @@ class FitResult:
     data_window: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     samples: FloatArray | None = None
     bootstrap_unit: str = "none"
+    loss: Objective = field(default_factory=Objective)
     flops_factor: float = 6.0
     warnings: tuple[str, ...] = ()
 
@@ -182,6 +186,7 @@ class FitResult:
             "n_points": self.n_points,
             "objective": self.objective,
             "objective_kind": self.objective_kind,
+            "loss": {"kind": self.loss.kind, "delta": self.loss.delta},
             "params": {name: estimate.to_dict() for name, estimate in self.params.items()},
             "derived": {name: estimate.to_dict() for name, estimate in self.derived.items()},
             "status": str(self.status),
@@ -232,6 +237,7 @@ class FitResult:
                 data_window={name: (ends[0], ends[1]) for name, ends in plain["data_window"].items()},
                 samples=None if samples is None else np.array([samples[name] for name in law.names]).T,
                 bootstrap_unit=plain["bootstrap_unit"],
+                loss=Objective(**plain["loss"]),
                 flops_factor=plain["flops_factor"],
                 warnings=tuple(plain["warnings"]),
             )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eval.errors import InputError
 from eval.scaling.fitting import fit
 from eval.scaling.law import Law
-from eval.scaling.objective import Objective, log_likelihood
+from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult
 
@@ -99,9 +99,9 @@ class Ranking:
         return "\n".join([*lines, f"  predicts best: {self.best}; fits best: {self.best_fitting}"])
 
 
-def aicc(points: Points, result: FitResult, objective: Objective) -> float:
+def aicc(points: Points, result: FitResult) -> float:
     """AICc of a fit: the Huber density with free scale (Gaussian for mean squares) is the likelihood."""
-    y, prediction = points.L, _prediction(points, result)
+    y, prediction, objective = points.L, _prediction(points, result), result.loss
     residual = np.log(prediction / y) if objective.log else prediction - y
     weight = np.ones(len(y)) if points.weight is None else points.weight
     k, n = result.law.size + 1, len(y)  # the scale is a constant, too
@@ -142,7 +142,6 @@ def compare_laws(
             f"cut: {cut:.4g} FLOPs leaves {int(below.sum())} of {len(points)} points below; "
             f"their compute runs from {compute.min():.4g} to {compute.max():.4g}"
         )
-    objective = Objective(loss, delta)
     inside, beyond = points.select(below), points.select(~below)
     scores, failed = [], {}
     for law in laws:
@@ -164,7 +163,7 @@ def compare_laws(
                 whole.law.formula,
                 whole.law.size,
                 whole.objective,
-                aicc(points, whole, objective),
+                aicc(points, whole),
                 float(np.sqrt(np.mean(ratio_in**2))),
                 float(np.sqrt(np.mean(worst**2))),
                 float(np.mean(ratio_out)),

@@ -69,8 +69,8 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
 
     Notes
     -----
-    Averages over a tenth of the curve are compared. Their noise is taken from second differences, which a smooth
-    curve hardly has, median(|d2|)/(0.6745 sqrt(6)), and a rise counts above four times it, since the lowest of
+    Averages over a tenth of the curve are compared. Their noise is taken from second differences, which a
+    smooth curve hardly has, median(|d2|)/(0.6745 sqrt(6)); a rise counts above four times it: the lowest of
     ten noisy values lies low by itself.
     """
     y = np.asarray(losses, dtype=np.float64)

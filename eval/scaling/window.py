@@ -86,6 +86,8 @@ class WindowResult:
         The fit the floor comes from.
     sensitivity : mapping of str to Estimate
         The floor when part of the points is left out: it moves more than the quoted errors.
+    excluded : mapping of str to str
+        Reference levels at or below the floor, which have no window, with the reason.
     """
 
     floor: Estimate
@@ -93,6 +95,7 @@ class WindowResult:
     levels: Mapping[str, Level]
     fit: FitResult
     sensitivity: Mapping[str, Estimate] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
     def occupancy(
         self, level: str, variable: str, x: ArrayLike, interval: float = 0.6827
@@ -107,7 +110,8 @@ class WindowResult:
         reference = self.levels[level].reference
         x = np.asarray(x, dtype=np.float64)
         excess = np.exp(np.log(amplitude)[:, None] - np.outer(exponent, np.log(x.ravel())))
-        w = (1 - excess / (reference - floor)[:, None]).reshape(-1, *x.shape)
+        width = np.where(reference > floor, reference - floor, np.nan)
+        w = (1 - excess / width[:, None]).reshape(-1, *x.shape)
         if len(w) == 1:
             return w[0], np.full(x.shape, np.nan), np.full(x.shape, np.nan)
         low, high = np.nanquantile(w[1:], [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
@@ -120,6 +124,7 @@ class WindowResult:
             "floor": self.floor.to_dict(),
             "lowest_loss": self.lowest_loss,
             "levels": {name: level.to_dict() for name, level in self.levels.items()},
+            "excluded": dict(self.excluded),
             "floor_by_fit_window": {name: e.to_dict() for name, e in self.sensitivity.items()},
         }
 
@@ -174,17 +179,18 @@ def window(
     Raises
     ------
     InputError
-        A law without floor, or no reference level above it.
+        A law without floor, or no reference level at all above it.
     """
     references = levels.levels if isinstance(levels, ReferenceLevels) else dict(levels)
     terms = _terms(fit)
     floor = next(iter(terms.values()))[0]
     lowest = fit.data_window["L"][0] if lowest_loss is None else lowest_loss
     floor_reason = fit.params["E"].reason
-    found = {}
+    found, excluded = {}, {}
     for name, reference in references.items():
         if not (np.isfinite(reference) and reference > floor[0]):
-            raise InputError(f"levels: {name} = {reference:.4g} must lie above the floor {floor[0]:.4g}")
+            excluded[name] = f"{reference:.4g} is not above the floor {floor[0]:.4g}"
+            continue
         # A resample whose floor exceeds the reference has no window: its scales are infinite.
         width = np.where(reference > floor, reference - floor, np.nan)
         saturation = tuple(
@@ -200,8 +206,10 @@ def window(
             _estimate((reference - lowest) / (reference - floor), floor_reason),
             saturation,
         )
+    if not found:
+        raise InputError(f"levels: none lies above the floor {floor[0]:.4g} (found {references})")
     floors = {v.name: v.fit.params["E"] for v in variants}
-    return WindowResult(fit.params["E"], float(lowest), found, fit, floors)
+    return WindowResult(fit.params["E"], float(lowest), found, fit, floors, excluded)
 
 
 def contrast(

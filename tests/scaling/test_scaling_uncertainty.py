@@ -55,7 +55,7 @@ def test_profile_of_the_mean_square_agrees_with_the_linear_theory():
     design = np.column_stack([np.ones(40), -np.log(x)])
     best, squares, *_ = np.linalg.lstsq(design, y, rcond=None)
     error = np.sqrt(np.linalg.inv(design.T @ design)[1, 1] * squares[0] / 38)
-    found = profile(points, result, "b", loss="mse")
+    found = profile(points, result, "b")
     assert found.closed95
     np.testing.assert_allclose(found.ci68, [best[1] - error, best[1] + error], rtol=1e-3)
     half = np.sqrt(3.8415) * error
@@ -66,7 +66,7 @@ def test_profile_of_the_mean_square_agrees_with_the_linear_theory():
 def test_profile_and_bootstrap_agree_on_a_well_measured_surface(name):
     points = simulate(get_law("additive"), TRUTH, noise=5e-3, seed=3, N=N, D=D)
     result = fit(points, bootstrap=200, loss="mse-log")
-    found = profile(points, result, name, loss="mse-log")
+    found = profile(points, result, name)
     width, expected = np.diff(found.ci95)[0], np.diff(result.params[name].ci95)[0]
     assert found.ci95[0] < result.params[name].value < found.ci95[1]
     assert 0.6 < width / expected < 1.6

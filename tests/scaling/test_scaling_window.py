@@ -193,8 +193,11 @@ def test_a_saturation_scale_the_points_cannot_give_is_not_identified():
 
 
 def test_window_refuses_what_has_none(points, result):
-    with pytest.raises(InputError, match="uniform = 1 must lie above the floor"):
+    with pytest.raises(InputError, match="levels: none lies above the floor 2"):
         window({"uniform": 1.0}, result)
+    partly = window({"uniform": 6.0, "bigram": 1.0}, result)
+    assert list(partly.levels) == ["uniform"]
+    assert "1 is not above the floor 2" in partly.excluded["bigram"]
     with pytest.raises(InputError, match="law logarithmic has no floor"):
         window({"uniform": 6.0}, fit(points, "logarithmic", variable="N", bootstrap=0))
 
