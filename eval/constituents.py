@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.clustering import ClusterTrees, cluster, kinematics, soft_drop, squared_distance
+from eval.correlators import FLOW_GRAPHS, energy_correlators, flow_polynomials
 from eval.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -128,6 +129,26 @@ class Constituents:
     def n_subjettiness(self) -> FloatArray:
         """tau_1 ... tau_4 as columns, (J, 4), as :func:`n_subjettiness` defines them."""
         return self.per_jet(4, lambda counts, p: n_subjettiness(p, cluster(p, counts, "kt", "wta")))
+
+    @cached_property
+    def energy_correlators(self) -> FloatArray:
+        """e_2 and e_3 with beta = 1 as columns, (J, 2)."""
+        return self.per_jet(2, lambda _, p: energy_correlators(p))
+
+    @cached_property
+    def flow_polynomials(self) -> FloatArray:
+        """The 20 connected energy flow polynomials of degree one to four, (J, 20)."""
+        return self.per_jet(len(FLOW_GRAPHS), lambda _, p: flow_polynomials(p))
+
+    @cached_property
+    def hardest_pt(self) -> FloatArray:
+        """The pT of the three hardest particles of each jet as columns, in GeV, (J, 3)."""
+
+        def hardest(_: IntArray, momenta: FloatArray) -> FloatArray:
+            pt = np.sort(np.hypot(momenta[:, :, 0], momenta[:, :, 1]), axis=1)[:, ::-1][:, :3]
+            return np.pad(pt, ((0, 0), (0, 3 - pt.shape[1])))
+
+        return self.per_jet(3, hardest)
 
     @cached_property
     def soft_drop_momenta(self) -> FloatArray:

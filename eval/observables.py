@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.constituents import Constituents, invariant_mass
+from eval.correlators import FLOW_GRAPHS, graph_name
 from eval.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -74,6 +75,49 @@ def _tau_ratio(n: int) -> Observable:
     )
 
 
+def _correlator(n: int) -> Observable:
+    return Observable(
+        f"ecf{n}",
+        rf"$e_{n}$",
+        "",
+        f"{n}-point energy correlator, beta = 1, normalised to the scalar sum of pT",
+        "arXiv:1305.0007",
+        (0.0, np.inf),
+        lambda jets: jets.energy_correlators[:, n - 2],
+    )
+
+
+def _fraction(rank: int, word: str) -> Observable:
+    return Observable(
+        f"{word}_fraction",
+        rf"$z_{rank}$",
+        "",
+        f"pT of particle {rank}, from the hardest, by sum_i pT_i; 0 where there is none",
+        "",
+        (0.0, 1.0),
+        lambda jets: ratio(jets.hardest_pt[:, rank - 1], jets.scalar_pt),
+    )
+
+
+def _flow_polynomial(k: int) -> Observable:
+    edges = ", ".join(f"{i}-{j}" for i, j in FLOW_GRAPHS[k])
+    return Observable(
+        graph_name(FLOW_GRAPHS[k]),
+        f"EFP({edges})",
+        "",
+        f"energy flow polynomial with edges {edges}; z = pT_i / sum_i pT_i, theta = dR, beta = 1",
+        "arXiv:1712.07124",
+        (0.0, np.inf),
+        lambda jets: jets.flow_polynomials[:, k],
+    )
+
+
+def _jet_charge(jets: Constituents) -> FloatArray:
+    if jets.charge is None:
+        raise InputError(f"{jets.name}: jet_charge needs the field charge, which these jets do not have")
+    return ratio(jets.sum(jets.charge * np.sqrt(jets.pt)), np.sqrt(jets.scalar_pt))
+
+
 _ALL: Final = (
     Observable(
         "jet_pt",
@@ -113,6 +157,54 @@ _ALL: Final = (
     ),
     *(_tau(n) for n in (1, 2, 3, 4)),
     *(_tau_ratio(n) for n in (2, 3, 4)),
+    Observable(
+        "c2",
+        r"$C_2$",
+        "",
+        "e_3 / e_2^2, energy correlators with beta = 1; 0 for up to 2 particles",
+        "arXiv:1305.0007",
+        (0.0, np.inf),
+        lambda jets: ratio(jets.energy_correlators[:, 1], jets.energy_correlators[:, 0] ** 2),
+    ),
+    Observable(
+        "d2",
+        r"$D_2$",
+        "",
+        "e_3 / e_2^3, energy correlators with beta = 1; 0 for up to 2 particles",
+        "arXiv:1409.6298",
+        (0.0, np.inf),
+        lambda jets: ratio(jets.energy_correlators[:, 1], jets.energy_correlators[:, 0] ** 3),
+    ),
+    *(_correlator(n) for n in (2, 3)),
+    Observable(
+        "ptd",
+        r"$p_\mathrm{T}^D$",
+        "",
+        "sqrt(sum_i pT_i^2) / sum_i pT_i: 1 for a single particle",
+        "arXiv:1212.0208",
+        (0.0, 1.0),
+        lambda jets: ratio(np.sqrt(jets.sum(jets.pt**2)), jets.scalar_pt),
+    ),
+    *(_fraction(rank, word) for rank, word in ((1, "leading"), (2, "second"), (3, "third"))),
+    Observable(
+        "girth",
+        "girth",
+        "",
+        "sum_i pT_i sqrt(eta_rel_i^2 + phi_rel_i^2) / sum_i pT_i, about the nominal jet axis",
+        "arXiv:1106.3076",
+        (0.0, np.inf),
+        lambda jets: ratio(jets.sum(jets.pt * np.hypot(jets.eta, jets.phi)), jets.scalar_pt),
+    ),
+    Observable(
+        "jet_charge",
+        "jet charge",
+        "e",
+        "sum_i q_i pT_i^0.5 / (sum_i pT_i)^0.5; needs the field charge",
+        "arXiv:1209.2421",
+        (-np.inf, np.inf),
+        _jet_charge,
+    ),
+    *(_flow_polynomial(k) for k in range(len(FLOW_GRAPHS))),
 )
 
 #: Every observable by name.
