@@ -125,11 +125,16 @@ class Plan:
     def __str__(self) -> str:
         lines = [self.question]
         if not self.reachable:
-            lines.append("  not reachable: the wanted loss is at or below the fitted floor")
-        lines += [f"  {name} = {getattr(self, name)}" for name in "NDCL"]
+            lines.append(f"  not reachable: the loss cannot fall below the floor, {self.L}")
+        else:
+            lines += [f"  {name} = {getattr(self, name)}" for name in "NDCL"]
         if self.chance is not None and self.chance < 1:
             lines.append(f"  reached by {self.chance:.0%} of the bootstrap fits")
-        lines += [f"  {x:.3g} more {name} than the largest fitted run" for name, x in self.more.items()]
+        lines += [
+            f"  {x:.3g} more {name} than the largest fitted run"
+            for name, x in self.more.items()
+            if self.reachable
+        ]
         return "\n".join(lines + [f"  note: {text}" for text in self.warnings])
 
 
