@@ -23,7 +23,7 @@ from eval.scaling.result import SCHEMA_VERSION, Estimate, write_json
 FloatArray = NDArray[np.float64]
 
 SAME_BUDGET = 0.02
-"""Runs whose ln C differ by less than this from the next belong to one IsoFLOP slice."""
+"""Runs whose ln C differ by less than this from the next belong to one IsoFLOP slice, at most twice as wide."""
 MIN_SIZES = 4
 """A parabola through three points has no error."""
 BUDGETS = 8
@@ -220,7 +220,8 @@ def _slices(points: Points) -> list[Slice]:
     return [
         (float(np.exp(c[rows].mean())), n[rows], d[rows], points.L[rows])
         for rows in np.split(order, edges)
-        if len(np.unique(n[rows])) >= 3
+        # Runs at ever so slightly different compute chain into a "slice" that spans decades: not one budget.
+        if len(np.unique(n[rows])) >= 3 and np.ptp(c[rows]) <= 2 * SAME_BUDGET
     ]
 
 

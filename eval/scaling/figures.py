@@ -258,9 +258,10 @@ def _bars(value: float, ends: tuple[float, float]) -> list[list[float]]:
 
 
 def _compute_range(result: WindowResult) -> tuple[float, float]:
-    window, k = result.fit.data_window, result.fit.flops_factor
-    if "C" in window:
-        return window["C"]
-    if not {"N", "D"} <= set(window):
+    if "C" not in _terms_of(result):
         raise InputError(f"window_figure: a fit in {', '.join(result.fit.law.variables)} has no compute axis")
-    return k * window["N"][0] * window["D"][0], k * window["N"][1] * window["D"][1]
+    return result.fit.data_window["C"]
+
+
+def _terms_of(result: WindowResult) -> set[str]:
+    return {s.variable for level in result.levels.values() for s in level.saturation}

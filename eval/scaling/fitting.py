@@ -128,6 +128,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         progress=progress,
         source=points.source,
         flops_factor=points.flops_factor[0],
+        compute=points.compute if points.C is not None or {"N", "D"} <= set(chosen.variables) else None,
         warnings=(*points.warnings(), *notes),
     )
     return result if approach == 3 else compare_approaches(points, result, bootstrap=bootstrap, seed=seed)
@@ -198,6 +199,7 @@ def fit_arrays(
     progress: bool = False,
     source: str = "points",
     flops_factor: float = 6.0,
+    compute: FloatArray | None = None,
     warnings: tuple[str, ...] = (),
 ) -> FitResult:
     """Fit any law to responses ``y`` (n,) at variables ``x`` (k, n); for the rest see ``fit``."""
@@ -224,6 +226,9 @@ def fit_arrays(
     hit = tuple(name for name, edge in zip(law.names, (low | high)[0], strict=True) if edge)
     reasons = _propagate(law, reasons, hit)
     status = Status.CONVERGED if minima.converged[winner] else Status.NOT_CONVERGED
+    ranges = dict(zip((*law.variables, law.response), (*x, y), strict=True))
+    if compute is not None:
+        ranges["C"] = compute
     return FitResult(
         law=law,
         params=estimates(problem, natural, samples, reasons),
@@ -235,10 +240,7 @@ def fit_arrays(
         starts_at_optimum=_count_at(minima, value),
         n_points=len(y),
         bounds_hit=hit,
-        data_window={
-            **{name: (float(v.min()), float(v.max())) for name, v in zip(law.variables, x, strict=True)},
-            law.response: (float(y.min()), float(y.max())),
-        },
+        data_window={name: (float(v.min()), float(v.max())) for name, v in ranges.items()},
         samples=samples,
         bootstrap_unit="none" if not bootstrap else "points" if groups is None else "groups",
         loss=objective,

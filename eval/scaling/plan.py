@@ -200,7 +200,7 @@ def plan(
     reasons = {key: _unidentified(key, column) for key, column in columns.items()}
     reach = np.isfinite(budget)
     window = {key: ends[1] for key, ends in result.data_window.items()}
-    most = {"FLOPs": line.k * window["N"] * window["D"], "data": window["D"]}
+    most = {"FLOPs": window["C"], "data": window["D"]}
     more = {"FLOPs": columns["C"][0] - most["FLOPs"], "data": columns["D"][0] - most["data"]}
     return Plan(
         question=question,

@@ -116,15 +116,17 @@ def estimates(
 def derived(
     problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
-    """Compute-optimal exponents of additive laws: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
+    """Compute-optimal exponents of laws of N and D: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
 
     a = beta/(alpha + beta), b = alpha/(alpha + beta), gamma = alpha beta/(alpha + beta)
     (Hoffmann et al., arXiv:2203.15556, eq. 4).
     """
     names = problem.law.names
-    if not {"A", "alpha", "B"} <= set(names):
+    if not {"N", "D"} <= set(problem.law.variables):
         return {}
-    i, j = names.index("alpha"), names.index("beta" if "beta" in names else "alpha")
+    # Kaplan's bracket is an additive law with exponents alpha_N/alpha_D and 1: the same formulas hold.
+    pair = ("alpha_N", "alpha_D") if "alpha_N" in names else ("alpha", "beta" if "beta" in names else "alpha")
+    i, j = names.index(pair[0]), names.index(pair[1])
     if not (problem.free[i] or problem.free[j]):
         samples = None
     forms: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
@@ -132,7 +134,7 @@ def derived(
         "b": lambda alpha, beta: alpha / (alpha + beta),
         "gamma": lambda alpha, beta: alpha * beta / (alpha + beta),
     }
-    blame = [name for name in ("alpha", "beta") if reasons.get(name)]
+    blame = [name for name in dict.fromkeys(pair) if reasons[name]]
     reason = f"{' and '.join(blame)} not identified" if blame else ""
     return {
         name: Estimate.from_samples(

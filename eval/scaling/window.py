@@ -273,10 +273,6 @@ def _saturation(
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.exp(np.minimum((np.log(amplitude) - np.log((1 - share) * width)) / exponent, 700.0))
     scale = np.where(np.isnan(scale) | (scale > 1e300), np.inf, scale)
-    if variable == "C" and "C" not in fit.data_window:
-        largest = fit.flops_factor * fit.data_window["N"][1] * fit.data_window["D"][1]
-    else:
-        largest = fit.data_window[variable][1]
     estimate = Estimate.from_samples(scale[0], scale[1:] if len(scale) > 1 else None)
     reason = ""
     if estimate.ci95 is not None:
@@ -292,7 +288,7 @@ def _saturation(
         None if estimate.ci95 is None and not reason else not reason,
         reason,
     )
-    return Saturation(variable, share, estimate, float(scale[0] / largest))
+    return Saturation(variable, share, estimate, float(scale[0] / fit.data_window[variable][1]))
 
 
 def _estimate(column: FloatArray, reason: str) -> Estimate:

@@ -148,6 +148,13 @@ def test_slices_are_cut_through_training_curves_where_runs_have_no_common_comput
     assert any("cut through training curves" in note for note in result.warnings)
 
 
+def test_a_dense_grid_is_not_taken_for_one_slice():
+    # Sorted by compute, neighbours of this grid differ by far less than 2 %.
+    n, d = grid(np.geomspace(1e6, 1e10, 41), np.geomspace(1e8, 1e12, 97))
+    result = isoflop(simulate(LAW, truth(0.34, 0.28), N=n, D=d * np.exp(1e-3 * np.log(n))))
+    assert result.params["a"].value == pytest.approx(0.28 / 0.62, abs=0.02)
+
+
 def test_approaches_say_what_they_lack():
     points = simulate(LAW, truth(0.34, 0.28), N=[1e6, 1e7, 1e8, 1e9], D=[1e9, 1e9, 2e9, 1e9])
     with pytest.raises(InputError, match="approach 1 needs training curves of three sizes, found 0"):
@@ -175,6 +182,7 @@ def test_frontier_agrees_with_direct_minimisation(law):
         assert line.size(compute)[0] == pytest.approx(np.exp(found.x), rel=1e-4)
         assert line.data(compute)[0] == pytest.approx(compute / (6 * np.exp(found.x)), rel=1e-4)
         assert line.loss(compute)[0] == pytest.approx(found.fun, rel=1e-9)
+        assert result.derived["a"].value == pytest.approx(line.a[0])
         assert line.flops_for(found.fun)[0] == pytest.approx(compute, rel=1e-4)
 
 
@@ -209,7 +217,7 @@ def test_plan_knows_what_cannot_be_reached():
     assert json.loads(json.dumps(never.to_dict(), allow_nan=False))["N"]["value"] is None
     far = plan(result, flops=1e27)
     assert any("extrapolates" in note for note in far.warnings)
-    assert far.more["FLOPs"] == pytest.approx(1e27 - 6 * points.N.max() * points.D.max())
+    assert far.more["FLOPs"] == pytest.approx(1e27 - points.compute.max())
 
 
 def test_plan_refuses_unclear_questions():
