@@ -63,5 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: in use by another process; wait for it or choose another folder") from None
+            raise InputError(
+                f"{folder}: in use by another process; wait for it or choose another folder"
+            ) from None
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -110,8 +110,8 @@ class Rows(Protocol):
         """Read jets: a flat array, the jets' lengths in it, and their labels."""
         ...
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
-        """Pack jets that are already sorted by falling length."""
+    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Any:
+        """Make a micro-batch of jets that are already sorted by falling length."""
         ...
 
 
@@ -176,7 +176,7 @@ class FeatureRows:
         return Batch(torch.from_numpy(rows), targets, targets, Packing.build(lengths + 1), n, len(values))
 
 
-class BatchStream(Dataset[list[Batch]]):
+class BatchStream(Dataset[list[Any]]):
     """The batches of a run, by step: item i is what step i of this process trains on.
 
     Parameters
@@ -206,7 +206,7 @@ class BatchStream(Dataset[list[Batch]]):
         self._steps_per_chunk = max(1, self.CHUNK_JETS // batch_jets)
         self._chunk: tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
-    def __getitem__(self, step: int) -> list[Batch]:
+    def __getitem__(self, step: int) -> list[Any]:
         chunk, place = divmod(step, self._steps_per_chunk)
         flat, offsets, labels = self._load(chunk)
         mine = len(range(self.rank, self.batch_jets, self.world))
@@ -224,7 +224,7 @@ class BatchStream(Dataset[list[Batch]]):
             self._chunk = chunk, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
         return self._chunk[1]
 
-    def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Batch]]:
+    def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Any]]:
         """Iterate over the batches of steps ``first .. n_steps - 1``, read ahead by ``workers`` processes."""
         return iter(
             DataLoader(
@@ -239,7 +239,7 @@ class BatchStream(Dataset[list[Batch]]):
 
 def pack_sorted(
     rows: Rows, flat: np.ndarray, offsets: np.ndarray, labels: np.ndarray, jets: np.ndarray
-) -> Batch:
+) -> Any:
     """Pack some jets of a flat array, ordered by falling length so that attention groups waste little."""
     lengths = (offsets[jets + 1] - offsets[jets]).astype(np.int64)
     order = np.argsort(-lengths, kind="stable")
@@ -248,7 +248,7 @@ def pack_sorted(
     return rows.batch(flat[starts + np.arange(lengths.sum())], lengths, labels[jets].astype(np.int64))
 
 
-def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Any]:
     """Iterate over a fixed choice of held-out jets, each once: the share of this process.
 
     Parameters

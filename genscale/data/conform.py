@@ -45,7 +45,8 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
     Returns
     -------
     columns, labels
-        The same columns in schema order and types, and the class index of every jet, int64 [n_jets].
+        The same columns in schema order and types, and the class index of every jet, int64 [n_jets], or
+        [0] where the jets have no label columns.
 
     Raises
     ------
@@ -75,18 +76,27 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
             )
         if column.offsets is not None and not np.array_equal(column.counts(), counts):
             raise InputError(f"{where}: column {name} has other list lengths than part_px")
-    one_hot = np.stack([result[name].content for name in LABELS])
-    if (
-        not np.array_equal(np.sort(one_hot, axis=0)[-1], one_hot.sum(axis=0))
-        or (one_hot.sum(axis=0) != 1).any()
-    ):
-        raise InputError(f"{where}: every jet needs exactly one of {', '.join(LABELS)} set to 1")
+    labels = _labels(result, where)
     offsets = result["part_px"].bounds
     rises = _rises(_pt_gev(result), offsets, slack=_ORDER_SLACK)
     if len(rises):
         jet = int(np.searchsorted(offsets, rises[0], side="right")) - 1
         raise InputError(f"{where}: particles of jet {jet} are not ordered by falling pT")
-    return result, one_hot.argmax(axis=0)
+    return result, labels
+
+
+def _labels(columns: Mapping[str, Column], where: str) -> np.ndarray:
+    """Class index of every jet; empty for jets of no known class, which have no label columns at all."""
+    found = [name for name in LABELS if name in columns]
+    if not found:
+        return np.empty(0, dtype=np.int64)
+    if len(found) < len(LABELS):
+        missing = next(name for name in LABELS if name not in columns)
+        raise InputError(f"{where}: column {missing} is missing; give all label columns or none")
+    one_hot = np.stack([columns[name].content for name in LABELS])
+    if (one_hot.max(axis=0, initial=0) != 1).any() or (one_hot.sum(axis=0) != 1).any():
+        raise InputError(f"{where}: every jet needs exactly one of {', '.join(LABELS)} set to 1")
+    return one_hot.argmax(axis=0)
 
 
 def conform_tokens(

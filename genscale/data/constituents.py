@@ -25,21 +25,21 @@ def constituents(jets: ak.Array) -> ak.Array:
     return ak.zip({"pt": pt, "eta_rel": jets["part_deta"], "phi_rel": jets["part_dphi"]})
 
 
-def to_store_rows(particles: ak.Array, labels: np.ndarray) -> ak.Array:
+def to_store_rows(particles: ak.Array, labels: np.ndarray | None) -> ak.Array:
     """Rows of a jet store from massless particles, with the jet axis at eta = phi = 0.
 
     Parameters
     ----------
     particles : ak.Array
         Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, by falling pT.
-    labels : ndarray of int [jets]
-        Class indices; -1 for a jet of no class.
+    labels : ndarray of int [jets], optional
+        Class indices; None for jets of no known class.
 
     Returns
     -------
     ak.Array
-        The columns of ``genscale.data.schema.REQUIRED_COLUMNS``. ``jet_pt``, ``jet_eta``, ``jet_phi`` and
-        ``jet_energy`` are those of the particles' sum.
+        The columns of ``genscale.data.schema.REQUIRED_COLUMNS``, and labels if given. Jet columns are those of
+        the particles' sum.
     """
     momenta = vector.zip(
         {
@@ -65,5 +65,6 @@ def to_store_rows(particles: ak.Array, labels: np.ndarray) -> ak.Array:
         "jet_energy": jet.energy,
         "jet_nparticles": ak.num(particles.pt),
     }
-    columns |= {f"label_{name}": labels == index for index, name in enumerate(CLASSES)}
+    if labels is not None:
+        columns |= {f"label_{name}": labels == index for index, name in enumerate(CLASSES)}
     return ak.zip(columns, depth_limit=1)

@@ -43,8 +43,8 @@ TRUTH: Final = ("aux_genpart_eta", "aux_genpart_phi", "aux_genpart_pid", "aux_ge
 
 JET_COLUMNS: Final = JET_KINEMATICS + JET_SUBSTRUCTURE + LABELS + TRUTH
 
-#: Columns without which a file is not a jet store.
-REQUIRED_COLUMNS: Final = KINEMATICS + JET_KINEMATICS + LABELS
+#: Columns without which a file is not a jet store. Labels are all there or, for jets of no known class, none.
+REQUIRED_COLUMNS: Final = KINEMATICS + JET_KINEMATICS
 
 COLUMNS: Final = PARTICLE_COLUMNS + JET_COLUMNS
 

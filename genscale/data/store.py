@@ -146,6 +146,8 @@ class Store:
         """Class index of every row, int64 [n_rows], in the order of `schema.CLASSES`."""
         if "label" in self.manifest.columns:
             return ak.to_numpy(self.read(columns=["label"])["label"]).astype(np.int64)
+        if schema.LABELS[0] not in self.manifest.columns:
+            raise InputError(f"{self.path}: these jets have no labels (column {schema.LABELS[0]} is missing)")
         labels = np.empty(len(self), dtype=np.int64)
         for number, (start, stop) in enumerate(zip(self._starts[:-1], self._starts[1:], strict=True)):
             columns = self._shards[number]

@@ -41,7 +41,9 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     )
 
 
-def load_network(run: Path, kind: str, model_cls: type[ModelT], config_cls: type) -> tuple[ModelT, dict[str, Any]]:
+def load_network(
+    run: Path, kind: str, model_cls: type[ModelT], config_cls: type
+) -> tuple[ModelT, dict[str, Any]]:
     """Read a network and its provenance, in evaluation mode.
 
     Raises

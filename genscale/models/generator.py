@@ -7,7 +7,7 @@ token and without padding (there is none in a packed batch).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -56,9 +56,7 @@ class Generator(nn.Module):
         super().__init__()
         c = self.config = config
         self.embedding = nn.Embedding(c.vocab_size, c.d_model)
-        self.position_embedding = (
-            nn.Embedding(c.max_tokens, c.d_model) if c.positions == "learned" else None
-        )
+        self.position_embedding = nn.Embedding(c.max_tokens, c.d_model) if c.positions == "learned" else None
         self.class_embedding = nn.Embedding(c.n_classes, c.d_model) if c.n_classes else None
         self.blocks = nn.ModuleList(
             Block(
@@ -108,9 +106,11 @@ class Generator(nn.Module):
     def forward(
         self, tokens: Tensor, targets: Tensor, packing: Packing, labels: Tensor | None = None
     ) -> Tensor:
-        """Negative log-likelihood of each target token in nats, ``[n_tokens]`` float32."""
-        hidden = self.hidden(tokens, packing, labels)
-        return F.cross_entropy(self.logits(hidden).float(), targets, reduction="none")
+        """Negative log-likelihood of each target token in nats, ``[n_tokens]``, in float32 or better."""
+        logits = self.logits(self.hidden(tokens, packing, labels))
+        # A likelihood is never summed up in half precision.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(logits, targets, reduction="none")
 
     def new_cache(self, jets: int, device: torch.device | str = "cpu") -> list[tuple[Tensor, Tensor]]:
         """Empty key/value caches, one pair ``[jets, heads, max_tokens, head width]`` for each block."""
@@ -134,5 +134,5 @@ class Generator(nn.Module):
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[position]
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
-            x = block.step(x, keys, values, position)
+            x = cast(Block, block).step(x, keys, values, position)
         return self.logits(self.final_norm(x))

@@ -117,9 +117,7 @@ class Checkpoints:
         """Load a checkpoint into model, optimizer and random generators; return the loop's state."""
         random = folder / f"random-{self.rank}.safetensors"
         if not random.is_file():
-            raise InputError(
-                f"{folder}: made by fewer processes than now run; resume with as many as before"
-            )
+            raise InputError(f"{folder}: made by fewer processes than now run; resume with as many as before")
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"))
             load_optimizer_tensors(optimizer, load_file(folder / "optimizer.safetensors"))

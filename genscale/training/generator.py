@@ -19,10 +19,14 @@ from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import generator_config
-from genscale.training.task import TrainingConfig, mean_loss
+from genscale.training.task import Task, TrainingConfig, mean_loss
+from tokenizer import Tokenizer
 
 #: Length to which older codes pad, and over which they average the loss; kept as an extra number only.
 PADDED_LENGTH = 128
+
+#: Where a run keeps its copy of the tokenizer: a generator alone cannot make jets.
+TOKENIZER_FOLDER = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class GeneratorRun:
     ----------
     tokens, validation : str
         Token stores, made by the same tokenizer.
+    tokenizer : str
+        That tokenizer's folder; the run keeps a copy.
     size : str
         Rung of the ladder (``genscale ladder``), or ``omnijet``.
     class_conditional : bool
@@ -44,28 +50,32 @@ class GeneratorRun:
 
     tokens: str = ""
     validation: str = ""
+    tokenizer: str = ""
     size: str = "pico"
     class_conditional: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-class GeneratorTask:
+class GeneratorTask(Task):
     """A generator, its tokens and its likelihood, for :func:`genscale.training.loop.train`."""
 
     name: Literal["generator"] = "generator"
     terms: Literal["tokens"] = "tokens"
-    data_keys = ("tokens", "validation")
+    data_keys = ("tokens", "validation", "tokenizer")
 
     def __init__(self, run: GeneratorRun) -> None:
         self.config, self.size = run, run.size.lower()
         for key in self.data_keys:
             if not getattr(run, key):
-                raise InputError(f"{key}: missing; give a token store (genscale tokenizer encode makes one)")
+                raise InputError(
+                    f"{key}: missing; give its folder (genscale tokenizer fit and encode make them)"
+                )
         train, validation = TokenStore.open(run.tokens), TokenStore.open(run.validation)
-        self.tokenizer = str(train.manifest.meta["tokenizer_fingerprint"])
-        if validation.manifest.meta["tokenizer_fingerprint"] != self.tokenizer:
-            raise InputError(f"{run.validation}: made by another tokenizer than {run.tokens}")
+        self.tokenizer = Tokenizer.load(run.tokenizer)
+        for path, store in ((run.tokens, train), (run.validation, validation)):
+            if store.manifest.meta["tokenizer_fingerprint"] != self.tokenizer.fingerprint:
+                raise InputError(f"{path}: was not made by the tokenizer {run.tokenizer}")
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
         known = [f.name for f in fields(GeneratorConfig)]
@@ -92,7 +102,9 @@ class GeneratorTask:
         """Negative log-likelihood in nats, summed over the batch's real tokens."""
         return model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).sum()
 
-    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
+    ) -> dict[str, float]:
         """Nats per real token with its error, per jet, and over padding as older codes have it."""
 
         def score(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -108,8 +120,9 @@ class GeneratorTask:
         return {"loss": mean, "loss_error": error, "loss_per_jet": jet, padded: jet / PADDED_LENGTH}
 
     def save(self, model: nn.Module, run: Path) -> None:
-        """Write weights and shape, and the fingerprint of the tokenizer that they belong to."""
-        save_network(run, self.name, model, {"tokenizer_fingerprint": self.tokenizer})
+        """Write weights and shape, and a copy of the tokenizer that they belong to."""
+        self.tokenizer.save(run / TOKENIZER_FOLDER)
+        save_network(run, self.name, model, {"tokenizer_fingerprint": self.tokenizer.fingerprint})
 
     def _labels(self, batch: Batch) -> Tensor | None:
         return batch.labels if self.config.class_conditional else None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -33,7 +33,6 @@ from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.schedule import evaluation_steps, learning_rate_factor
 from genscale.training.task import Task, TrainingConfig
-
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -54,7 +53,9 @@ class Interrupted(Exception):
     """Training was asked to stop (SIGTERM or SIGINT) and has saved a checkpoint; ``signal`` is the number."""
 
     def __init__(self, number: int, run: Path, step: int) -> None:
-        super().__init__(f"{run}: stopped by signal {number} after step {step}; run the same command to go on")
+        super().__init__(
+            f"{run}: stopped by signal {number} after step {step}; run the same command to go on"
+        )
         self.signal = number
 
 
@@ -101,7 +102,13 @@ class _Loop:
     """One call of :func:`train`."""
 
     def __init__(
-        self, task: Task, config: TrainingConfig, run: Path, accelerator: Accelerator, digest: str, progress: bool
+        self,
+        task: Task,
+        config: TrainingConfig,
+        run: Path,
+        accelerator: Accelerator,
+        digest: str,
+        progress: bool,
     ) -> None:
         self.task, self.config, self.folder, self.accelerator = task, config, run, accelerator
         self.digest, self.progress = digest, progress
@@ -116,7 +123,8 @@ class _Loop:
             task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
-        self.forward = torch.compile(self.model) if config.compile else self.model
+        # What torch.compile returns is a module too; its type says less.
+        self.forward: nn.Module = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
         self.checkpoints = Checkpoints(run, accelerator.process_index)
         self.stop_signal = 0
 

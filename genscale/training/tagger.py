@@ -20,7 +20,7 @@ from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.tagger import Tagger, TaggerConfig
-from genscale.training.task import TrainingConfig, mean_loss
+from genscale.training.task import Task, TrainingConfig, mean_loss
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TaggerRun:
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
 
 
-class TaggerTask:
+class TaggerTask(Task):
     """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
 
     name: Literal["tagger"] = "tagger"
@@ -92,7 +92,9 @@ class TaggerTask:
         """Cross-entropy in nats, summed over jets."""
         return F.cross_entropy(model(batch.inputs, batch.packing).float(), batch.targets, reduction="sum")
 
-    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
+    ) -> dict[str, float]:
         """Nats per jet with its error, and the share of jets whose likeliest class is right."""
 
         def batches() -> Any:

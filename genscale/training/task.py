@@ -75,11 +75,24 @@ class TrainingConfig:
             require(getattr(self, name) >= 1, f"{name}: {getattr(self, name)} is not at least 1")
         for name in ("learning_rate", "clip_norm", "checkpoint_s"):
             require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} is not positive")
-        for name in ("jets_unique", "weight_decay", "warmup_steps", "validation_jets", "loader_workers", "seed"):
+        for name in (
+            "jets_unique",
+            "weight_decay",
+            "warmup_steps",
+            "validation_jets",
+            "loader_workers",
+            "seed",
+        ):
             require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is negative")
-        require(self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}")
-        require(self.precision in ("no", "bf16", "fp16"), f"precision: {self.precision!r} is not no, bf16 or fp16")
-        require(self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}")
+        require(
+            self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
+        )
+        require(
+            self.precision in ("no", "bf16", "fp16"), f"precision: {self.precision!r} is not no, bf16 or fp16"
+        )
+        require(
+            self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"
+        )
 
     @property
     def n_steps(self) -> int:
@@ -122,7 +135,9 @@ class Task(Protocol):
         """Summed loss of a micro-batch: over its jets or its tokens, as ``terms`` says."""
         ...
 
-    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
+    ) -> dict[str, float]:
         """Held-out metrics over all processes; ``loss`` must be among them."""
         ...
 
@@ -143,7 +158,9 @@ def mean_loss(
     for batch in batches:
         loss, terms = score(batch.to(accelerator.device))
         a, b = loss.double(), terms.double()
-        sums += torch.stack([a.sum(), b.sum(), (a * a).sum(), (a * b).sum(), (b * b).sum(), b.new_tensor(len(b))])
+        sums += torch.stack(
+            [a.sum(), b.sum(), (a * a).sum(), (a * b).sum(), (b * b).sum(), b.new_tensor(len(b))]
+        )
     a, b, aa, ab, bb, n = accelerator.reduce(sums, "sum").tolist()
     mean = a / b
     variance = max(aa - 2 * mean * ab + mean * mean * bb, 0.0) / b**2

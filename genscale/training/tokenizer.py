@@ -16,7 +16,7 @@ from genscale.data.batching import held_out
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
-from genscale.training.task import TrainingConfig
+from genscale.training.task import Task, TrainingConfig
 from tokenizer import Tokenizer, VQVAEConfig
 
 
@@ -75,10 +75,12 @@ class ConstituentRows:
         mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
         features = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
         features[mask] = values
-        return PaddedBatch(torch.from_numpy(features), torch.from_numpy(mask), len(lengths), int(lengths.sum()))
+        return PaddedBatch(
+            torch.from_numpy(features), torch.from_numpy(mask), len(lengths), int(lengths.sum())
+        )
 
 
-class TokenizerTask:
+class TokenizerTask(Task):
     """A VQ-VAE and its loss, for :func:`genscale.training.loop.train`."""
 
     name: Literal["tokenizer"] = "tokenizer"
@@ -111,7 +113,9 @@ class TokenizerTask:
         """Reconstruction and commitment, summed over the batch's particles."""
         return model(batch.features, batch.mask)["loss"] * batch.n_tokens
 
-    def evaluate(self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
+    ) -> dict[str, float]:
         """Held-out loss and its parts, mean over particles."""
         sums: dict[str, float] = {}
         n = 0

@@ -100,10 +100,16 @@ class TestRoundTrip:
         assert list(kinds.values()) == ["float32"] + ["bool"] * 5 + ["int32"] * 4
 
     def test_generated_store_has_what_it_has(self, tmp_path, make_jets, make_store):
-        small = make_store(tmp_path / "gen", [make_jets(6)[list(schema.REQUIRED_COLUMNS)]])
+        columns = [*schema.REQUIRED_COLUMNS, *schema.LABELS]
+        small = make_store(tmp_path / "gen", [make_jets(6)[columns]])
         export_root(small, tmp_path / "genroot")
         convert([tmp_path / "genroot"], tmp_path / "back", progress=False)
-        assert set(JetStore.open(tmp_path / "back").columns) == set(schema.REQUIRED_COLUMNS)
+        assert set(JetStore.open(tmp_path / "back").columns) == set(columns)
+
+    def test_refuses_jets_of_no_class(self, tmp_path, make_jets, make_store):
+        unlabelled = make_store(tmp_path / "gen", [make_jets(6)[list(schema.REQUIRED_COLUMNS)]])
+        with pytest.raises(InputError, match="these jets have no labels"):
+            export_root(unlabelled, tmp_path / "genroot")
 
     def test_refuses_to_overwrite(self, store, exported):
         with pytest.raises(InputError, match=r"_000\.root: already there"):
@@ -253,7 +259,7 @@ class TestBadInput:
             convert([tmp_path / "a.root"], tmp_path / "b", progress=False)
 
     def test_files_of_different_columns(self, tmp_path, jetclass_file, make_jets, make_store):
-        small = make_store(tmp_path / "gen", [make_jets(3)[list(schema.REQUIRED_COLUMNS)]])
+        small = make_store(tmp_path / "gen", [make_jets(3)[[*schema.REQUIRED_COLUMNS, *schema.LABELS]]])
         other = export_root(small, tmp_path / "genroot")[0]
         with pytest.raises(InputError, match=r"columns differ from those of .*: aux_genpart_eta"):
             convert([jetclass_file, other], tmp_path / "b", progress=False)

@@ -1,0 +1,176 @@
+"""From the runs of a study to its laws: points, fits, learnable windows, loss against fidelity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.errors import InputError as EvalInputError
+from eval.fidelity import FidelityResult
+from eval.loss_vs_fidelity import LossFidelity, loss_vs_fidelity
+from eval.scaling import FitResult, Points, WindowResult, class_levels, entropies, fit, read_points, window
+from eval.scaling.selection import Variant, sensitivity
+from eval.scaling.side_by_side import Comparison, compare_approaches
+from genscale.data.store import JetStore, TokenStore
+from genscale.records import RECORD_FILE, RunRecord, points, write_points
+from genscale.study.cells import study_cells
+from genscale.study.config import StudyConfig
+
+POINTS_FILE = "points.csv"
+
+#: Reference level that both tasks have: the entropy of a uniform choice, ln V or ln(classes).
+COMMON_LEVEL = "uniform"
+
+
+@dataclass(frozen=True)
+class TaskLaws:
+    """Laws of one task.
+
+    Attributes
+    ----------
+    points : Points
+        Within the fit window (at least ``min_jets`` jets seen).
+    laws : dict
+        ``L(N,D)``, ``L(N)`` at the largest D, ``L(D)`` at the largest N, each with its points, or the reason
+        why there is none.
+    comparison : Comparison or str
+        Approaches 1, 2 and 3 side by side.
+    window : WindowResult or str
+    """
+
+    task: str
+    points: Points
+    laws: dict[str, tuple[Points, FitResult] | str]
+    comparison: Comparison | str
+    window: WindowResult | str
+
+    @property
+    def surface(self) -> FitResult | None:
+        """The fitted L(N, D), if there is one."""
+        found = self.laws["L(N,D)"]
+        return None if isinstance(found, str) else found[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON; a text stands where something could not be done."""
+        return {
+            "laws": {
+                name: law if isinstance(law, str) else law[1].to_dict() for name, law in self.laws.items()
+            },
+            "approaches": self.comparison if isinstance(self.comparison, str) else self.comparison.to_dict(),
+            "window": self.window if isinstance(self.window, str) else self.window.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that the report says.
+
+    Attributes
+    ----------
+    records : dict
+        Run id to its record, generators and taggers.
+    generation, tagging : TaskLaws
+    fidelity : dict
+        Generator run id to the score of its samples.
+    loss_fidelity : LossFidelity or str
+    """
+
+    records: Mapping[str, RunRecord]
+    generation: TaskLaws
+    tagging: TaskLaws
+    fidelity: Mapping[str, FidelityResult]
+    loss_fidelity: LossFidelity | str
+    levels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def analyse(folder: Path, config: StudyConfig) -> Analysis:
+    """Read the finished runs of a study, write ``points.csv`` and fit everything.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder, with all cells but the report done.
+    """
+    records = {
+        cell.id: RunRecord.load(folder / cell.id)
+        for cell in study_cells(config)
+        if cell.work in ("train_generator", "train_tagger") and (folder / cell.id / RECORD_FILE).exists()
+    }
+    write_points(folder / POINTS_FILE, points(records.items()))
+    tokens = TokenStore.open(folder / "tokens/validation", verify=False)
+    jets = config.jets.stores or str(folder / "jets")
+    labels = JetStore.open(Path(jets) / "validation", verify=False).labels()
+    levels = {
+        "generator": _token_levels(tokens),
+        "tagger": class_levels([int(n) for n in np.bincount(labels) if n]),
+    }
+    laws = {task: _laws(folder, task, levels[task], config) for task in ("generator", "tagger")}
+    scores = {
+        run: FidelityResult.from_json(path.read_text(), str(path))
+        for run in records
+        if (path := folder / "fidelity" / run.split("/")[-1] / "fidelity.json").exists()
+    }
+    return Analysis(
+        records, laws["generator"], laws["tagger"], scores, _loss_fidelity(records, scores), levels
+    )
+
+
+def _token_levels(tokens: TokenStore) -> Any:
+    sequences = tokens.read(columns=["tokens"])["tokens"].layout
+    offsets = np.asarray(sequences.offsets).astype(np.int64)
+    flat = np.asarray(sequences.content)[offsets[0] : offsets[-1]]
+    vocabulary = int(tokens.manifest.meta["vocabulary_size"])
+    return entropies(flat, offsets - offsets[0], vocabulary, start_token=0)
+
+
+def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws:
+    options: dict[str, Any] = {"bootstrap": config.fit.bootstrap, "seed": config.fit.seed}
+    everything = read_points(folder / POINTS_FILE, where={"task": task})
+    n, d = everything.variable("N"), everything.variable("D")
+    chosen = everything.select(d >= min(config.fit.min_jets, d.max()))
+    n, d = chosen.variable("N"), chosen.variable("D")
+
+    def attempt(select: np.ndarray, law: str, variable: str | None) -> tuple[Points, FitResult] | str:
+        part = chosen.select(select)
+        try:
+            return part, fit(part, law, variable=variable, **options)
+        except EvalInputError as error:
+            return f"not fitted: {error}"
+
+    laws = {
+        "L(N,D)": attempt(np.ones(len(chosen), dtype=bool), "additive", None),
+        "L(N)": attempt(d == d.max(), "power", "N"),
+        "L(D)": attempt(n == n.max(), "power", "D"),
+    }
+    surface = laws["L(N,D)"]
+    if isinstance(surface, str):
+        return TaskLaws(task, chosen, laws, surface, surface)
+    comparison = compare_approaches(everything, surface[1], **options)
+    try:
+        variants: list[Variant] = sensitivity(chosen, "additive", **options)
+        found: WindowResult | str = window(levels, surface[1], variants=variants)
+    except EvalInputError as error:
+        found = f"no window: {error}"
+    return TaskLaws(task, chosen, laws, comparison, found)
+
+
+def _loss_fidelity(
+    records: Mapping[str, RunRecord], scores: Mapping[str, FidelityResult]
+) -> LossFidelity | str:
+    runs = list(scores)
+    if len(runs) < 3:
+        return f"{len(runs)} scored models: three are the least that can be ranked"
+    joint = [scores[run].joint for run in runs]
+    metrics = [records[run].final.metrics for run in runs]
+    return loss_vs_fidelity(
+        [m["loss"] for m in metrics],
+        [j.value for j in joint],
+        [j.distance.standard_error for j in joint],
+        float(np.mean([j.floor.mean for j in joint])),
+        float(np.mean([j.floor.spread for j in joint])),
+        [m["loss_error"] for m in metrics],
+    )

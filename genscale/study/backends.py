@@ -1,0 +1,165 @@
+"""Where the cells of a study run: in this process, in processes of this machine, or as SLURM jobs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from genscale.errors import InputError
+from genscale.study.cells import Cell, run_cell
+
+
+class Job(Protocol):
+    """A cell that was started."""
+
+    def poll(self) -> int | None:
+        """None while it runs, then 0 or an error code."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to save and end, and wait until it has."""
+        ...
+
+
+class Backend(Protocol):
+    """A place to run cells."""
+
+    #: Cells at one time.
+    slots: int
+
+    def start(self, study: Path, cell: Cell, threads: int) -> Job:
+        """Start a cell; its output and errors go to ``logs/<cell>.log`` in the study's folder."""
+        ...
+
+
+def log_file(study: Path, cell: Cell) -> Path:
+    """Where a cell's output goes."""
+    return study / "logs" / f"{cell.id.replace('/', '.')}.log"
+
+
+class _Finished:
+    """A job that ended before it was asked."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def stop(self) -> None:
+        pass
+
+
+class DebugBackend:
+    """Cells one after another in this process: for debuggers and tests."""
+
+    slots = 1
+
+    def start(self, study: Path, cell: Cell, threads: int) -> Job:
+        """Run the cell to its end; errors propagate."""
+        run_cell(study, cell.id)
+        return _Finished(0)
+
+
+class LocalBackend:
+    """Cells as processes of this machine, with their threads pinned in number."""
+
+    def __init__(self, slots: int = 0) -> None:
+        self.slots = slots or os.cpu_count() or 1
+
+    def start(self, study: Path, cell: Cell, threads: int) -> Job:
+        """Start a process for the cell; it ends with this one, however this one ends."""
+        log = log_file(study, cell)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            # The number of threads decides the order of floating-point sums: it is fixed, not the machine's.
+            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        }
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "genscale.study.worker", str(study), cell.id],
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, preexec_fn=_end_with_parent,
+            )  # fmt: skip
+        return _Process(process)
+
+
+class _Process:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child, on Linux: die when the parent does, so that no orphan holds a run's folder."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class SlurmBackend:
+    """Cells as SLURM jobs through submitit; ``cluster="local"`` runs the same machinery without SLURM.
+
+    Parameters
+    ----------
+    cluster : "slurm", "local" or "debug"
+        submitit's executor.
+    options : dict
+        submitit's parameters, such as ``slurm_partition``, ``gpus_per_node`` or ``timeout_min``.
+    """
+
+    def __init__(
+        self, cluster: str = "slurm", slots: int = 64, options: dict[str, Any] | None = None
+    ) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise InputError("this backend needs submitit: pip install 'genscale[cluster]'") from error
+        self.submitit, self.cluster, self.slots, self.options = submitit, cluster, slots, options or {}
+
+    def start(self, study: Path, cell: Cell, threads: int) -> Job:
+        """Submit the cell as a job of its own."""
+        executor = self.submitit.AutoExecutor(folder=str(study / "logs" / "submitit"), cluster=self.cluster)
+        executor.update_parameters(
+            **{"name": f"genscale-{cell.id.replace('/', '-')}", "cpus_per_task": threads, **self.options}
+        )
+        return _SubmititJob(executor.submit(run_cell, study.absolute(), cell.id))
+
+
+class _SubmititJob:
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        return 0 if self.job.exception() is None else 1
+
+    def stop(self) -> None:
+        self.job.cancel()
+
+
+def make_backend(name: str, slots: int = 0) -> Backend:
+    """Return the backend of that name: local, debug, slurm, or submitit-local."""
+    if name == "local":
+        return LocalBackend(slots)
+    if name == "debug":
+        return DebugBackend()
+    if name in ("slurm", "submitit-local"):
+        return SlurmBackend("slurm" if name == "slurm" else "local", slots or 64)
+    raise InputError(f"backend {name!r}: known are local, debug, slurm, submitit-local")

@@ -1,0 +1,114 @@
+"""What a study found, in sentences that its numbers allow and no others."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from eval.scaling.result import Estimate
+from genscale.study.analysis import COMMON_LEVEL, Analysis, TaskLaws
+from genscale.study.config import StudyConfig
+
+#: Distances of decoded from original jets, in 68 % half-widths relative to one, beyond which to look twice.
+COARSE_RESOLUTION = 0.1
+
+
+def findings(analysis: Analysis, config: StudyConfig) -> list[str]:
+    """Sentences for the head of the report, each with its numbers."""
+    lines = []
+    for task, unit in ((analysis.generation, "token"), (analysis.tagging, "jet")):
+        lines += _of_task(analysis, task, unit)
+    lines += _contrast(analysis)
+    relation = analysis.loss_fidelity
+    lines.append(f"Loss against fidelity: {relation if isinstance(relation, str) else relation.verdict}")
+    resolved = [run for run, s in analysis.fidelity.items() if s.joint.resolved]
+    if analysis.fidelity:
+        lines.append(
+            f"Of {len(analysis.fidelity)} generators, {len(resolved)} make jets that are resolved from the reference "
+            f"in the joint distance of five observables at n = {config.samples.jets:,}."
+        )
+    return lines
+
+
+def _of_task(analysis: Analysis, task: TaskLaws, unit: str) -> list[str]:
+    records = sorted(
+        (r for r in analysis.records.values() if r.task == task.task), key=lambda r: r.parameters["total"]
+    )
+    small, large = records[0], records[-1]
+    name = "Generation" if task.task == "generator" else "Tagging"
+    lines = [
+        f"{name}: from {small.parameters['total']:,} to {large.parameters['total']:,} parameters at "
+        f"{large.jets_seen:,} jets, the held-out loss goes from {small.final.metrics['loss']:.4f} to "
+        f"{large.final.metrics['loss']:.4f} nats per {unit} (statistical error "
+        f"{large.final.metrics['loss_error']:.4f})."
+    ]
+    surface = task.surface
+    if surface is None:
+        lines.append(f"{name}: no law of N and D could be fitted ({task.laws['L(N,D)']}).")
+        return lines
+    known = [f"{k} = {_interval(e)}" for k, e in surface.params.items() if e.identified]
+    unknown = [k for k, e in surface.params.items() if e.identified is False]
+    if known:
+        lines.append(f"{name}, L = {surface.law.formula.split('=')[-1].strip()}: {', '.join(known)} (68 %).")
+    if unknown:
+        lines.append(
+            f"{name}: these runs do not identify {', '.join(unknown)}; larger ones are needed for them."
+        )
+    return lines
+
+
+def _contrast(analysis: Analysis) -> list[str]:
+    parts = []
+    for name, task in (("generation", analysis.generation), ("tagging", analysis.tagging)):
+        if isinstance(task.window, str):
+            continue
+        level = task.window.levels[COMMON_LEVEL]
+        if task.window.floor.identified is False:
+            parts.append(f"for {name} L_inf is not identified, so its window is not either")
+        else:
+            parts.append(
+                f"for {name} the window below a uniform guess is {_interval(level.window)} nats, "
+                f"{level.share.value:.0%} of the reference, and the best run occupies {level.reached.value:.0%} of it"
+            )
+    return [f"The learnable window: {'; '.join(parts)}."] if parts else []
+
+
+def _interval(e: Estimate) -> str:
+    return f"{e.value:.3g}" + ("" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]")
+
+
+def oddities(analysis: Analysis, quality: dict[str, Any], config: StudyConfig) -> list[str]:
+    """What a careful reader should know before believing the rest."""
+    lines = []
+    for group in ("particle", "jet"):
+        for name, r in quality[group].items():
+            if "relative" in name and r["half_width_68"] > COARSE_RESOLUTION:
+                lines.append(
+                    f"The tokenizer resolves {group} {name.removesuffix('_relative')} to only "
+                    f"{r['half_width_68']:.0%}: the floor under every generator here is its doing."
+                )
+    used = quality["codes_used"] / quality["codebook_size"]
+    if used < 0.9:
+        lines.append(f"Only {used:.0%} of the codebook is used.")
+    for run, record in analysis.records.items():
+        losses = [e.metrics["loss"] for e in record.evaluations]
+        if losses[-1] > min(losses) + 3 * record.final.metrics["loss_error"]:
+            lines.append(f"{run}: the loss rose again at the end; its learning rate may be too high.")
+    for task in (analysis.generation, analysis.tagging):
+        rows = sorted(
+            (r for r in analysis.records.values() if r.task == task.task), key=lambda r: r.parameters["total"]
+        )
+        for a, b in pairwise(rows):
+            error = 3 * (a.final.metrics["loss_error"] ** 2 + b.final.metrics["loss_error"] ** 2) ** 0.5
+            if (
+                b.parameters["total"] > a.parameters["total"]
+                and b.final.metrics["loss"] > a.final.metrics["loss"] + error
+            ):
+                lines.append(f"{task.task}: the larger {b.size} ends above the smaller {a.size}.")
+    lines.append(
+        "Points of one training curve share their noise and their seed; with one seed per size the spread between "
+        "seeds is not in the intervals."
+        if len(config.generator.seeds) == 1 or len(config.tagger.seeds) == 1
+        else "Points of one training curve share their noise; the spread between seeds is in the points."
+    )
+    return lines

@@ -1,0 +1,278 @@
+"""The report of a study: one self-contained HTML page, with the same as CSV, JSON and figures beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # a report is made where there may be no screen
+
+import jinja2
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from eval.scaling.result import Estimate
+from genscale.config import to_mapping
+from genscale.files import read_json, write_atomic, write_json
+from genscale.records import git_commit, package_versions
+from genscale.study.analysis import Analysis, TaskLaws, analyse
+from genscale.study.config import StudyConfig
+from genscale.study.figures import study_figures
+from genscale.study.findings import findings, oddities
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_report(folder: Path, config: StudyConfig) -> Path:
+    """Analyse a study's runs and write ``report.html``, ``fits.json``, ``fidelity.json``, ``summary.txt``, figures.
+
+    Returns
+    -------
+    Path
+        The HTML page.
+    """
+    analysis = analyse(folder, config)
+    write_json(
+        folder / "fits.json",
+        {"generator": analysis.generation.to_dict(), "tagger": analysis.tagging.to_dict()},
+    )
+    scores = {run: score.to_dict() for run, score in analysis.fidelity.items()}
+    write_json(folder / "fidelity.json", scores)
+    quality = read_json(folder / "quality" / "quality.json")
+    figures = study_figures(analysis, folder, config)
+    drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
+             for name, figure in figures.items()]  # fmt: skip
+    tables = [
+        run_table(analysis), law_table(analysis), window_table(analysis), fidelity_table(analysis),
+        quality_table(quality),
+    ]  # fmt: skip
+    page = _template().render(
+        name=config.name,
+        found=findings(analysis, config),
+        odd=oddities(analysis, quality, config),
+        setup=_setup(analysis, config, folder),
+        figures=drawn,
+        tables=tables,
+        configuration=OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))),
+        versions=package_versions(),
+        commit=git_commit(),
+    )
+    write_atomic(folder / "summary.txt", _summary(analysis, tables))
+    write_atomic(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _template() -> jinja2.Template:
+    source = files("genscale.study").joinpath("templates/report.html").read_text()
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source)
+
+
+def _picture(figure: Figure | Path, out: Path) -> str:
+    """Write a figure beside the report and return it as a data URL for the page."""
+    if isinstance(figure, Path):
+        data = figure.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+        data = buffer.getvalue()
+    write_atomic(out, data)
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+# -- tables ---------------------------------------------------------------------------------------------------
+
+
+def run_table(analysis: Analysis) -> Table:
+    """One row per training run."""
+    rows = []
+    for name, r in sorted(
+        analysis.records.items(), key=lambda item: (item[1].task, item[1].parameters["total"])
+    ):
+        metrics = r.final.metrics
+        rows.append(
+            [
+                name, f"{r.parameters['total']:,}", f"{r.parameters['blocks']:,}", f"{r.jets_seen:,}",
+                f"{r.flops:.2e}", f"{metrics['loss']:.4f} ± {metrics['loss_error']:.4f}",
+                f"{r.jets_seen / max(r.wall_s, 1e-9):,.0f}", f"{r.wall_s:.0f}",
+            ]
+        )  # fmt: skip
+    return Table(
+        "Training runs. N counts parameters, C is counted from the architecture; the loss is that of held-out "
+        "jets, in nats per token (generators) or per jet (taggers), with its statistical error.",
+        ("run", "N", "N of blocks", "D (jets)", "C (FLOPs)", "held-out loss", "jets/s", "seconds"),
+        rows,
+    )
+
+
+def law_table(analysis: Analysis) -> Table:
+    """One row per fitted constant."""
+    rows = []
+    for task in (analysis.generation, analysis.tagging):
+        for name, law in task.laws.items():
+            if isinstance(law, str):
+                rows.append([task.task, name, law, "", "", ""])
+                continue
+            result = law[1]
+            for constant, e in {**result.params, **result.derived}.items():
+                rows.append([task.task, name, result.law.formula, constant, interval(e), verdict(e)])
+    return Table(
+        "Fitted constants with 68 % bootstrap intervals. A constant is not identified when its 95 % interval runs "
+        "into a bound or over decades: then its value must not be quoted. Points of one training curve are not "
+        "independent, so intervals are rather too small than too large.",
+        ("task", "law", "formula", "constant", "value [68 %]", "identified"),
+        rows,
+    )
+
+
+def window_table(analysis: Analysis) -> Table:
+    """One row per reference level."""
+    rows = []
+    for task in (analysis.generation, analysis.tagging):
+        if isinstance(task.window, str):
+            rows.append([task.task, task.window, "", "", "", "", ""])
+            continue
+        for level in task.window.levels.values():
+            scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
+            rows.append(
+                [
+                    task.task, level.name, f"{level.reference:.3f}", interval(task.window.floor),
+                    interval(level.window), interval(level.share), interval(level.reached),
+                    f"{interval(scale)}{'' if scale.identified else ' (not identified)'}",
+                ]
+            )  # fmt: skip
+    return Table(
+        "The learnable window L_ref - L_inf below each reference level, its share of the reference, the occupancy "
+        "w reached by the best run, and the compute at which w = 0.9 on the compute-optimal path.",
+        ("task", "reference", "L_ref", "L_inf", "window", "share", "reached w", "C at w = 0.9"),
+        rows,
+    )
+
+
+def fidelity_table(analysis: Analysis) -> Table:
+    """One row per generator and distance."""
+    rows = []
+    for run, result in analysis.fidelity.items():
+        for name, s in result.scores.items():
+            rows.append(
+                [
+                    run, name, f"{s.value:.4g} ± {s.distance.standard_error:.2g}", s.unit,
+                    f"{s.floor.mean:.3g} ± {s.floor.spread:.2g}",
+                    "" if s.tokenizer is None else f"{s.tokenizer.value:.3g}", s.verdict,
+                ]
+            )  # fmt: skip
+    return Table(
+        "Distances of generated from reference jets: sliced Wasserstein over all observables (joint) and "
+        "one-dimensional for each alone, with the reference-against-reference floor at the same size and the "
+        "distance that the tokenizer alone makes.",
+        ("run", "observable", "distance", "unit", "floor", "tokenizer", "verdict"),
+        rows,
+    )
+
+
+def quality_table(quality: dict[str, Any]) -> Table:
+    """Resolutions of the tokenizer."""
+    rows = [
+        [group, name, f"{r['bias']:+.4f}", f"{r['half_width_68']:.4f}", f"{r['rms']:.4f}"]
+        for group in ("particle", "jet")
+        for name, r in quality[group].items()
+    ]
+    return Table(
+        f"Tokenizer: {quality['codes_used']} of {quality['codebook_size']} codes used, perplexity "
+        f"{quality['perplexity']:.0f}, {quality['bits_per_particle']:.2f} bits per particle, "
+        f"{quality['bits_per_jet']:.0f} bits per jet. Decoded minus original; relative for pT and mass, "
+        "radians for angles.",
+        ("of", "feature", "bias", "68 % half-width", "RMS"),
+        rows,
+    )
+
+
+def interval(e: Estimate) -> str:
+    """A value with its 68 % interval."""
+    return f"{e.value:.4g}" + ("" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]")
+
+
+def verdict(e: Estimate) -> str:
+    """Whether a constant may be quoted."""
+    return "yes" if e.identified else "no: " + e.reason if e.identified is False else ""
+
+
+# -- words ----------------------------------------------------------------------------------------------------
+
+
+def _setup(analysis: Analysis, config: StudyConfig, folder: Path) -> list[str]:
+    jets = config.jets
+    origin = (
+        f"Jets from {jets.stores}."
+        if jets.stores
+        else (
+            f"{jets.train:,} training, {jets.validation:,} validation and {jets.test:,} test jets of "
+            f"{len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like detector; "
+            "anti-kT R = 0.8, 500 < pT < 1000 GeV, |eta| < 2."
+        )
+    )
+    lines = [origin]
+    if not jets.stores and not jets.mpi:
+        lines.append(
+            "Multiparton interactions are OFF (seven times faster): multiplicities and masses are lower than in "
+            "data or JetClass. Set jets.mpi=true for jets to compare with either."
+        )
+    sizes = [r.parameters["total"] for r in analysis.records.values() if r.task == "generator"]
+    widths = [r.parameters["total"] for r in analysis.records.values() if r.task == "tagger"]
+    lines += [
+        f"A VQ-VAE tokenizer with {config.tokenizer.model.codebook_size} codes, conditional on the whole jet.",
+        f"{len(sizes)} generator runs of {min(sizes):,} to {max(sizes):,} parameters, single pass, held-out loss at "
+        f"log-spaced steps, {config.generator.training.schedule} learning rate after warm-up.",
+        f"{len(widths)} tagger runs of {min(widths):,} to {max(widths):,} parameters on the same jets, "
+        f"{len(config.jets.classes)} classes, features {config.tagger.features}.",
+        f"{config.samples.jets:,} jets drawn from every generator and scored against as many test jets.",
+        f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
+        f"resamples. All numbers: {folder}/points.csv, fits.json, fidelity.json.",
+    ]
+    return lines
+
+
+def _summary(analysis: Analysis, tables: list[Table]) -> str:
+    """The tables that a terminal should show: runs, and the identified constants of the surfaces."""
+    lines = _text_table(tables[0])
+    for task in (analysis.generation, analysis.tagging):
+        lines += ["", *_surface_lines(task)]
+    joint = {run: score.joint for run, score in analysis.fidelity.items()}
+    lines += ["", "sliced Wasserstein distance of five observables (floor: reference against reference)"]
+    lines += [f"  {run:22s} {j.value:.4f} ± {j.distance.standard_error:.4f}   floor {j.floor.mean:.4f}"
+              for run, j in joint.items()]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _surface_lines(task: TaskLaws) -> list[str]:
+    if task.surface is None:
+        return [f"{task.task}: {task.laws['L(N,D)']}"]
+    lines = [f"{task.task}: {task.surface.law.formula}"]
+    for name, e in task.surface.params.items():
+        lines.append(f"  {name:6s} {interval(e)}{'' if e.identified else '   not identified: ' + e.reason}")
+    return lines
+
+
+def _text_table(table: Table) -> list[str]:
+    widths = [max(len(row[i]) for row in [table.header, *table.rows]) for i in range(len(table.header))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [table.header, *table.rows]
+    ]

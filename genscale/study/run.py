@@ -1,0 +1,186 @@
+"""Running a study: start every cell whose needs are done, skip what is there, report each that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genscale.config import config_hash, load_config, save_yaml, to_mapping
+from genscale.errors import InputError
+from genscale.files import locked
+from genscale.records import RunRecord
+from genscale.study.backends import Backend, Job, log_file
+from genscale.study.cells import Cell, study_cells
+from genscale.study.config import StudyConfig
+
+
+class CellFailed(Exception):
+    """A cell ended with an error; the message holds the end of its log."""
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    job: Job
+    started: float
+
+
+def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: bool = True) -> Path:
+    """Run all cells of a study that are not done yet, and return the path of its report.
+
+    Raises
+    ------
+    InputError
+        If the folder is in use or holds a study with another configuration.
+    CellFailed
+        If a cell fails; what was running is stopped and can go on in the next call.
+    """
+    with locked(folder):
+        _claim(config, folder)
+        cells = study_cells(config)
+        waiting = [c for c in cells if not c.done(folder)]
+        if not waiting:
+            return folder / "report.html"
+        bar = tqdm(
+            total=len(cells), initial=len(cells) - len(waiting), unit="step", disable=not progress,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
+        )  # fmt: skip
+        running: list[_Running] = []
+        try:
+            while waiting or running:
+                _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
+                running = _collect(running, folder, bar)
+                bar.set_postfix_str(", ".join(_progress(r, folder) for r in running))
+                if running:
+                    time.sleep(0.2)
+        finally:
+            for r in running:
+                r.job.stop()
+            bar.close()
+    return folder / "report.html"
+
+
+def _claim(config: StudyConfig, folder: Path) -> None:
+    """Write the resolved configuration, or check that the one there is the same."""
+    there = folder / "study.yaml"
+    if there.exists():
+        old = load_config(StudyConfig, there)
+        if config_hash(old) != config_hash(config):
+            changed = _differences(to_mapping(old), to_mapping(config))
+            raise InputError(
+                f"{folder}: holds a study with another configuration ({'; '.join(changed[:3])}); "
+                "choose another folder with --out, or remove this one"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / ".study.yaml.tmp"
+    save_yaml(config, aside)
+    aside.replace(there)
+
+
+def _differences(old: object, new: object, prefix: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [
+            d
+            for k in keys
+            for d in _differences(old.get(k), new.get(k), f"{prefix}.{k}" if prefix else str(k))
+        ]
+    return [] if old == new else [f"{prefix} is {old} there, {new} here"]
+
+
+def _start_ready(
+    cells: Sequence[Cell],
+    waiting: list[Cell],
+    running: list[_Running],
+    folder: Path,
+    backend: Backend,
+    threads: int,
+) -> None:
+    """Start what can start; a cell that uses all cores waits for the others and keeps them waiting."""
+    done = {c.id for c in cells if c not in waiting and c not in [r.cell for r in running]}
+    for cell in list(waiting):
+        if any(r.cell.all_cores for r in running) or len(running) >= backend.slots:
+            return
+        if cell.all_cores and running:
+            continue
+        if all(need in done for need in cell.needs):
+            waiting.remove(cell)
+            running.append(_Running(cell, backend.start(folder, cell, threads), time.monotonic()))
+
+
+def _collect(running: list[_Running], folder: Path, bar: tqdm) -> list[_Running]:
+    """Report the cells that have ended, and return the others."""
+    left = []
+    for r in running:
+        code = r.job.poll()
+        if code is None:
+            left.append(r)
+            continue
+        if code != 0 or not r.cell.done(folder):
+            raise CellFailed(_failure(r.cell, code, folder))
+        bar.write(
+            f"  {r.cell.id:28s} done in {_duration(time.monotonic() - r.started)}{_found(r.cell, folder)}"
+        )
+        bar.update()
+    return left
+
+
+def _failure(cell: Cell, code: int, folder: Path) -> str:
+    log = log_file(folder, cell)
+    tail = log.read_text(errors="replace").replace("\r", "\n").splitlines()[-8:] if log.exists() else []
+    return "\n".join([f"{cell.id}: failed (exit code {code}); the end of {log}:", *tail])
+
+
+def _found(cell: Cell, folder: Path) -> str:
+    """The one number worth printing when a training ends."""
+    if not cell.work.startswith("train_"):
+        return ""
+    record = RunRecord.load(cell.output(folder))
+    return f"   loss {record.final.metrics['loss']:.4f} after {record.jets_seen:,} jets"
+
+
+def _progress(r: _Running, folder: Path) -> str:
+    return f"{r.cell.id} {_duration(time.monotonic() - r.started)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def status(folder: Path) -> list[tuple[Cell, str]]:
+    """Each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
+    config = load_config(StudyConfig, folder / "study.yaml")
+
+    def state(cell: Cell) -> str:
+        if cell.done(folder):
+            return "done"
+        begun = (
+            cell.output(folder).exists()
+            or cell.output(folder).with_name(cell.output(folder).name + ".partial").exists()
+        )
+        return "begun" if begun else "waiting"
+
+    return [(cell, state(cell)) for cell in study_cells(config)]
+
+
+def dry_run(config: StudyConfig, flops_per_second: float) -> str:
+    """Return a table of the cells with their estimated FLOPs and, at a given rate, hours."""
+    cells = study_cells(config)
+    lines = [f"{'cell':30s} {'work':16s} {'FLOPs':>10s} {'hours':>8s}"]
+    for cell in cells:
+        known = cell.flops > 0
+        flops = f"{cell.flops:.2e}" if known else ""
+        hours = f"{cell.flops / flops_per_second / 3600:.2f}" if known else ""
+        lines.append(f"{cell.id:30s} {cell.work:16s} {flops:>10s} {hours:>8s}")
+    total = sum(cell.flops for cell in cells)
+    lines.append(
+        f"{len(cells)} cells; {total:.2e} training FLOPs, {total / flops_per_second / 3600:.2f} hours at "
+        f"{flops_per_second:.1e} FLOP/s in one process"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""Between stores: jets to tokens, tokens to jets, models to tokens and jets. Each is resumable shard by shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from tqdm import tqdm
+
+from genscale.config import to_mapping
+from genscale.data.batching import HELD_OUT_SEED, JetOrder
+from genscale.data.constituents import COLUMNS, constituents, to_store_rows
+from genscale.data.manifest import Manifest
+from genscale.data.schema import CLASSES
+from genscale.data.store import JetStore, StoreWriter, TokenStore
+from genscale.errors import InputError
+from genscale.files import write_json
+from genscale.generation import SamplingConfig, sample
+from genscale.models.generator import Generator
+from genscale.training.generator import TOKENIZER_FOLDER, load_generator
+from tokenizer import Tokenizer
+
+SHARD_JETS = 5_000
+
+
+def encode_store(
+    jets: Path, tokenizer: Path, out: Path, *, device: str = "cpu", progress: bool = True
+) -> Manifest:
+    """Turn a jet store into a token store with the same jets in the same order."""
+    store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
+    meta = _token_meta(coder, store.fingerprint)
+    writer, labels = StoreWriter(out, "tokens", meta), store.labels()
+    for key, rows in _shards(len(store), "encode", progress):
+        if not writer.has_shard(key):
+            particles = constituents(store.read(rows, columns=COLUMNS))
+            tokens = coder.encode(particles, device=device)
+            writer.write_shard(key, ak.zip({"tokens": tokens, "label": labels[rows]}, depth_limit=1))
+    return writer.finish()
+
+
+def decode_store(
+    tokens: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
+) -> Manifest:
+    """Turn a token store into a jet store.
+
+    Parameters
+    ----------
+    n_jets : int
+        Decode only this many jets, a fixed choice over the whole store; 0 means all, in order.
+
+    Raises
+    ------
+    InputError
+        If the tokens were made by another tokenizer.
+    """
+    store, coder = TokenStore.open(tokens), Tokenizer.load(tokenizer)
+    require_same_tokenizer(store.manifest.meta["tokenizer_fingerprint"], coder, tokens, tokenizer)
+    meta = {
+        "origin": "decoded",
+        "source_fingerprint": store.fingerprint,
+        "tokenizer_fingerprint": coder.fingerprint,
+    }
+    writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
+    wanted = min(n_jets, len(store))
+    chosen = JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted] if n_jets else np.arange(len(store))
+    for key, part in _shards(len(chosen), "decode", progress):
+        if not writer.has_shard(key):
+            rows = chosen[part]
+            particles = coder.decode(store.read(rows, columns=["tokens"])["tokens"], device=device)
+            writer.write_shard(key, to_store_rows(particles, labels[rows]))
+    return writer.finish()
+
+
+def generate_store(
+    run: Path,
+    out: Path,
+    n_jets: int,
+    config: SamplingConfig,
+    *,
+    class_label: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Manifest:
+    """Draw jets from a trained generator and write them as a jet store.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a finished generator run; the tokenizer that decodes its tokens lies within.
+    class_label : str, optional
+        Class to draw from a class-conditional generator.
+
+    Raises
+    ------
+    InputError
+        No such run or class, a damaged tokenizer, or ``out`` is taken.
+    """
+    if n_jets < 1:
+        raise InputError(f"jets: {n_jets} is not at least 1")
+    if class_label is not None and class_label not in CLASSES:
+        raise InputError(f"class {class_label!r}: known are {', '.join(CLASSES)}")
+    label = None if class_label is None else CLASSES.index(class_label)
+    model, description = load_generator(run)
+    coder = Tokenizer.load(run / TOKENIZER_FOLDER)
+    require_same_tokenizer(description["tokenizer_fingerprint"], coder, run, run / TOKENIZER_FOLDER)
+    meta: dict[str, Any] = {
+        "origin": "generated", "model": description["sha256"], "tokenizer_fingerprint": coder.fingerprint,
+        "sampling": to_mapping(config), "class": class_label, "n_jets": n_jets,
+    }  # fmt: skip
+    writer = StoreWriter(out, "jets", meta)
+    hits = _generate(model.to(device), coder, writer, n_jets, config, label, progress)
+    manifest = writer.finish()
+    # Beside the manifest, for hits are found, not set: a resumed run must not have to know them.
+    write_json(out / "sampling.json", {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets})
+    return manifest
+
+
+def _generate(
+    model: Generator, coder: Tokenizer, writer: StoreWriter, n_jets: int, config: SamplingConfig,
+    label: int | None, progress: bool,
+) -> int:  # fmt: skip
+    """Write all shards; return the number of jets that hit the maximal length."""
+    hits = 0
+    for key, part in _shards(n_jets, "generate", progress):
+        if writer.has_shard(key):
+            continue
+        drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label)
+        hits += int(drawn.hit_max_length.sum())
+        labels = None if label is None else np.full(len(part), label)
+        rows = to_store_rows(coder.decode(drawn.tokens), labels)
+        writer.write_shard(key, rows)
+    return hits
+
+
+def tokenizer_quality(tokenizer: Path, jets: Path, out: Path, figure: Path | None = None) -> dict[str, Any]:
+    """Measure a tokenizer on a jet store; write JSON and, where a path is given, the figure."""
+    from tokenizer.figures import plot_quality
+    from tokenizer.quality import quality
+
+    coder = Tokenizer.load(tokenizer)
+    particles = constituents(JetStore.open(jets).read(columns=COLUMNS))
+    found = quality(coder, particles, progress=True).as_dict()
+    if figure is not None:
+        plot_quality(coder, particles).savefig(figure, dpi=110)
+    write_json(out, found)
+    return found
+
+
+def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tokenizer: Path) -> None:
+    """Raise InputError unless the tokens were made by this tokenizer."""
+    if fingerprint != coder.fingerprint:
+        raise InputError(
+            f"{tokenizer}: not the tokenizer that made {tokens} "
+            f"(fingerprint {coder.fingerprint[:12]}, expected {fingerprint[:12]})"
+        )
+
+
+def _token_meta(coder: Tokenizer, source: str) -> dict[str, Any]:
+    return {
+        "tokenizer_fingerprint": coder.fingerprint,
+        "vocabulary_size": coder.vocab_size,
+        "source_fingerprint": source,
+    }
+
+
+def _shards(n: int, name: str, progress: bool) -> Any:
+    """Keys and places of consecutive shards of n jets, with a progress bar over them."""
+    with tqdm(total=n, unit="jet", unit_scale=True, desc=name, disable=not progress) as bar:
+        for low in range(0, n, SHARD_JETS):
+            places = np.arange(low, min(low + SHARD_JETS, n))
+            yield f"{low // SHARD_JETS:05d}", places
+            bar.update(len(places))
