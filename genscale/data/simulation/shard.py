@@ -66,7 +66,8 @@ def simulate_shard(
     stream = np.random.SeedSequence([seed, process.label, index])
     pythia_seeds = 1 + stream.generate_state(len(process.variants)).astype(np.int64) % _PYTHIA_SEED_MAX
     rng = np.random.default_rng(stream.spawn(1)[0])
-    shower = Shower(process, [int(s) for s in pythia_seeds], mpi)
+    # The last batch is cut to size: shards begin with different variants, so that none is favoured overall.
+    shower = Shower(process, [int(s) for s in pythia_seeds], mpi, first_variant=index)
     batches: list[ak.Array] = []
     found = events = 0
     while found < n_jets:

@@ -143,6 +143,8 @@ class Shower:
         One seed for each variant of the process, 1 .. 900,000,000.
     mpi
         Whether multiparton interactions are simulated.
+    first_variant
+        Which variant (modulo their number) makes the first batch.
 
     Raises
     ------
@@ -150,11 +152,13 @@ class Shower:
         If Pythia 8 is not installed.
     """
 
-    def __init__(self, process: Process, seeds: Sequence[int], mpi: bool = True) -> None:
+    def __init__(
+        self, process: Process, seeds: Sequence[int], mpi: bool = True, first_variant: int = 0
+    ) -> None:
         pythia8mc = import_pythia()
         self.process = process
         self._generators: list[Any] = []
-        self._turn = 0
+        self._turn = first_variant
         for variant, seed in zip(range(len(process.variants)), seeds, strict=True):
             generator = pythia8mc.Pythia("", False)
             for line in (

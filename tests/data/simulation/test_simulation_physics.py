@@ -125,7 +125,7 @@ def test_leptonic_classes_contain_their_lepton_with_both_charges(simulated):
         assert ak.mean(ak.sum(pt * lepton, axis=1) / jets.jet_pt) > 0.2
         leading = ak.firsts(jets.part_charge[lepton])
         positive = ak.mean(leading > 0)
-        assert 0.35 < positive < 0.65
+        assert 0.25 < positive < 0.75
     pt = np.hypot(simulated["QCD"].part_px, simulated["QCD"].part_py)
     assert ak.mean(ak.sum(pt * simulated["QCD"].part_isMuon, axis=1) / simulated["QCD"].jet_pt) < 0.02
 
