@@ -1,1 +1,35 @@
-"""Jets to discrete tokens and back."""
+"""Jets to discrete tokens and back.
+
+>>> tokenizer = Tokenizer.load(folder)
+>>> tokens = tokenizer.encode(jets)      # ragged integers: start, codes, stop
+>>> jets = tokenizer.decode(tokens)
+
+Importing the package is light; the classes, which need torch, are imported when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tokenizer.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizer.codec import Tokenizer
+    from tokenizer.config import PRESETS, VQVAEConfig
+    from tokenizer.preprocessing import Preprocessing
+
+__all__ = ["PRESETS", "InputError", "Preprocessing", "Tokenizer", "VQVAEConfig"]
+
+_HOME = {
+    "PRESETS": "config",
+    "Preprocessing": "preprocessing",
+    "Tokenizer": "codec",
+    "VQVAEConfig": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

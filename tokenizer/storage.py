@@ -37,21 +37,22 @@ def write(folder: Path, config: VQVAEConfig, weights: Mapping[str, Tensor]) -> N
     The weights get a name of their own; replacing the JSON file, which names them, replaces the tokenizer.
     """
     name = fingerprint(config, weights)
+    weights_path = folder / f"weights-{name[:12]}.safetensors"
     description = {
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": name,
-        "weights": f"weights-{name[:12]}.safetensors",
+        "weights": weights_path.name,
         "config": config.as_dict(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    save_file(tensors, _aside(folder / description["weights"]))
-    os.replace(_aside(folder / description["weights"]), folder / description["weights"])
+    save_file(tensors, _aside(weights_path))
+    os.replace(_aside(weights_path), weights_path)
     _aside(folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     os.replace(_aside(folder / DESCRIPTION), folder / DESCRIPTION)
     for other in folder.glob("weights-*.safetensors"):
-        if other.name != description["weights"]:
+        if other != weights_path:
             other.unlink()
 
 

@@ -42,11 +42,12 @@ class Layout:
     @classmethod
     def of(cls, mask: Tensor) -> Layout:
         """The layout of a mask of real particles, shape (n_jets, length)."""
+        n_jets, length = mask.shape
         if bool(mask.all()):
-            return cls(*mask.shape)
+            return cls(n_jets, length)
         # A jet without particles must attend to something: softmax over nothing is not a number.
         keys = mask | ~mask.any(dim=1, keepdim=True)
-        return cls(*mask.shape, rows=mask.flatten().nonzero()[:, 0], keys=keys[:, None, None, :])
+        return cls(n_jets, length, rows=mask.flatten().nonzero()[:, 0], keys=keys[:, None, None, :])
 
     def pack(self, padded: Tensor) -> Tensor:
         """Rows (n_rows, d) of a padded array (n_jets, length, d)."""
@@ -75,16 +76,16 @@ class NormFormerBlock(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
         self.norm_out = nn.LayerNorm(d_model)
+        last = nn.Linear(mlp_ratio * d_model, d_model)
         self.mlp = nn.Sequential(
             nn.LayerNorm(d_model),
             nn.Linear(d_model, mlp_ratio * d_model),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Linear(mlp_ratio * d_model, d_model),
+            last,
         )
-        nn.init.zeros_(self.norm_out.weight)
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        for parameter in (self.norm_out.weight, last.weight, last.bias):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Rows in, rows out, shape (n_rows, d_model)."""
@@ -100,7 +101,14 @@ class NormFormerBlock(nn.Module):
 
 
 class NormFormer(nn.Module):
-    """A stack of blocks between a linear embedding and a linear projection, without positions."""
+    """A stack of blocks between a linear embedding and a linear projection, without positions.
+
+    It starts as the identity on the components that input and output share: embedding and projection are
+    each other's transpose, and blocks start as the identity. A new VQ-VAE therefore is plain k-means on the
+    features, and learns from there what the rest of the jet says about a particle. From a random start a
+    feature with little weight in the first latents is not told apart by the codes, so never reaches
+    the decoder, and is never learnt.
+    """
 
     def __init__(self, d_in: int, d_out: int, n_blocks: int, config: VQVAEConfig) -> None:
         super().__init__()
@@ -110,6 +118,12 @@ class NormFormer(nn.Module):
             for _ in range(n_blocks)
         )
         self.project = nn.Linear(config.d_model, d_out)
+        axes = nn.init.orthogonal_(torch.empty(config.d_model, max(d_in, d_out)))
+        with torch.no_grad():
+            self.embed.weight.copy_(axes[:, :d_in])
+            self.project.weight.copy_(axes[:, :d_out].T)
+            self.embed.bias.zero_()
+            self.project.bias.zero_()
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """Map rows (n_rows, d_in) to rows (n_rows, d_out)."""
@@ -142,7 +156,6 @@ class VQVAE(nn.Module):
             ema_decay=config.ema_decay,
             dead_code_threshold=config.dead_code_threshold,
             kmeans_iterations=config.kmeans_iterations,
-            rotation_trick=config.rotation_trick,
         )
         self.decoder = NormFormer(config.latent_dim, N_FEATURES, config.n_decoder_blocks, config)
 
@@ -164,9 +177,9 @@ class VQVAE(nn.Module):
         Returns
         -------
         dict of scalar Tensors
-            - ``loss``: ``reconstruction + vq_weight * commitment``, the one with a gradient;
+            - ``loss``: ``reconstruction + commitment_weight * commitment``, the one with a gradient;
             - ``reconstruction``: squared error, mean over particles and features;
-            - ``commitment``: squared distance of latents from their codes, mean over particles and components;
+            - ``commitment``: squared distance of latents and codes, mean over particles and components;
             - ``code_use``: fraction of the codebook used in this batch;
             - ``perplexity``: exp of the entropy of this batch's codes;
             - ``n_particles``: real particles in this batch.
@@ -192,7 +205,7 @@ class VQVAE(nn.Module):
         counts = torch.bincount(codes, minlength=self.config.codebook_size).to(rows.dtype)
         p = counts / counts.sum()
         return {
-            "loss": reconstruction + self.config.vq_weight * commitment,
+            "loss": reconstruction + self.config.commitment_weight * commitment,
             "reconstruction": reconstruction.detach(),
             "commitment": commitment.detach(),
             "code_use": (counts > 0).to(rows.dtype).mean(),
