@@ -34,12 +34,19 @@ class BoostedTrees:
 
     def log_odds(self, x: FloatArray) -> FloatArray:
         """Log-odds of class 1 for rows of features, (n,)."""
-        binned = _bin(x, self.edges)
-        rows = np.arange(len(x))
-        total = np.zeros(len(x))
+        return self.log_odds_of_bins(self.bins(x))
+
+    def bins(self, x: FloatArray) -> IntArray:
+        """Bin of every feature, (n, features): all that the trees look at."""
+        return _bin(x, self.edges)
+
+    def log_odds_of_bins(self, binned: IntArray) -> FloatArray:
+        """Log-odds of rows that are already in bins."""
+        rows = np.arange(len(binned))
+        total = np.zeros(rows.size)
         for features, cuts, leaves in zip(self.features, self.cuts, self.leaves, strict=True):
-            node = np.zeros(len(x), dtype=np.int64)
-            while node[0] < features.size:
+            node = np.zeros(rows.size, dtype=np.int64)
+            for _ in range(leaves.size.bit_length() - 1):
                 node = 2 * node + 1 + (binned[rows, features[node]] > cuts[node])
             total += leaves[node - features.size]
         return total

@@ -293,7 +293,10 @@ def _frechet(x: FloatArray, y: FloatArray) -> float:
 
 def _squared_mmd(x: FloatArray, y: FloatArray) -> float:
     def kernel(a: FloatArray, b: FloatArray) -> FloatArray:
-        return (a @ b.T / a.shape[1] + 1) ** 4
+        values = a @ b.T / a.shape[1] + 1
+        values *= values  # squared twice: a general power takes ten times as long
+        values *= values
+        return values
 
     def off_diagonal_mean(values: FloatArray) -> float:
         n = len(values)

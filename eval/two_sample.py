@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from eval.boosting import fit_boosted_trees
+from eval.boosting import BoostedTrees, fit_boosted_trees
 from eval.errors import InputError
 from eval.rejection import area_under_curve
 
@@ -95,14 +95,14 @@ def classifier_two_sample_test(
         weights = np.repeat([0.5 * labels.size / len(part) for part in train], [len(part) for part in train])
         model = fit_boosted_trees(np.concatenate(train), labels, weights, n_trees)
         held_out = [sample[assigned == fold] for sample, assigned in zip(samples, folds, strict=True)]
-        area, error = area_under_curve(*(model.log_odds(part) for part in held_out))
+        bins = model.bins(np.concatenate(held_out))
+        area, error = _area(model, bins, len(held_out[0]))
         areas.append(area)
         errors.append(error)
         for k in range(len(chosen)):
-            shuffled = np.concatenate(held_out)
+            shuffled = bins.copy()
             rng.shuffle(shuffled[:, k])
-            scores = np.split(model.log_odds(shuffled), [len(held_out[0])])
-            drops[fold, k] = area - area_under_curve(*scores)[0]
+            drops[fold, k] = area - _area(model, shuffled, len(held_out[0]))[0]
     auc = float(np.mean(areas))
     standard_error = float(np.sqrt(np.sum(np.square(errors))) / n_folds)
     significance = (auc - 0.5) / standard_error if standard_error > 0 else np.inf
@@ -115,6 +115,11 @@ def classifier_two_sample_test(
     return TwoSampleTest(
         auc, standard_error, float(significance), importance, len(samples[0]), len(samples[1]), n_folds, found
     )
+
+
+def _area(model: BoostedTrees, bins: NDArray[np.int64], n_generated: int) -> tuple[float, float]:
+    scores = model.log_odds_of_bins(bins)
+    return area_under_curve(scores[:n_generated], scores[n_generated:])
 
 
 def _matrix(sample: Mapping[str, ArrayLike], names: list[str], what: str) -> FloatArray:
