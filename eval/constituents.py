@@ -77,6 +77,13 @@ class Constituents:
     def __len__(self) -> int:
         return self.counts.size
 
+    def require(self, n_jets: int) -> None:
+        """Raise InputError unless there are at least this many jets, with particles in some."""
+        if len(self) < n_jets or self.pt.size == 0:
+            raise InputError(
+                f"{self.name} has {len(self)} jets with {self.pt.size} particles: at least {n_jets} jets are needed"
+            )
+
     @cached_property
     def momenta(self) -> FloatArray:
         """Px, py, pz, E of the particles in GeV, (P, 4)."""

@@ -129,7 +129,7 @@ def sliced_wasserstein_value(x: FloatArray, y: FloatArray, directions: FloatArra
     directions : (n_directions, d) unit vectors.
     p : order, 1 or 2.
     """
-    plan = None if len(x) == len(y) else _couple(_equal_steps(len(x)), _equal_steps(len(y)))
+    plan = None if len(x) == len(y) else _couple_equal_weights(len(x), len(y))
     costs = np.empty(len(directions))
     for i, (px, py) in enumerate(_projections(x, y, directions)):
         px.sort()
@@ -232,7 +232,7 @@ def _sliced(
     phi, psi = np.zeros(len(x)), np.zeros(len(y))
     n_error = min(len(theta), _DIRECTIONS_FOR_ERROR)
     weighted = wx is not None or wy is not None
-    plan = None if len(x) == len(y) else _couple(_equal_steps(len(x)), _equal_steps(len(y)))
+    plan = None if len(x) == len(y) else _couple_equal_weights(len(x), len(y))
     for i, (px, py) in enumerate(_projections(x, y, theta)):
         if i >= n_error and not weighted:
             px.sort()
@@ -283,6 +283,15 @@ class _Plan:
 
 def _equal_steps(n: int) -> FloatArray:
     return np.arange(1, n + 1) / n
+
+
+def _couple_equal_weights(n: int, m: int) -> _Plan:
+    """Coupling of two sorted samples of equal weights and different sizes, by arithmetic instead of searches."""
+    edges = np.sort(np.concatenate([_equal_steps(n), _equal_steps(m)]), kind="stable")
+    mass = np.diff(edges, prepend=0.0)
+    middle = edges - 0.5 * mass
+    left, right = (np.minimum((middle * size).astype(np.int64), size - 1) for size in (n, m))
+    return _Plan(left, right, mass)
 
 
 def _couple(cx: FloatArray, cy: FloatArray) -> _Plan:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +85,9 @@ class Floor:
 
 
 def reference_floor(
-    reference: FloatArray,
+    reference: NDArray[Any],
     n_generated: int,
-    distance: Callable[[FloatArray, FloatArray], float],
+    distance: Callable[[NDArray[Any], NDArray[Any]], float],
     n_repeats: int = 50,
     seed: int = 0,
 ) -> Floor:
@@ -94,7 +95,7 @@ def reference_floor(
 
     Parameters
     ----------
-    reference : (m, ...) the reference sample, one row a jet.
+    reference : (m, ...) the reference sample, one row a jet: observables, or positions in a list of jets.
     n_generated : size of the sample that is compared with it (the effective size, if weighted).
     distance : of two samples of rows.
     n_repeats : random splits R; the smallest p-value that can be seen is 1 / (R + 1).
