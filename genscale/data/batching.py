@@ -128,8 +128,8 @@ class TokenRows:
     def load(self, rows: np.ndarray) -> Sequence[np.ndarray]:
         """Read sequences, flat, with their lengths and labels."""
         tokens = self.store.read(rows, columns=["tokens"])["tokens"].layout
-        offsets = np.asarray(tokens.offsets)
-        return np.asarray(tokens.content)[offsets[0] : offsets[-1]], np.diff(offsets), self._labels[rows]
+        offsets = tokens.offsets.data
+        return tokens.content.data[offsets[0] : offsets[-1]], np.diff(offsets), self._labels[rows]
 
     def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
         """Inputs and targets of the same length, one shorter than the sequences."""
@@ -233,6 +233,9 @@ class BatchStream(Dataset[list[Any]]):
                 sampler=range(first, n_steps),
                 num_workers=workers,
                 pin_memory=workers > 0 and torch.cuda.is_available(),
+                # A loader draws a seed for its workers: not from the stream that dropout draws from, or a
+                # resumed run would differ from one never interrupted.
+                generator=torch.Generator(),
             )
         )
 

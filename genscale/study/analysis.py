@@ -121,8 +121,8 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
 
 def _token_levels(tokens: TokenStore) -> Any:
     sequences = tokens.read(columns=["tokens"])["tokens"].layout
-    offsets = np.asarray(sequences.offsets).astype(np.int64)
-    flat = np.asarray(sequences.content)[offsets[0] : offsets[-1]]
+    offsets = sequences.offsets.data.astype(np.int64)
+    flat = sequences.content.data[offsets[0] : offsets[-1]]
     vocabulary = int(tokens.manifest.meta["vocabulary_size"])
     return entropies(flat, offsets - offsets[0], vocabulary, start_token=0)
 

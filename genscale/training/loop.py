@@ -82,7 +82,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
         On SIGTERM or SIGINT, after saving.
     """
     accelerator = Accelerator(
-        mixed_precision=config.precision,
+        mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )

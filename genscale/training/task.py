@@ -43,7 +43,7 @@ class TrainingConfig:
         Held-out jets; 0 means all.
     checkpoint_s : float
         Seconds between checkpoints.
-    precision : "no", "bf16" or "fp16"
+    precision : "fp32", "bf16" or "fp16"
     compile : bool
         Compile the model with torch.compile.
     loader_workers : int
@@ -65,7 +65,7 @@ class TrainingConfig:
     first_evaluation_jets: int = 1_000
     validation_jets: int = 2_000
     checkpoint_s: float = 30.0
-    precision: str = "no"
+    precision: str = "fp32"
     compile: bool = False
     loader_workers: int = 0
     seed: int = 1
@@ -88,7 +88,7 @@ class TrainingConfig:
             self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
         )
         require(
-            self.precision in ("no", "bf16", "fp16"), f"precision: {self.precision!r} is not no, bf16 or fp16"
+            self.precision in ("fp32", "bf16", "fp16"), f"precision: {self.precision!r} is not fp32, bf16 or fp16"
         )
         require(
             self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"

@@ -1,0 +1,150 @@
+"""The whole chain, small but real: Pythia jets to the report."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from eval.scaling import read_points
+from genscale.config import load_config
+from genscale.errors import InputError
+from genscale.study.backends import make_backend
+from genscale.study.cells import Cell, study_cells
+from genscale.study.config import StudyConfig
+from genscale.study.run import CellFailed, dry_run, run_study, status
+
+TINY = """
+name: tiny
+tokenizer:
+  model: {codebook_size: 32, d_model: 16, n_heads: 2, n_encoder_blocks: 1, n_decoder_blocks: 1}
+  training: {jets: 640, batch_jets: 32, evaluations: 2, validation_jets: 64}
+generator:
+  sizes: [pico, nano, micro]
+  training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
+             warmup_steps: 2, checkpoint_s: 0.2}
+samples: {jets: 120}
+tagger:
+  widths: [4, 8, 12]
+  training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
+             warmup_steps: 2, checkpoint_s: 0.2}
+fit: {bootstrap: 20, min_jets: 64}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(jet_stores, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "tiny.yaml"
+    file.write_text(f"{TINY}jets: {{stores: {jet_stores}, classes: [QCD, Wqq, Tbqq]}}\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory) -> Path:
+    """The study run without disturbance, cell by cell in this process."""
+    folder = tmp_path_factory.mktemp("finished") / "tiny"
+    run_study(load_config(StudyConfig, tiny), folder, make_backend("debug"), progress=False)
+    return folder
+
+
+def losses(folder: Path) -> dict[str, list[float]]:
+    records = sorted(folder.glob("*/*/record.json"))
+    return {str(r.parent.relative_to(folder)): [e["metrics"]["loss"] for e in json.loads(r.read_text())["evaluations"]]
+            for r in records}  # fmt: skip
+
+
+def test_leaves_everything_that_it_promises(finished):
+    points = read_points(finished / "points.csv", where={"task": "generator"})
+    assert len(points) == 3 * 5
+    fits = json.loads((finished / "fits.json").read_text())
+    for task in ("generator", "tagger"):
+        assert set(fits[task]["laws"]) == {"L(N,D)", "L(N)", "L(D)"}
+        constants = fits[task]["laws"]["L(N,D)"]["params"]
+        assert {"E", "A", "alpha", "B", "beta"} == set(constants)
+        assert all("identified" in c for c in constants.values())
+    fidelity = json.loads((finished / "fidelity.json").read_text())
+    assert len(fidelity) == 3
+    for score in fidelity.values():
+        assert set(score["observables"]) == {"jet_pt", "jet_mass", "tau21", "tau32", "multiplicity"}
+        assert score["joint"]["floor"]["mean"] > 0
+        assert score["joint"]["tokenizer_floor"]["value"] > 0
+    assert all(state == "done" for _, state in status(finished))
+
+
+def test_report_is_one_page_without_links_to_other_files(finished):
+    page = (finished / "report.html").read_text()
+    for text in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
+                 "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1", "How to reproduce"):  # fmt: skip
+        assert text in page
+    assert page.count("data:image/png;base64,") >= 7
+    assert 'src="figures' not in page
+    assert "http" not in page.split("</style>")[1]
+    assert "nan" not in page.replace("finance", "")
+
+
+def test_again_does_nothing(finished, tiny):
+    before = {f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name != ".lock"}
+    run_study(load_config(StudyConfig, tiny), finished, make_backend("local"), progress=False)
+    after = {f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name != ".lock"}
+    assert before == after
+
+
+def test_another_configuration_is_refused_by_name(finished, tiny):
+    other = load_config(StudyConfig, tiny, ["samples.jets=130"])
+    with pytest.raises(InputError, match="samples.jets is 120 there, 130 here"):
+        run_study(other, finished, make_backend("debug"), progress=False)
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
+    folder, chance = tmp_path / "killed", random.Random(3)
+    command = [sys.executable, "-m", "genscale.cli", "study", "run", str(tiny), "--out", str(folder), "--jobs", "2"]
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(8, 25))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(folder) == losses(finished)
+    ours, theirs = (json.loads((f / "fits.json").read_text()) for f in (folder, finished))
+    assert ours == theirs
+    assert (folder / "fidelity.json").read_bytes() == (finished / "fidelity.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_runs_through_submitit(finished, tiny, tmp_path):
+    pytest.importorskip("submitit")
+    folder = tmp_path / "submitit"
+    run_study(load_config(StudyConfig, tiny), folder, make_backend("submitit-local", 2), progress=False)
+    assert losses(folder) == losses(finished)
+
+
+def test_a_failing_cell_is_shown_with_the_end_of_its_log(tiny, tmp_path):
+    config = load_config(StudyConfig, tiny, ["jets.stores=" + str(tmp_path / "none")])
+    with pytest.raises(CellFailed, match=r"(?s)tokenizer: failed.*no manifest.json here"):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+
+
+def test_cells_come_after_what_they_need(tiny):
+    seen: set[str] = set()
+    for cell in study_cells(load_config(StudyConfig, tiny)):
+        assert set(cell.needs) <= seen, cell.id
+        seen.add(cell.id)
+
+
+def test_dry_run_prints_flops_and_hours(tiny):
+    text = dry_run(load_config(StudyConfig, tiny), 1e9)
+    assert "generator/micro-s1" in text
+    assert "training FLOPs" in text
+
+
+def test_half_written_output_is_not_done(tmp_path):
+    cell = Cell("tokens/train", "encode", {}, (), "manifest.json")
+    (tmp_path / "tokens" / "train.partial").mkdir(parents=True)
+    assert not cell.done(tmp_path)
