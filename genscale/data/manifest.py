@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,19 +95,6 @@ def clear_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write `content` aside, flush it to the disk, then rename it to `file`."""
-    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(aside, "wb") as sink:
-            sink.write(content)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -117,9 +102,3 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sha256(file: Path) -> str:
-    """Checksum of a file, read in constant memory."""
-    with open(file, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

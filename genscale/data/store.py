@@ -26,10 +26,11 @@ import numpy as np
 
 from genscale.data import schema
 from genscale.data.columns import Column, gather, joined, to_awkward
-from genscale.data.manifest import MANIFEST, SHARDS, Kind, Manifest, Shard, sha256
+from genscale.data.manifest import MANIFEST, SHARDS, Kind, Manifest, Shard
 from genscale.data.mapping import PAGE_BYTES, MappedShards
 from genscale.data.writing import TOKEN_META, StoreWriter
 from genscale.errors import InputError
+from genscale.files import sha256
 
 __all__ = ["TOKEN_META", "JetStore", "Manifest", "Shard", "Store", "StoreWriter", "TokenStore"]
 

@@ -31,10 +31,9 @@ from genscale.data.manifest import (
     clear_errors,
     fsync_folder,
     partial_path,
-    sha256,
-    write_atomically,
 )
 from genscale.errors import InputError
+from genscale.files import sha256, write_atomic
 
 #: What the meta of every token store says, so that tokens can never meet a tokenizer that is not theirs.
 TOKEN_META = ("tokenizer_fingerprint", "vocabulary_size", "source_fingerprint")
@@ -85,7 +84,7 @@ class StoreWriter:
             header = self.partial / _PROGRESS / "header.json"
             ours = {"format_version": FORMAT_VERSION, "kind": kind, "meta": self.meta}
             if not header.is_file():
-                write_atomically(header, json.dumps(ours, indent=1).encode())
+                write_atomic(header, json.dumps(ours, indent=1).encode())
             theirs = json.loads(header.read_text())
         if theirs != ours:
             raise InputError(
@@ -140,7 +139,7 @@ class StoreWriter:
                 }
                 os.replace(aside, file)
                 # The record comes last: a shard without one is not whole, whatever the file looks like.
-                write_atomically(self._record_file(key), json.dumps(record).encode())
+                write_atomic(self._record_file(key), json.dumps(record).encode())
             finally:
                 aside.unlink(missing_ok=True)
 
@@ -178,7 +177,7 @@ class StoreWriter:
             for file in (self.partial / SHARDS).iterdir():
                 if file.name not in keep:  # what a killed process left
                     file.unlink(missing_ok=True)
-            write_atomically(self.partial / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+            write_atomic(self.partial / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
             os.replace(self.partial, self.path)
             fsync_folder(self.path.parent)
             # Only now: had the records gone first, a kill in between would have cost every shard.

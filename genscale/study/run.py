@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +146,16 @@ def _found(cell: Cell, folder: Path) -> str:
 
 
 def _progress(r: _Running, folder: Path) -> str:
-    return f"{r.cell.id} {_duration(time.monotonic() - r.started)}"
+    """The cell, and how far its own progress bar is, which ends its log."""
+    log = log_file(folder, r.cell)
+    size = log.stat().st_size if log.exists() else 0
+    tail = b""
+    if size:
+        with log.open("rb") as f:
+            f.seek(max(0, size - 400))
+            tail = f.read()
+    percent = re.findall(rb"(\d+)%\|", tail)
+    return f"{r.cell.id} {percent[-1].decode()} %" if percent else r.cell.id
 
 
 def _duration(seconds: float) -> str:

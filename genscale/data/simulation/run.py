@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from genscale.data.simulation.processes import find_processes
 from genscale.data.simulation.shard import simulate_shard
 from genscale.data.simulation.shower import import_pythia
 from genscale.data.store import Manifest, StoreWriter
+from genscale.data.workers import exit_with_parent
 from genscale.errors import InputError
 
 #: Part of a store's settings; raised whenever a change to the code makes the same seed give other jets.
@@ -175,15 +175,7 @@ _made: Any = None  # in a worker: the shared counter of jets
 def _start_worker(made: Any) -> None:
     global _made
     _made = made
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    exit_with_parent()
 
 
 def _make_shard(writer: StoreWriter, task: Task, seed: int, mpi: bool) -> None:
