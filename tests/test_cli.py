@@ -35,10 +35,8 @@ def test_every_command_has_help(run, command):
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys, genscale.cli; print([m for m in ('torch', 'awkward') if m in sys.modules])"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    code = "import sys, genscale.cli; print([m for m in ('torch', 'awkward') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -76,7 +74,7 @@ def test_fit_and_plan(run, tmp_path):
             rows.append(f"{n},{d},9,generator")
     points = tmp_path / "points.csv"
     points.write_text("\n".join(rows) + "\n")
-    code, out, _ = run("fit", points, "--where", "task=tagger", "--out", tmp_path / "fit.json", "--bootstrap", 20,
+    code, _, _ = run("fit", points, "--where", "task=tagger", "--out", tmp_path / "fit.json", "--bootstrap", 20,
                        "--figure", tmp_path / "fit.png")  # fmt: skip
     assert code == 0
     fit = json.loads((tmp_path / "fit.json").read_text())
@@ -84,7 +82,7 @@ def test_fit_and_plan(run, tmp_path):
     found = {name: fit["params"][name]["value"] for name in ("E", "A", "alpha", "B", "beta")}
     assert found == pytest.approx({"E": 0.3, "A": 11, "alpha": 0.44, "B": 7, "beta": 0.22}, rel=1e-6)
     assert (tmp_path / "fit.png").stat().st_size > 10_000
-    code, out, _ = run("plan", tmp_path / "fit.json", "--flops", "1e15", "--out", tmp_path / "plan.json")
+    code, _, _ = run("plan", tmp_path / "fit.json", "--flops", "1e15", "--out", tmp_path / "plan.json")
     assert code == 0
     answer = json.loads((tmp_path / "plan.json").read_text())
     assert answer["N"]["value"] * answer["D"]["value"] * 6 == pytest.approx(1e15, rel=1e-6)
@@ -92,26 +90,44 @@ def test_fit_and_plan(run, tmp_path):
 
 def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_path):
     """Encode, train, generate, evaluate, inspect: each command on the output of the one before."""
-    tiny = ["training.jets=128", "training.batch_jets=16", "training.evaluations=2", "training.validation_jets=32"]
-    code, out, err = run("tokenizer", "encode", jet_stores / "test", "--tokenizer", tokenizer_run, "--out", tmp_path / "t")
+    tiny = [
+        "training.jets=128",
+        "training.batch_jets=16",
+        "training.evaluations=2",
+        "training.validation_jets=32",
+    ]
+    test = jet_stores / "test"
+    code, out, err = run("tokenizer", "encode", test, "--tokenizer", tokenizer_run, "--out", tmp_path / "t")
     assert (code, "200 jets" in out) == (0, True), err
-    stores = [f"tokens={token_stores / 'train'}", f"validation={tmp_path / 't'}", f"tokenizer={tokenizer_run}"]
+    stores = [
+        f"tokens={token_stores / 'train'}",
+        f"validation={tmp_path / 't'}",
+        f"tokenizer={tokenizer_run}",
+    ]
     code, out, err = run("train", "generator", "--out", tmp_path / "run", *stores, *tiny)
     assert (code, "loss" in out) == (0, True), err
     code, out, err = run("generate", tmp_path / "run", "--jets", 50, "--out", tmp_path / "made", "--seed", 7)
     assert (code, "50 jets" in out) == (0, True), err
     code, out, err = run("generate", tmp_path / "run", "--jets", 50, "--out", tmp_path / "made", "--seed", 7)
     assert (code, "already there" in err) == (2, True)
-    code, out, err = run("evaluate", tmp_path / "made", jet_stores / "test", "--out", tmp_path / "fidelity.json")
+    code, out, err = run(
+        "evaluate", tmp_path / "made", jet_stores / "test", "--out", tmp_path / "fidelity.json"
+    )
     assert (code, "joint" in out) == (0, True), err
     assert json.loads((tmp_path / "fidelity.json").read_text())["n_generated"] == 50
-    for folder, text in ((tmp_path / "made", "50"), (tmp_path / "run", "generator pico"), (tmp_path / "t", "200")):
+    for folder, text in (
+        (tmp_path / "made", "50"),
+        (tmp_path / "run", "generator pico"),
+        (tmp_path / "t", "200"),
+    ):
         code, out, err = run("inspect", folder)
         assert (code, text in out) == (0, True), err
     code, out, err = run("train", "tagger", "--out", tmp_path / "tag", f"jets={tmp_path / 'made'}",
                          f"validation={tmp_path / 'made'}", *tiny)  # fmt: skip
     assert (code, "part_charge is missing" in err or "needs column" in err or "no labels" in err) == (2, True)
-    code, out, err = run("tokenizer", "quality", tokenizer_run, jet_stores / "test", "--out", tmp_path / "q.json")
+    code, out, err = run(
+        "tokenizer", "quality", tokenizer_run, jet_stores / "test", "--out", tmp_path / "q.json"
+    )
     assert (code, "perplexity" in out) == (0, True), err
 
 
@@ -123,7 +139,13 @@ def test_tokens_of_another_tokenizer_are_refused(run, token_stores, tokenizer_ru
         next(other.model.decoder.parameters()).add_(1e-3)
     other.save(tmp_path / "other")
     code, _, err = run(
-        "tokenizer", "decode", token_stores / "validation", "--tokenizer", tmp_path / "other", "--out", tmp_path / "x"
+        "tokenizer",
+        "decode",
+        token_stores / "validation",
+        "--tokenizer",
+        tmp_path / "other",
+        "--out",
+        tmp_path / "x",
     )
     assert code == 2
     assert "not the tokenizer that made" in err

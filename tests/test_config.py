@@ -24,7 +24,10 @@ def test_file_then_overrides_then_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("training:\n  learning_rat: 1", r"run.yaml: unknown key training.learning_rat; did you mean learning_rate"),
+        (
+            "training:\n  learning_rat: 1",
+            r"run.yaml: unknown key training.learning_rat; did you mean learning_rate",
+        ),
         ("sise: nano", r"unknown key sise; did you mean size"),
         ("training:\n  jets: many", r"training.jets.*many"),
         ("training:\n  jets: 0", r"jets: 0 is not at least 1"),
@@ -42,7 +45,11 @@ def test_mistakes_are_named(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("training.seed", "expected key=value"), ("trainin.seed=2", "did you mean training"), ("size.x=1", "size")],
+    [
+        ("training.seed", "expected key=value"),
+        ("trainin.seed=2", "did you mean training"),
+        ("size.x=1", "size"),
+    ],
 )
 def test_bad_overrides_are_named(override, message):
     with pytest.raises(InputError, match=message):

@@ -90,7 +90,9 @@ def test_labels_are_checked(model):
     assert len(sample(conditional, 3, SamplingConfig(), label=1).tokens) == 3
 
 
-@pytest.mark.parametrize("bad", [{"temperature": 0}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"temperature": 0}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1}, {"seed": -1}]
+)
 def test_impossible_settings_are_named(bad):
     with pytest.raises(InputError, match=next(iter(bad))):
         SamplingConfig(**bad)

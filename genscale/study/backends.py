@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from genscale.errors import InputError
-from genscale.study.cells import Cell, run_cell
+from genscale.study.cells import Cell
+from genscale.study.work import run_cell
 
 
 class Job(Protocol):

@@ -1,21 +1,17 @@
 """The cells of a study: independent pieces of work, each with one output that is whole or absent.
 
 The grid becomes a list of cells; a cell runs when those it needs are done, is skipped when its output is
-there, and goes on from its checkpoint when it was killed. A cell's work is one of the functions below, on
-plain values, so that it can run in this process, in another, or on another machine.
+there, and goes on from its checkpoint when it was killed. What a cell does is in ``genscale.study.work``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genscale.config import from_mapping, to_mapping
-from genscale.errors import InputError
-from genscale.files import write_json
+from genscale.config import to_mapping
 from genscale.study.config import StudyConfig
 
 #: Stores and stages by their places in a study's folder.
@@ -31,7 +27,7 @@ class Cell:
     id : str
         Also the path of its output within the study's folder.
     work : str
-        Key of :data:`WORK`.
+        Key of ``genscale.study.work.WORK``.
     arguments : dict
         Plain values.
     needs : tuple of str
@@ -168,121 +164,3 @@ def _tagger_flops(config: StudyConfig, width: int) -> float:
 
     jets = config.tagger.training.jets
     return tagger_flops(TaggerConfig(width), jets, jets * ASSUMED_PARTICLES)
-
-
-# -- the work of each kind of cell: (arguments, study folder, output folder) -----------------------------------
-
-
-def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
-    import os
-
-    from genscale.data.simulation import simulate
-
-    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=os.cpu_count() or 1, mpi=a["mpi"])
-
-
-def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.training.loop import train
-    from genscale.training.tokenizer import TokenizerRun, TokenizerTask
-
-    run = from_mapping(TokenizerRun, _within(a, study, "jets", "validation"), "tokenizer")
-    train(TokenizerTask(run), run.training, out)
-
-
-def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import encode_store
-
-    encode_store(study / a["jets"], study / a["tokenizer"], out)
-
-
-def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import decode_store
-
-    decode_store(study / a["tokens"], study / a["tokenizer"], out, n_jets=a["n_jets"])
-
-
-def _quality(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import tokenizer_quality
-
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer_quality(
-        study / a["tokenizer"], study / a["jets"], out / "quality.json", figure=out / "quality.png"
-    )
-
-
-def _train_generator(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.training.generator import GeneratorRun, GeneratorTask
-    from genscale.training.loop import train
-
-    run = from_mapping(GeneratorRun, _within(a, study, "tokens", "validation", "tokenizer"), "generator")
-    train(GeneratorTask(run), run.training, out)
-
-
-def _generate(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.generation import SamplingConfig
-    from genscale.tokens import generate_store
-
-    config = SamplingConfig(temperature=a["temperature"], seed=a["seed"])
-    generate_store(study / a["run"], out, a["jets"], config)
-
-
-def _train_tagger(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.training.loop import train
-    from genscale.training.tagger import TaggerRun, TaggerTask
-
-    run = from_mapping(TaggerRun, _within(a, study, "jets", "validation"), "tagger")
-    train(TaggerTask(run), run.training, out)
-
-
-def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.fidelity import evaluate_stores
-
-    out.mkdir(parents=True, exist_ok=True)
-    evaluate_stores(
-        study / a["generated"], study / a["reference"], out / "fidelity.json",
-        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out,
-    )  # fmt: skip
-
-
-def _report(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.study.report import write_report
-
-    write_report(study, from_mapping(StudyConfig, a["study"], "study"))
-    write_json(out / "done.json", {"report": "report.html"})
-
-
-def _within(arguments: dict[str, Any], study: Path, *keys: str) -> dict[str, Any]:
-    """The arguments with these paths taken from the study's folder."""
-    return {**arguments, **{key: str(study / arguments[key]) for key in keys}}
-
-
-WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
-    "simulate": _simulate,
-    "train_tokenizer": _train_tokenizer,
-    "encode": _encode,
-    "decode": _decode,
-    "quality": _quality,
-    "train_generator": _train_generator,
-    "generate": _generate,
-    "train_tagger": _train_tagger,
-    "fidelity": _fidelity,
-    "report": _report,
-}
-
-
-def run_cell(study: Path, cell_id: str) -> None:
-    """Do the work of one cell of a study whose resolved configuration lies in its folder.
-
-    Raises
-    ------
-    InputError
-        If the study has no such cell.
-    """
-    from genscale.config import load_config
-
-    config = load_config(StudyConfig, study / "study.yaml")
-    for cell in study_cells(config):
-        if cell.id == cell_id:
-            WORK[cell.work](cell.arguments, study, cell.output(study))
-            return
-    raise InputError(f"{study}: this study has no cell {cell_id}")

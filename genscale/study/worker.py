@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from genscale.cli import run_guarded
-from genscale.study.cells import run_cell
+from genscale.study.work import run_cell
 
 if __name__ == "__main__":
     study, cell = sys.argv[1:]

@@ -88,7 +88,8 @@ class TrainingConfig:
             self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
         )
         require(
-            self.precision in ("fp32", "bf16", "fp16"), f"precision: {self.precision!r} is not fp32, bf16 or fp16"
+            self.precision in ("fp32", "bf16", "fp16"),
+            f"precision: {self.precision!r} is not fp32, bf16 or fp16",
         )
         require(
             self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"

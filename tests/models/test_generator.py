@@ -86,7 +86,14 @@ def test_class_label_changes_the_likelihood_and_is_required():
 def test_equals_gpt2_with_copied_weights():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
-        vocab_size=20, n_positions=12, n_embd=16, n_layer=2, n_head=2, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+        vocab_size=20,
+        n_positions=12,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        resid_pdrop=0,
+        embd_pdrop=0,
+        attn_pdrop=0,
     )
     torch.manual_seed(1)
     theirs = transformers.GPT2LMHeadModel(config).double().eval()

@@ -68,4 +68,6 @@ def test_counted_flops_equal_what_torch_counts():
         model(torch.randn(jets * (particles + 1), 21), packing)
     # The placeholder row of the class token goes through the embedding, too: torch counts it.
     extra = 2 * 21 * 32 * jets
-    assert counter.get_total_flops() == pytest.approx(tagger_flops(config, jets, jets * particles) / 3 + extra)
+    assert counter.get_total_flops() == pytest.approx(
+        tagger_flops(config, jets, jets * particles) / 3 + extra
+    )

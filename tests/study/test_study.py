@@ -96,14 +96,25 @@ def test_again_does_nothing(finished, tiny):
 
 def test_another_configuration_is_refused_by_name(finished, tiny):
     other = load_config(StudyConfig, tiny, ["samples.jets=130"])
-    with pytest.raises(InputError, match="samples.jets is 120 there, 130 here"):
+    with pytest.raises(InputError, match=r"samples\.jets is 120 there, 130 here"):
         run_study(other, finished, make_backend("debug"), progress=False)
 
 
 @pytest.mark.slow
 def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
     folder, chance = tmp_path / "killed", random.Random(3)
-    command = [sys.executable, "-m", "genscale.cli", "study", "run", str(tiny), "--out", str(folder), "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "genscale.cli",
+        "study",
+        "run",
+        str(tiny),
+        "--out",
+        str(folder),
+        "--jobs",
+        "2",
+    ]
     for _ in range(5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(8, 25))

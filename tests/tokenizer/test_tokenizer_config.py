@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "tokenizer"
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_files_state_the_presets_in_full(name):
-    values = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+    values = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))["model"]
     assert values == PRESETS[name].as_dict()
     assert VQVAEConfig.from_dict(values) == PRESETS[name]
 

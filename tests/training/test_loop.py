@@ -34,7 +34,9 @@ def generator_run(token_stores, tokenizer_run) -> GeneratorRun:
 
 @pytest.fixture
 def tagger_run(jet_stores) -> TaggerRun:
-    return TaggerRun(str(jet_stores / "train"), str(jet_stores / "validation"), 8, dropout=0.1, training=TRAINING)
+    return TaggerRun(
+        str(jet_stores / "train"), str(jet_stores / "validation"), 8, dropout=0.1, training=TRAINING
+    )
 
 
 def losses(record: RunRecord) -> list[float]:
@@ -167,7 +169,9 @@ def test_micro_batches_change_nothing(generator_run, tmp_path):
 
 
 def test_loss_that_is_no_number_is_named_with_step_rate_and_jets(generator_run, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 7, learning rate 0.001, batch of store rows \["):
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan at step 7, learning rate 0.001, batch of store rows \["
+    ):
         train(Breaking(generator_run), TRAINING, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "record.json").exists()
 
@@ -183,7 +187,12 @@ def test_folders_are_guarded(generator_run, tmp_path):
 
 def test_impossible_data_is_refused(generator_run, tagger_run, tmp_path):
     with pytest.raises(InputError, match="unique jets: 601 wanted, but the store has 600"):
-        train(TaggerTask(tagger_run), dataclasses.replace(TRAINING, jets_unique=601), tmp_path / "a", progress=False)
+        train(
+            TaggerTask(tagger_run),
+            dataclasses.replace(TRAINING, jets_unique=601),
+            tmp_path / "a",
+            progress=False,
+        )
     with pytest.raises(InputError, match="tokens: missing"):
         GeneratorTask(GeneratorRun())
     with pytest.raises(InputError, match=r"unknown key model.nrom; did you mean norm"):
@@ -206,7 +215,15 @@ def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):
 def command(run: GeneratorRun, out, **training) -> list[str]:
     keys = {"tokens": run.tokens, "validation": run.validation, "tokenizer": run.tokenizer}
     keys |= {f"training.{k}": v for k, v in {**dataclasses.asdict(run.training), **training}.items()}
-    return ["-m", "genscale.cli", "train", "generator", "--out", str(out), *(f"{k}={v}" for k, v in keys.items())]
+    return [
+        "-m",
+        "genscale.cli",
+        "train",
+        "generator",
+        "--out",
+        str(out),
+        *(f"{k}={v}" for k, v in keys.items()),
+    ]
 
 
 def test_killed_at_random_moments_it_ends_bit_identical(generator_run, tmp_path):

@@ -1,0 +1,129 @@
+"""The work of each kind of cell, on plain values: it can run in this process, in another, on another machine.
+
+Every function takes the cell's arguments, the study's folder and the folder of the cell's output, and is
+resumable: called again after it was killed, it goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from genscale.config import from_mapping, load_config
+from genscale.errors import InputError
+from genscale.files import write_json
+from genscale.study.cells import study_cells
+from genscale.study.config import StudyConfig
+
+
+def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.data.simulation import simulate
+
+    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=os.cpu_count() or 1, mpi=a["mpi"])
+
+
+def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.training.loop import train
+    from genscale.training.tokenizer import TokenizerRun, TokenizerTask
+
+    run = from_mapping(TokenizerRun, _within(a, study, "jets", "validation"), "tokenizer")
+    train(TokenizerTask(run), run.training, out)
+
+
+def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.tokens import encode_store
+
+    encode_store(study / a["jets"], study / a["tokenizer"], out)
+
+
+def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.tokens import decode_store
+
+    decode_store(study / a["tokens"], study / a["tokenizer"], out, n_jets=a["n_jets"])
+
+
+def _quality(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.tokens import tokenizer_quality
+
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer_quality(
+        study / a["tokenizer"], study / a["jets"], out / "quality.json", figure=out / "quality.png"
+    )
+
+
+def _train_generator(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.training.generator import GeneratorRun, GeneratorTask
+    from genscale.training.loop import train
+
+    run = from_mapping(GeneratorRun, _within(a, study, "tokens", "validation", "tokenizer"), "generator")
+    train(GeneratorTask(run), run.training, out)
+
+
+def _generate(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.generation import SamplingConfig
+    from genscale.tokens import generate_store
+
+    config = SamplingConfig(temperature=a["temperature"], seed=a["seed"])
+    generate_store(study / a["run"], out, a["jets"], config)
+
+
+def _train_tagger(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.training.loop import train
+    from genscale.training.tagger import TaggerRun, TaggerTask
+
+    run = from_mapping(TaggerRun, _within(a, study, "jets", "validation"), "tagger")
+    train(TaggerTask(run), run.training, out)
+
+
+def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.fidelity import evaluate_stores
+
+    out.mkdir(parents=True, exist_ok=True)
+    evaluate_stores(
+        study / a["generated"], study / a["reference"], out / "fidelity.json",
+        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out,
+    )  # fmt: skip
+
+
+def _report(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.study.report import write_report
+
+    write_report(study, from_mapping(StudyConfig, a["study"], "study"))
+    write_json(out / "done.json", {"report": "report.html"})
+
+
+def _within(arguments: dict[str, Any], study: Path, *keys: str) -> dict[str, Any]:
+    """The arguments with these paths taken from the study's folder."""
+    return {**arguments, **{key: str(study / arguments[key]) for key in keys}}
+
+
+WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
+    "simulate": _simulate,
+    "train_tokenizer": _train_tokenizer,
+    "encode": _encode,
+    "decode": _decode,
+    "quality": _quality,
+    "train_generator": _train_generator,
+    "generate": _generate,
+    "train_tagger": _train_tagger,
+    "fidelity": _fidelity,
+    "report": _report,
+}
+
+
+def run_cell(study: Path, cell_id: str) -> None:
+    """Do the work of one cell of a study whose resolved configuration lies in its folder.
+
+    Raises
+    ------
+    InputError
+        If the study has no such cell.
+    """
+    config = load_config(StudyConfig, study / "study.yaml")
+    for cell in study_cells(config):
+        if cell.id == cell_id:
+            WORK[cell.work](cell.arguments, study, cell.output(study))
+            return
+    raise InputError(f"{study}: this study has no cell {cell_id}")
