@@ -75,10 +75,10 @@ def _compare(
         main.set_xscale("log")
     main.tick_params(labelbottom=False)
     main.set_ylabel("entries")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = counts[1] / counts[0]
-        error = np.sqrt(counts[1]) / counts[0]
-    mplhep.histplot(quotient, edges, yerr=error, ax=ratio, histtype="errorbar", color="black", markersize=4)
+    filled = counts[0] > 0
+    centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
+    quotient, error = counts[1][filled] / counts[0][filled], np.sqrt(counts[1][filled]) / counts[0][filled]
+    ratio.errorbar(centres[filled], quotient, yerr=error, fmt="k.", markersize=4)
     ratio.axhline(1.0, color="grey", linewidth=0.8)
     ratio.set_ylim(0.5, 1.5)
     ratio.set_ylabel("decoded / orig.", fontsize="small")
