@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genscale.errors import InputError
+from genscale.errors import CellFailed, InputError, Interrupted
 
 app = typer.Typer(
     name="genscale",
@@ -461,18 +461,12 @@ def run_guarded(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command to go on", file=sys.stderr)
         return 130
-    except FloatingPointError as error:
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.signal
+    except (CellFailed, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except Exception as error:
-        # Named by what they carry, so that this module need not import what raises them.
-        if type(error).__name__ == "Interrupted":
-            print(error, file=sys.stderr)
-            return 128 + int(getattr(error, "signal", 15))
-        if type(error).__name__ == "CellFailed":
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        raise
     return 0
 
 

@@ -213,12 +213,10 @@ def corner(result: FitResult) -> Figure:
 
 
 def window_figure(level: str | Mapping[str, str] = "uniform", **tasks: WindowResult) -> Figure:
-    """Occupancy of the learnable window against compute, all tasks on one axis: ``generation=...,
-    tagging=...``.
+    """Occupancy of the learnable window against compute, all tasks on one axis.
 
-    Solid where runs exist, dashed beyond; the band is the bootstrap's 68 %. Fits without a compute axis
-    (laws of
-    one variable other than C) cannot be shown here.
+    Give the tasks by name, ``generation=..., tagging=...``. Solid where runs exist, dashed beyond; the band
+    is the bootstrap's 68 %. Fits without a compute axis (laws of one variable other than C) have no place here.
     """
     if not tasks:
         raise InputError("window_figure: give at least one task, as generation=window(...)")
@@ -254,7 +252,9 @@ def window_figure(level: str | Mapping[str, str] = "uniform", **tasks: WindowRes
 
 
 def _bars(value: float, ends: tuple[float, float]) -> list[list[float]]:
-    return [[max(value - ends[0], 0.0)], [max(ends[1] - value, 0.0)]]
+    # An interval without an end has no bar: matplotlib draws nothing for a length that is not a number.
+    lengths = [[max(value - ends[0], 0.0)], [max(ends[1] - value, 0.0)]]
+    return [[x if np.isfinite(x) else float("nan") for x in side] for side in lengths]
 
 
 def _compute_range(result: WindowResult) -> tuple[float, float]:

@@ -11,16 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genscale.config import config_hash, load_config, save_yaml, to_mapping
-from genscale.errors import InputError
+from genscale.errors import CellFailed, InputError
 from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.study.backends import Backend, Job, log_file
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
-
-
-class CellFailed(Exception):
-    """A cell ended with an error; the message holds the end of its log."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from genscale.config import config_hash, to_mapping
 from genscale.data.batching import BatchStream, JetOrder
-from genscale.errors import InputError
+from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.training.checkpoint import Checkpoints
@@ -47,16 +47,6 @@ class State:
     tokens_seen: int = 0
     wall_s: float = 0.0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Interrupted(Exception):
-    """Training was asked to stop (SIGTERM or SIGINT) and has saved a checkpoint; ``signal`` is the number."""
-
-    def __init__(self, number: int, run: Path, step: int) -> None:
-        super().__init__(
-            f"{run}: stopped by signal {number} after step {step}; run the same command to go on"
-        )
-        self.signal = number
 
 
 def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = True) -> RunRecord:

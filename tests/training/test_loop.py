@@ -11,12 +11,12 @@ import warnings
 import pytest
 import torch
 
-from genscale.errors import InputError
+from genscale.errors import InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.generator import GeneratorRun, GeneratorTask, load_generator
-from genscale.training.loop import Interrupted, train
+from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig
 
