@@ -195,8 +195,13 @@ def distance_vs_loss(
         loss, values, errors, None if loss_errors is None else np.asarray(loss_errors),
         fmt="o", color=GENERATED, markersize=6, elinewidth=1.2, capsize=2, label="generated", zorder=3,
     )  # fmt: skip
-    for x, y, label in zip(loss, values, labels, strict=True):
-        axes.annotate(label, (x, y), xytext=(7, -4), textcoords="offset points", fontsize=10, va="top")
+    for x, y, label, place in zip(loss, values, labels, np.argsort(np.argsort(loss)), strict=True):
+        # Above and below in turn: models of nearly the same loss lie side by side.
+        up = place % 2 == 0
+        axes.annotate(
+            label, (x, y), xytext=(0, 9 if up else -9), textcoords="offset points",
+            fontsize=10, ha="center", va="bottom" if up else "top",
+        )  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from eval.errors import InputError
@@ -76,8 +77,9 @@ def fit_panel(
         ax.plot(x, y, "o", ms=4, color="black")
         ax.plot(x, result.predict(**{n: points.variable(n) for n in result.law.variables}), "_", color="C0")
     ax.set(xscale="log", xlabel=UNITS[variable], ylabel=UNITS["L"])
-    box = {"facecolor": "white", "alpha": 0.7, "lw": 0}
-    ax.text(0.03, 0.03, _note(result), transform=ax.transAxes, fontsize=7, va="bottom", bbox=box)
+    if x.max() > 10 * x.min():
+        ax.xaxis.set_minor_formatter(NullFormatter())  # labels of minor ticks would run into each other
+    ax.text(0, -0.19, _note(result), transform=ax.transAxes, fontsize=7, va="top")  # below: no point is hidden
     return figure
 
 
@@ -91,7 +93,7 @@ def _curve(ax: Axes, result: FitResult, x: dict[str, Any], line: FloatArray, col
 def fit_panels(fits: Mapping[str, tuple[Points, FitResult]]) -> Figure:
     """``fit_panel`` of several fits in a row; keys are titles."""
     figure, axes = plt.subplots(
-        1, len(fits), figsize=(4.6 * len(fits), 4.0), squeeze=False, layout="constrained"
+        1, len(fits), figsize=(4.6 * len(fits), 4.6), squeeze=False, layout="constrained"
     )
     for ax, (title, (points, result)) in zip(axes[0], fits.items(), strict=True):
         fit_panel(points, result, ax=ax)

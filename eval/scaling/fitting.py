@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+#: Points beyond the number of constants that a bootstrap needs before its intervals are believed.
+LEAST_SPARE_POINTS = 3
+
 
 @overload
 def fit(points: Points, law: str | Law = ..., *, approach: Literal[3] = ..., **options: Any) -> FitResult: ...
@@ -225,6 +228,8 @@ def fit_arrays(
     low, high = on_bound(problem, best[None])
     hit = tuple(name for name, edge in zip(law.names, (low | high)[0], strict=True) if edge)
     reasons = _propagate(law, reasons, hit)
+    if bootstrap:
+        reasons = _too_few(problem, reasons)
     status = Status.CONVERGED if minima.converged[winner] else Status.NOT_CONVERGED
     ranges = dict(zip((*law.variables, law.response), (*x, y), strict=True))
     if compute is not None:
@@ -267,6 +272,16 @@ def _propagate(law: Law, reasons: dict[str, str], hit: tuple[str, ...]) -> dict[
             if one in hit and not reasons[other]:
                 reasons[other] = f"{one} lies on a bound"
     return reasons
+
+
+def _too_few(problem: Problem, reasons: dict[str, str]) -> dict[str, str]:
+    """With hardly more points than constants every resample is fitted almost exactly: intervals mean nothing."""
+    used, free = int((problem.weight > 0).sum()), int(problem.free.sum())
+    if used - free >= LEAST_SPARE_POINTS:
+        return reasons
+    few = f"{used} points for {free} constants leave the bootstrap nothing to judge them by"
+    held = dict(zip(problem.law.names, ~problem.free, strict=True))
+    return {name: reason or ("" if held[name] else few) for name, reason in reasons.items()}
 
 
 def _notes(law: Law, reasons: Mapping[str, str], assessed: bool) -> list[str]:

@@ -98,9 +98,12 @@ def _start_ready(
     backend: Backend,
     threads: int,
 ) -> None:
-    """Start what can start; a cell that uses all cores waits for the others and keeps them waiting."""
+    """Start what can start; a cell that uses all cores waits for the others and keeps them waiting.
+
+    The longest first, so that none of them is left to run alone at the end.
+    """
     done = {c.id for c in cells if c not in waiting and c not in [r.cell for r in running]}
-    for cell in list(waiting):
+    for cell in sorted(waiting, key=lambda c: -c.flops):
         if any(r.cell.all_cores for r in running) or len(running) >= backend.slots:
             return
         if cell.all_cores and running:
