@@ -79,7 +79,9 @@ def fit_panel(
     ax.set(xscale="log", xlabel=UNITS[variable], ylabel=UNITS["L"])
     if x.max() > 10 * x.min():
         ax.xaxis.set_minor_formatter(NullFormatter())  # labels of minor ticks would run into each other
-    ax.text(0, -0.19, _note(result), transform=ax.transAxes, fontsize=7, va="top")  # below: no point is hidden
+    ax.text(
+        0, -0.19, _note(result), transform=ax.transAxes, fontsize=7, va="top"
+    )  # below: no point is hidden
     return figure
 
 
