@@ -294,12 +294,16 @@ def evaluate(
 @app.command()
 def fit(
     points: Annotated[
-        Path, typer.Argument(help="CSV with columns N, D, L; optional C, U, seed, weight, group.")
+        Path, typer.Argument(help="CSV (or .jsonl) with N, D, L; optional C, U, seed, weight, group.")
     ],
     out: Annotated[Path, typer.Option(help="JSON file.")] = Path("fit.json"),
     approach: Annotated[str, typer.Option(help="1 envelope, 2 IsoFLOP, 3 a law, or all.")] = "3",
     law: Annotated[
-        str, typer.Option(help="additive, additive-tied, kaplan, power, logarithmic, ...")
+        str,
+        typer.Option(
+            help="Of N and D: additive, additive-tied, kaplan, effective-data. Of one --variable: power, "
+            "power-nofloor, logarithmic, broken, m4. compare: fit every law below a compute cut, judge it above."
+        ),
     ] = "additive",
     variable: Annotated[str | None, typer.Option(help="N, D, C or U, for a law of one variable.")] = None,
     loss: Annotated[str, typer.Option(help="huber-log, mse, mse-log or huber-likelihood.")] = "huber-log",
@@ -307,50 +311,50 @@ def fit(
     bootstrap: Annotated[
         int, typer.Option(help="Resamples behind the intervals; 0: no intervals.", min=0)
     ] = 200,
+    unit: Annotated[str, typer.Option(help="What is resampled: points, groups, or auto.")] = "auto",
+    fixed: Annotated[
+        list[str] | None, typer.Option("--fix", help="Hold a constant, for example E=1.8.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Other column names, for example L=val_loss.")
+    ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Keep rows with column=value, for example task=generator.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Also draw points and law into this PNG.")] = None,
+    predict: Annotated[
+        str | None, typer.Option(help="Also print the loss at, for example, N=1e9,D=1e12.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also draw points and fit into this PNG.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Fit a scaling law to a table of losses, with intervals."""
-    from eval.scaling import fit as run
-    from eval.scaling import read_points
+    from genscale.fitting import FitRequest, fit_points
 
-    if approach not in ("1", "2", "3", "all"):
-        raise InputError(f"--approach {approach}: must be 1, 2, 3 or all")
-    conditions = dict(_pair(text) for text in where or [])
-    table = read_points(points, where=conditions)
-    for warning in table.warnings():
-        typer.echo(f"note: {warning}")
-    number: Any = approach if approach == "all" else int(approach)
-    result = run(
-        table,
-        law,
-        variable=variable,
-        approach=number,
-        loss=loss,
-        delta=huber_delta,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
-    typer.echo(str(result))
-    result.to_json(out)
-    typer.echo(f"written to {out}")
-    if figure is not None:
-        if number != 3:
-            raise InputError("--figure draws a law: it goes with --approach 3")
-        from eval.scaling.figures import fit_panel
-
-        fit_panel(table, result).savefig(figure, dpi=150)
-        typer.echo(f"drawn to {figure}")
+    request = FitRequest(
+        points, out, approach, law, variable, loss, huber_delta, bootstrap, unit,
+        {k: _number(k, v) for k, v in _pairs("--fix", fixed)}, dict(_pairs("--column", column)),
+        dict(_pairs("--where", where)),
+        {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}, figure, seed,
+    )  # fmt: skip
+    for line in fit_points(request):
+        typer.echo(line)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise InputError(f"--where {text}: expected column=value")
-    return key, value
+def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
+    found = []
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise InputError(f"{option} {text}: expected name=value")
+        found.append((key.strip(), value.strip()))
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name}={text}: not a number") from None
 
 
 @app.command()

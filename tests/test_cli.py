@@ -88,6 +88,33 @@ def test_fit_and_plan(run, tmp_path):
     assert answer["N"]["value"] * answer["D"]["value"] * 6 == pytest.approx(1e15, rel=1e-6)
 
 
+def test_fit_with_other_columns_a_held_constant_and_a_prediction(run, tmp_path):
+    rows = ["params,tokens,val_loss"]
+    rows += [
+        f"{n},{d},{2 + 400 / n**0.3 + 900 / d**0.35}" for n in (1e6, 1e7, 1e8, 1e9) for d in (1e8, 1e9, 1e10)
+    ]
+    points = tmp_path / "points.csv"
+    points.write_text("\n".join(rows) + "\n")
+    names = ["--column", "N=params", "--column", "D=tokens", "--column", "L=val_loss", "--bootstrap", 0]
+    out = ["--out", tmp_path / "fit.json"]
+    code, text, err = run("fit", points, *names, *out, "--fix", "E=2", "--predict", "N=1e10,D=1e11")
+    assert code == 0, err
+    predicted = float(text.split("L(N = 1e+10, D = 1e+11) = ")[1].split()[0])
+    assert predicted == pytest.approx(2 + 400 / 1e10**0.3 + 900 / 1e11**0.35, rel=1e-7)
+    code, text, err = run("fit", points, *names, *out, "--law", "compare")
+    assert (code, "predicts best: additive" in text) == (0, True), err
+    assert json.loads((tmp_path / "fit.json").read_text())["best"] == "additive"
+    for bad, message in (
+        (["--fix", "E"], "--fix E: expected name=value"),
+        (["--fix", "E=two"], "E=two: not a number"),
+        (["--approach", "all", "--predict", "N=1,D=1"], "--predict needs a law"),
+        (["--approach", "4"], "must be 1, 2, 3 or all"),
+        (["--law", "addditive"], "additive"),
+    ):
+        code, _, err = run("fit", points, *names, *out, *bad)
+        assert (code, message in err) == (2, True), err
+
+
 def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_path):
     """Encode, train, generate, evaluate, inspect: each command on the output of the one before."""
     tiny = [

@@ -12,8 +12,18 @@ import numpy as np
 from eval.errors import InputError as EvalInputError
 from eval.fidelity import FidelityResult
 from eval.loss_vs_fidelity import LossFidelity, loss_vs_fidelity
-from eval.scaling import FitResult, Points, WindowResult, class_levels, entropies, fit, read_points, window
-from eval.scaling.selection import Variant, sensitivity
+from eval.scaling import (
+    FitResult,
+    Points,
+    WindowResult,
+    class_levels,
+    compare_laws,
+    entropies,
+    fit,
+    read_points,
+    window,
+)
+from eval.scaling.selection import Ranking, Variant, sensitivity
 from eval.scaling.side_by_side import Comparison, compare_approaches
 from genscale.data.store import JetStore, TokenStore
 from genscale.records import RECORD_FILE, RunRecord, points, write_points
@@ -40,6 +50,8 @@ class TaskLaws:
     comparison : Comparison or str
         Approaches 1, 2 and 3 side by side.
     window : WindowResult or str
+    ranking : Ranking or str
+        Laws of N and D by how well they predict the largest runs from the smaller ones.
     """
 
     task: str
@@ -47,6 +59,7 @@ class TaskLaws:
     laws: dict[str, tuple[Points, FitResult] | str]
     comparison: Comparison | str
     window: WindowResult | str
+    ranking: Ranking | str
 
     @property
     def surface(self) -> FitResult | None:
@@ -62,6 +75,7 @@ class TaskLaws:
             },
             "approaches": self.comparison if isinstance(self.comparison, str) else self.comparison.to_dict(),
             "window": self.window if isinstance(self.window, str) else self.window.to_dict(),
+            "ranking": self.ranking if isinstance(self.ranking, str) else self.ranking.to_dict(),
         }
 
 
@@ -148,14 +162,18 @@ def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws
     }
     surface = laws["L(N,D)"]
     if isinstance(surface, str):
-        return TaskLaws(task, chosen, laws, surface, surface)
+        return TaskLaws(task, chosen, laws, surface, surface, surface)
     comparison = compare_approaches(everything, surface[1], **options)
     try:
         variants: list[Variant] = sensitivity(chosen, "additive", **options)
         found: WindowResult | str = window(levels, surface[1], variants=variants)
     except EvalInputError as error:
         found = f"no window: {error}"
-    return TaskLaws(task, chosen, laws, comparison, found)
+    try:
+        ranking: Ranking | str = compare_laws(chosen, seed=config.fit.seed)
+    except EvalInputError as error:
+        ranking = f"laws not compared: {error}"
+    return TaskLaws(task, chosen, laws, comparison, found, ranking)
 
 
 def _loss_fidelity(

@@ -57,8 +57,8 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
              for name, figure in figures.items()]  # fmt: skip
     tables = [
-        run_table(analysis), law_table(analysis), window_table(analysis), fidelity_table(analysis),
-        quality_table(quality),
+        run_table(analysis), law_table(analysis), exponent_table(analysis), ranking_table(analysis),
+        window_table(analysis), sensitivity_table(analysis), fidelity_table(analysis), quality_table(quality),
     ]  # fmt: skip
     page = _template().render(
         name=config.name,
@@ -135,6 +135,71 @@ def law_table(analysis: Analysis) -> Table:
         "into a bound or over decades: then its value must not be quoted. Points of one training curve are not "
         "independent, so intervals are rather too small than too large.",
         ("task", "law", "formula", "constant", "value [68 %]", "identified"),
+        rows,
+    )
+
+
+def exponent_table(analysis: Analysis) -> Table:
+    """Compute-optimal exponents by approach, side by side."""
+    rows = []
+    for task in (analysis.generation, analysis.tagging):
+        if isinstance(task.comparison, str):
+            rows.append([task.task, "", "", task.comparison])
+            continue
+        exponents = task.comparison.exponents()
+        for number, result in task.comparison.approaches.items():
+            failed = isinstance(result, str)
+            rows.append(
+                [
+                    task.task, f"{number} {('', 'envelope', 'IsoFLOP', 'parametric')[number]}",
+                    "" if failed else interval(exponents[number]),
+                    result if isinstance(result, str) else verdict(exponents[number]),
+                ]
+            )  # fmt: skip
+        rows += [[task.task, "note", "", text] for text in task.comparison.warnings]
+    return Table(
+        "Exponent a of the compute-optimal size, N* = k C^a, by the three approaches of Hoffmann et al. They "
+        "disagree by more than their errors everywhere in the literature; their range is the honest error.",
+        ("task", "approach", "a [68 %]", "identified"),
+        rows,
+    )
+
+
+def ranking_table(analysis: Analysis) -> Table:
+    """Laws by how well they extrapolate."""
+    rows = []
+    for task in (analysis.generation, analysis.tagging):
+        if isinstance(task.ranking, str):
+            rows.append([task.task, task.ranking, "", "", "", ""])
+            continue
+        for s in task.ranking.scores:
+            best = "predicts best" if s.law == task.ranking.best else ""
+            fits = "fits best" if s.law == task.ranking.best_fitting else ""
+            rows.append(
+                [
+                    task.task, s.law, f"{s.rms_beyond:.4f}", f"{s.bias_beyond:+.4f}", f"{s.aicc:.1f}",
+                    ", ".join(filter(None, (best, fits))),
+                ]
+            )  # fmt: skip
+    return Table(
+        "Laws fitted to the runs below a compute cut and judged by their residuals of ln L above it. The law to "
+        "trust is the one that predicts, not the one that fits.",
+        ("task", "law", "RMS beyond the cut", "bias", "AICc", ""),
+        rows,
+    )
+
+
+def sensitivity_table(analysis: Analysis) -> Table:
+    """The floor under other choices of points."""
+    rows = [
+        [task.task, name, interval(e), verdict(e)]
+        for task in (analysis.generation, analysis.tagging)
+        if not isinstance(task.window, str)
+        for name, e in task.window.sensitivity.items()
+    ]
+    return Table(
+        "How the floor L_inf moves with the choice of points; it usually moves by more than its quoted interval.",
+        ("task", "points", "L_inf [68 %]", "identified"),
         rows,
     )
 

@@ -1,0 +1,80 @@
+"""``genscale fit``: from a table on disk to a fit on disk, with its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.scaling import FitResult, compare_laws, fit, read_points
+from eval.scaling.approaches import FrontierFit
+from genscale.config import require
+from genscale.files import write_json
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What to fit, how, and where the result goes; the fields are the options of ``genscale fit``."""
+
+    points: Path
+    out: Path
+    approach: str
+    law: str
+    variable: str | None
+    loss: str
+    huber_delta: float
+    bootstrap: int
+    unit: str
+    fixed: dict[str, float]
+    columns: dict[str, str]
+    where: dict[str, str]
+    predict: dict[str, float]
+    figure: Path | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(
+            self.approach in ("1", "2", "3", "all"), f"--approach {self.approach}: must be 1, 2, 3 or all"
+        )
+        law = self.approach == "3" and self.law != "compare"
+        require(law or not self.predict, "--predict needs a law: it goes with --approach 3")
+        drawn = law or (self.approach == "2")
+        require(drawn or self.figure is None, "--figure draws a law or IsoFLOP slices: --approach 3 or 2")
+
+
+def fit_points(request: FitRequest) -> Iterator[str]:
+    """Fit, write the JSON (and figure), and yield the lines that a terminal should show.
+
+    Raises
+    ------
+    eval.errors.InputError
+        A missing or impossible column, row, name or value.
+    """
+    r = request
+    table = read_points(r.points, columns=r.columns, where=r.where)
+    yield from (f"note: {warning}" for warning in table.warnings())
+    if r.law == "compare":
+        ranking = compare_laws(table, loss=r.loss, delta=r.huber_delta, seed=r.seed)
+        yield str(ranking)
+        write_json(r.out, ranking.to_dict())
+        yield f"written to {r.out}"
+        return
+    approach: Any = r.approach if r.approach == "all" else int(r.approach)
+    result = fit(
+        table, r.law, variable=r.variable, approach=approach, loss=r.loss, delta=r.huber_delta,
+        bootstrap=r.bootstrap, unit=r.unit, fixed=r.fixed, seed=r.seed,
+    )  # fmt: skip
+    yield str(result)
+    if r.predict:
+        yield f"L({', '.join(f'{k} = {v:g}' for k, v in r.predict.items())}) = {float(result.predict(**r.predict)):.8g}"
+    result.to_json(r.out)
+    yield f"written to {r.out}"
+    if r.figure is not None:
+        from eval.scaling.figures import fit_panel, isoflop_slices
+
+        if isinstance(result, FitResult):
+            fit_panel(table, result).savefig(r.figure, dpi=150)
+        elif isinstance(result, FrontierFit):
+            isoflop_slices(result).savefig(r.figure, dpi=150)
+        yield f"drawn to {r.figure}"
