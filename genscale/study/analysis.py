@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,8 @@ def _token_levels(tokens: TokenStore) -> Any:
 def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws:
     options: dict[str, Any] = {"bootstrap": config.fit.bootstrap, "seed": config.fit.seed}
     everything = read_points(folder / POINTS_FILE, where={"task": task})
+    # Messages end in the report: they name the file, not where this study happens to lie.
+    everything = replace(everything, source=POINTS_FILE)
     n, d = everything.variable("N"), everything.variable("D")
     chosen = everything.select(d >= min(config.fit.min_jets, d.max()))
     n, d = chosen.variable("N"), chosen.variable("D")

@@ -203,7 +203,7 @@ class TestBadInput:
 
     def test_copy_of_a_file(self, tmp_path, jetclass_file):
         shutil.copy(jetclass_file, tmp_path / "copy.root")
-        with pytest.raises(InputError, match=r"has the same content as .*copy\.root; give each file once"):
+        with pytest.raises(InputError, match=r"copy\.root.*; give each file once"):
             convert([jetclass_file, tmp_path / "copy.root"], tmp_path / "b", progress=False)
 
     def test_nothing_there(self, tmp_path):

@@ -139,7 +139,7 @@ def test_runs_through_submitit(finished, tiny, tmp_path):
 
 def test_a_failing_cell_is_shown_with_the_end_of_its_log(tiny, tmp_path):
     config = load_config(StudyConfig, tiny, ["jets.stores=" + str(tmp_path / "none")])
-    with pytest.raises(CellFailed, match=r"(?s)tokenizer: failed.*no manifest.json here"):
+    with pytest.raises(CellFailed, match=r"(?s): failed.*no manifest.json here"):
         run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
 
 
