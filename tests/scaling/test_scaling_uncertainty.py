@@ -141,3 +141,16 @@ def test_an_estimate_says_why_it_is_not_identified():
     assert estimate.identified is False
     assert "not identified: the interval runs" in str(estimate)
     assert Estimate.from_dict(estimate.to_dict()) == estimate
+
+
+def test_hardly_more_points_than_constants_identify_nothing():
+    """Four points and three constants: every resample is fitted exactly, and its interval is far too narrow."""
+    n = np.array([1e4, 1e5, 1e6, 1e7])
+    noise = np.random.default_rng(0).normal(0, 0.01, 4)
+    few = fit(Points.from_arrays(N=n, L=2 + 30 / n**0.4 + noise), "power", variable="N", bootstrap=50)
+    assert all(e.identified is False for e in few.params.values())
+    assert "4 points for 3 constants" in few.params["E"].reason
+    held = fit(
+        Points.from_arrays(N=n, L=2 + 30 / n**0.4), "power", variable="N", bootstrap=50, fixed={"E": 2.0, "A": 30.0}
+    )
+    assert held.params["alpha"].identified
