@@ -100,10 +100,11 @@ def _start_ready(
 ) -> None:
     """Start what can start; a cell that uses all cores waits for the others and keeps them waiting.
 
-    The longest first, so that none of them is left to run alone at the end.
+    First what uses all cores, then what most work depends on, so that nothing long runs alone at the end.
     """
     done = {c.id for c in cells if c not in waiting and c not in [r.cell for r in running]}
-    for cell in sorted(waiting, key=lambda c: -c.flops):
+    ahead = work_ahead(cells)
+    for cell in sorted(waiting, key=lambda c: (not c.all_cores, -ahead[c.id])):
         if any(r.cell.all_cores for r in running) or len(running) >= backend.slots:
             return
         if cell.all_cores and running:
@@ -111,6 +112,15 @@ def _start_ready(
         if all(need in done for need in cell.needs):
             waiting.remove(cell)
             running.append(_Running(cell, backend.start(folder, cell, threads), time.monotonic()))
+
+
+def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
+    """FLOPs on the longest chain of cells that begins with each: the chain that decides when the study ends."""
+    ahead: dict[str, float] = {}
+    for cell in reversed(cells):  # cells come after those that they need
+        after = [ahead[other.id] for other in cells if cell.id in other.needs]
+        ahead[cell.id] = cell.flops + max(after, default=0.0)
+    return ahead
 
 
 def _collect(running: list[_Running], folder: Path, bar: tqdm) -> list[_Running]:

@@ -151,6 +151,10 @@ def test_hardly_more_points_than_constants_identify_nothing():
     assert all(e.identified is False for e in few.params.values())
     assert "4 points for 3 constants" in few.params["E"].reason
     held = fit(
-        Points.from_arrays(N=n, L=2 + 30 / n**0.4), "power", variable="N", bootstrap=50, fixed={"E": 2.0, "A": 30.0}
+        Points.from_arrays(N=n, L=2 + 30 / n**0.4),
+        "power",
+        variable="N",
+        bootstrap=50,
+        fixed={"E": 2.0, "A": 30.0},
     )
     assert held.params["alpha"].identified

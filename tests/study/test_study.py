@@ -18,7 +18,7 @@ from genscale.errors import CellFailed, InputError
 from genscale.study.backends import make_backend
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
-from genscale.study.run import dry_run, run_study, status
+from genscale.study.run import dry_run, run_study, status, work_ahead
 
 TINY = """
 name: tiny
@@ -148,6 +148,19 @@ def test_cells_come_after_what_they_need(tiny):
     for cell in study_cells(load_config(StudyConfig, tiny)):
         assert set(cell.needs) <= seen, cell.id
         seen.add(cell.id)
+
+
+def test_what_most_work_depends_on_comes_first(tiny):
+    cells = study_cells(load_config(StudyConfig, tiny))
+    ahead, flops = work_ahead(cells), {c.id: c.flops for c in cells}
+    assert (
+        ahead["tokenizer"]
+        == ahead["tokens/train"]
+        == flops["generator/micro-s1"]
+        > flops["tagger/d12-s1"]
+        > 0
+    )
+    assert ahead["report"] == 0
 
 
 def test_dry_run_prints_flops_and_hours(tiny):
