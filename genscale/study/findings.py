@@ -90,6 +90,9 @@ def oddities(analysis: Analysis, quality: dict[str, Any], config: StudyConfig) -
     used = quality["codes_used"] / quality["codebook_size"]
     if used < 0.9:
         lines.append(f"Only {used:.0%} of the codebook is used.")
+    if analysis.fidelity:
+        best = min(analysis.fidelity, key=lambda run: analysis.records[run].final.metrics["loss"])
+        lines += [f"Score of {best}: {warning}." for warning in analysis.fidelity[best].warnings]
     for run, record in analysis.records.items():
         losses = [e.metrics["loss"] for e in record.evaluations]
         if losses[-1] > min(losses) + 3 * record.final.metrics["loss_error"]:
