@@ -13,11 +13,11 @@ from eval.errors import InputError
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
 from eval.scaling.fitting import fit, fit_rejection, profile
-from eval.scaling.forms import get_law
 from eval.scaling.law import Law, Parameter
 from eval.scaling.objective import Objective
 from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
+from eval.scaling.registry import get_law
 from eval.scaling.repetition import repetition_gain
 from eval.scaling.result import Estimate, FitResult, Status
 from eval.scaling.selection import Ranking, compare_laws, sensitivity

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.forms import Rejection, get_law
+from eval.scaling.forms import Rejection
 from eval.scaling.law import Law
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points
+from eval.scaling.registry import get_law
 from eval.scaling.result import FitResult, Status
 from eval.scaling.solve import SAME_MINIMUM, Minima, Problem, distinct, polish, search
 from eval.scaling.uncertainty import (

@@ -88,7 +88,8 @@ class Additive(Law):
 POWER_NAMES = {"N": ("A", "alpha"), "D": ("B", "beta"), "C": ("K", "gamma"), "U": ("B", "beta")}
 
 
-def _check_variable(variable: str) -> None:
+def check_variable(variable: str) -> None:
+    """Raise InputError unless this is a variable that a law of one variable can have."""
     if variable not in POWER_NAMES:
         raise InputError(f"variable: {variable} is not one of {', '.join(POWER_NAMES)}")
 
@@ -106,7 +107,7 @@ class Power(Law):
     source: str = "arXiv:2001.08361"
 
     def __post_init__(self) -> None:
-        _check_variable(self.variable)
+        check_variable(self.variable)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -168,7 +169,7 @@ class Logarithmic(Law):
     source: str = "arXiv:2605.28940"
 
     def __post_init__(self) -> None:
-        _check_variable(self.variable)
+        check_variable(self.variable)
 
     @property
     def variables(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -296,43 +297,3 @@ class Rejection(Law):
         term = np.exp(slope * u[0])
         linear = project(np.stack([term, np.ones_like(term)], axis=1), y, weight / y**2)
         return np.column_stack([log_positive(linear[:, 0], y), slope[:, 0], linear[:, 1]])
-
-
-def get_law(name: str, variable: str | None = None) -> Law:
-    """Law by the name used on the command line and in ``fit.json``.
-
-    ``variable`` (N, D, C or U) belongs to the laws of one variable: power, power-nofloor, logarithmic,
-    broken, m4.
-
-    Raises
-    ------
-    InputError
-        Unknown name, or a variable missing or superfluous.
-    """
-    from eval.scaling.breaks import M4, BrokenPower
-    from eval.scaling.repetition import EffectiveData
-
-    surfaces = {
-        "additive": Additive(),
-        "additive-tied": Additive(tied=True),
-        "kaplan": Kaplan(),
-        "effective-data": EffectiveData(),
-        "rejection": Rejection(),
-    }
-    if name in surfaces:
-        if variable is not None:
-            raise InputError(f"law {name}: takes no variable, found {variable}")
-        return surfaces[name]
-    curves = ("power", "power-nofloor", "logarithmic", "broken", "m4")
-    if name not in curves:
-        raise InputError(f"law: {name} is not one of {', '.join((*surfaces, *curves))}")
-    if variable is None:
-        raise InputError(f"law {name}: needs a variable, one of {', '.join(POWER_NAMES)}")
-    _check_variable(variable)
-    return {
-        "power": Power(variable),
-        "power-nofloor": Power(variable, floor=False),
-        "logarithmic": Logarithmic(variable),
-        "broken": BrokenPower(variable),
-        "m4": M4(variable),
-    }[name]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.forms import get_law
 from eval.scaling.law import Law
 from eval.scaling.objective import Objective
+from eval.scaling.registry import get_law
 
 FloatArray = NDArray[np.float64]
 

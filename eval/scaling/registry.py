@@ -1,0 +1,44 @@
+"""Laws by name."""
+
+from eval.errors import InputError
+from eval.scaling.breaks import M4, BrokenPower
+from eval.scaling.forms import POWER_NAMES, Additive, Kaplan, Logarithmic, Power, Rejection, check_variable
+from eval.scaling.law import Law
+from eval.scaling.repetition import EffectiveData
+
+
+def get_law(name: str, variable: str | None = None) -> Law:
+    """Law by the name used on the command line and in ``fit.json``.
+
+    ``variable`` (N, D, C or U) belongs to the laws of one variable: power, power-nofloor, logarithmic,
+    broken, m4.
+
+    Raises
+    ------
+    InputError
+        Unknown name, or a variable missing or superfluous.
+    """
+    surfaces = {
+        "additive": Additive(),
+        "additive-tied": Additive(tied=True),
+        "kaplan": Kaplan(),
+        "effective-data": EffectiveData(),
+        "rejection": Rejection(),
+    }
+    if name in surfaces:
+        if variable is not None:
+            raise InputError(f"law {name}: takes no variable, found {variable}")
+        return surfaces[name]
+    curves = ("power", "power-nofloor", "logarithmic", "broken", "m4")
+    if name not in curves:
+        raise InputError(f"law: {name} is not one of {', '.join((*surfaces, *curves))}")
+    if variable is None:
+        raise InputError(f"law {name}: needs a variable, one of {', '.join(POWER_NAMES)}")
+    check_variable(variable)
+    return {
+        "power": Power(variable),
+        "power-nofloor": Power(variable, floor=False),
+        "logarithmic": Logarithmic(variable),
+        "broken": BrokenPower(variable),
+        "m4": M4(variable),
+    }[name]
