@@ -19,7 +19,7 @@ from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import generator_config
-from genscale.training.task import Task, TrainingConfig, mean_loss
+from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 from tokenizer import Tokenizer
 
 #: Length to which older codes pad, and over which they average the loss; kept as an extra number only.
@@ -76,6 +76,7 @@ class GeneratorTask(Task):
         for path, store in ((run.tokens, train), (run.validation, validation)):
             if store.manifest.meta["tokenizer_fingerprint"] != self.tokenizer.fingerprint:
                 raise InputError(f"{path}: was not made by the tokenizer {run.tokenizer}")
+        refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
         known = [f.name for f in fields(GeneratorConfig)]

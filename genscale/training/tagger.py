@@ -20,7 +20,7 @@ from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.tagger import Tagger, TaggerConfig
-from genscale.training.task import Task, TrainingConfig, mean_loss
+from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class TaggerTask(Task):
                 raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
         features = resolve_features(run.features)
         train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
+        refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows = FeatureRows(train, features, run.max_particles)
         self.validation_rows = FeatureRows(validation, features, run.max_particles)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from genscale.config import require
 from genscale.data.batching import Rows
+from genscale.data.store import Store
+from genscale.errors import InputError
 from genscale.training.schedule import SCHEDULES
 
 
@@ -145,6 +147,12 @@ class Task(Protocol):
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the trained model into the run's folder, in the form its users load."""
         ...
+
+
+def refuse_test_split(store: Store) -> None:
+    """Raise InputError for a store that says it is a test split: test jets are never trained on."""
+    if store.manifest.meta.get("split") == "test":
+        raise InputError(f"{store.path}: a test split; train on another store")
 
 
 def mean_loss(

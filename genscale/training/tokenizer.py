@@ -16,7 +16,7 @@ from genscale.data.batching import held_out
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
-from genscale.training.task import Task, TrainingConfig
+from genscale.training.task import Task, TrainingConfig, refuse_test_split
 from tokenizer import Tokenizer, VQVAEConfig
 
 
@@ -93,6 +93,7 @@ class TokenizerTask(Task):
             if not getattr(run, key):
                 raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
         train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
+        refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.tokenizer = Tokenizer.create(run.model, seed=run.training.seed)
         self.model: nn.Module = self.tokenizer.model

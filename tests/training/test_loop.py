@@ -11,6 +11,9 @@ import warnings
 import pytest
 import torch
 
+from genscale.data.convert import convert
+from genscale.data.export import export_root
+from genscale.data.store import JetStore
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
@@ -197,6 +200,14 @@ def test_impossible_data_is_refused(generator_run, tagger_run, tmp_path):
         GeneratorTask(GeneratorRun())
     with pytest.raises(InputError, match=r"unknown key model.nrom; did you mean norm"):
         GeneratorTask(dataclasses.replace(generator_run, model={"nrom": "post"}))
+
+
+def test_a_test_split_is_never_trained_on(tagger_run, jet_stores, tmp_path):
+    export_root(JetStore.open(jet_stores / "test"), tmp_path / "root")
+    convert([tmp_path / "root"], tmp_path / "test", split="test", progress=False)
+    with pytest.raises(InputError, match="test: a test split; train on another store"):
+        TaggerTask(dataclasses.replace(tagger_run, jets=str(tmp_path / "test")))
+    TaggerTask(dataclasses.replace(tagger_run, validation=str(tmp_path / "test")))
 
 
 def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):
