@@ -9,7 +9,7 @@ make_environment() {
     local extras=$1
     local python=${PYTHON:-python3}
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        echo "error: genscale needs Python 3.11 or newer; '$python' is $("$python" --version 2>&1 || echo missing)." >&2
+        echo "error: genscale needs Python 3.11 or newer; '$python' is $("$python" --version 2>/dev/null || echo missing)." >&2
         echo "       Choose another with PYTHON=/path/to/python3.12 $0" >&2
         exit 2
     fi
