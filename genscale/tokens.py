@@ -16,7 +16,7 @@ from genscale.data.manifest import Manifest
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, StoreWriter, TokenStore
 from genscale.errors import InputError
-from genscale.files import write_json
+from genscale.files import read_json, write_json
 from genscale.generation import SamplingConfig, sample
 from genscale.models.generator import Generator
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
@@ -111,10 +111,10 @@ def generate_store(
     }  # fmt: skip
     writer = StoreWriter(out, "jets", meta)
     hits = _generate(model.to(device), coder, writer, n_jets, config, label, progress)
-    manifest = writer.finish()
-    # Beside the manifest, for hits are found, not set: a resumed run must not have to know them.
-    write_json(out / "sampling.json", {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets})
-    return manifest
+    # Into the unfinished folder: it is published with the store, or not at all.
+    found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
+    write_json(writer.partial / "sampling.json", found)
+    return writer.finish()
 
 
 def _generate(
@@ -124,10 +124,13 @@ def _generate(
     """Write all shards; return the number of jets that hit the maximal length."""
     hits = 0
     for key, part in _shards(n_jets, "generate", progress):
+        count = writer.partial / f"hits-{key}.json"  # before the shard: a resumed run counts this one's, too
         if writer.has_shard(key):
+            hits += read_json(count)
             continue
         drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label)
-        hits += int(drawn.hit_max_length.sum())
+        write_json(count, int(drawn.hit_max_length.sum()))
+        hits += read_json(count)
         labels = None if label is None else np.full(len(part), label)
         rows = to_store_rows(coder.decode(drawn.tokens), labels)
         writer.write_shard(key, rows)
