@@ -1,0 +1,88 @@
+"""Commands that make, convert and describe stores of jets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genscale.commands.options import Out, Seed
+from genscale.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def simulate(
+    out: Out,
+    jets: Annotated[int, typer.Option(help="Jets in all, shared equally by the classes.", min=1)],
+    classes: Annotated[str, typer.Option(help="Comma-separated JetClass names, or all.")] = "all",
+    seed: Seed = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes; the jets do not depend on it. 0: one per core.")
+    ] = 0,
+    mpi: Annotated[
+        bool, typer.Option(help="Multiparton interactions: realistic, seven times slower.")
+    ] = True,
+    format: Annotated[str, typer.Option(help="store (Arrow), or root: JetClass ROOT files.")] = "store",
+) -> None:
+    """Simulate jets with Pythia 8, a CMS-like detector and anti-kT R=0.8 clustering.
+
+    Run again after an interruption, it goes on where it was.
+    """
+    from genscale.data.schema import CLASSES
+    from genscale.data.simulation import simulate as run
+
+    if format not in ("store", "root"):
+        raise InputError(f"--format {format}: known are store and root")
+    names = list(CLASSES) if classes == "all" else [name.strip() for name in classes.split(",")]
+    store = out if format == "store" else out.with_name(out.name + ".store")
+    if not (format == "root" and (store / "manifest.json").exists()):
+        manifest = run(store, jets, names, seed, workers=workers or os.cpu_count() or 1, mpi=mpi)
+        typer.echo(f"{store}: {manifest.rows:,} jets")
+    if format == "root":
+        _export(store, out)
+
+
+@app.command()
+def convert(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    out: Out,
+    format: Annotated[
+        str, typer.Option(help="auto looks into the files; jetclass is ROOT as published.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(help="Files read at a time. 0: one per core.")] = 0,
+    split: Annotated[str | None, typer.Option(help="train, val or test: recorded in the store.")] = None,
+) -> None:
+    """Convert foreign jet files to a jet store."""
+    from genscale.data.convert import convert as run
+
+    manifest = run(sources, out, format, workers=workers or os.cpu_count() or 1, split=split)
+    typer.echo(f"{out}: {manifest.rows:,} jets")
+
+
+@app.command()
+def export(store: Annotated[Path, typer.Argument(help="A jet store.")], out: Out) -> None:
+    """Write a jet store as ROOT files in the layout of JetClass."""
+    _export(store, out)
+
+
+def _export(store: Path, out: Path) -> None:
+    from genscale.data.export import export_root
+    from genscale.data.store import JetStore
+
+    files = export_root(JetStore.open(store), out, progress=True)
+    typer.echo(f"{out}: {len(files)} ROOT files")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A store, a run or a study.")],
+    verify: Annotated[bool, typer.Option(help="Also compare checksums.")] = False,
+) -> None:
+    """Summarise a jet store, a token store, a training run or a study."""
+    from genscale.inspect import describe
+
+    typer.echo(describe(path, verify=verify))

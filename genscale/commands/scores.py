@@ -1,0 +1,133 @@
+"""Commands that score samples and fit laws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genscale.commands.options import Seed
+from genscale.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    generated: Annotated[Path, typer.Argument(help="Jet store to score.")],
+    reference: Annotated[Path, typer.Argument(help="Jet store to score it against.")],
+    out: Annotated[Path, typer.Option(help="JSON file; figures go beside it.")] = Path("fidelity.json"),
+    tokenizer_floor: Annotated[
+        Path | None, typer.Option(help="Store of encoded and decoded jets: the floor of any generator.")
+    ] = None,
+    jets: Annotated[int, typer.Option(help="At most this many jets of each store; 0: all.")] = 0,
+    directions: Annotated[int, typer.Option(help="Directions of the sliced distance.", min=1)] = 200,
+    seed: Seed = 0,
+) -> None:
+    """Score generated jets: sliced Wasserstein distances with errors and floors."""
+    from genscale.fidelity import evaluate_stores
+
+    result = evaluate_stores(
+        generated, reference, out, tokenizer_floor=tokenizer_floor, n_jets=jets, n_directions=directions,
+        seed=seed, figures=out.parent,
+    )  # fmt: skip
+    for name, s in result.scores.items():
+        typer.echo(f"{name:13s} {s.value:10.4g} ± {s.distance.standard_error:<9.2g} {s.unit}: {s.verdict}")
+    for warning in result.warnings:
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"written to {out}")
+
+
+@app.command()
+def fit(
+    points: Annotated[
+        Path, typer.Argument(help="CSV (or .jsonl) with N, D, L; optional C, U, seed, weight, group.")
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file.")] = Path("fit.json"),
+    approach: Annotated[str, typer.Option(help="1 envelope, 2 IsoFLOP, 3 a law, or all.")] = "3",
+    law: Annotated[
+        str,
+        typer.Option(
+            help="Of N and D: additive, additive-tied, kaplan, effective-data. Of one --variable: power, "
+            "power-nofloor, logarithmic, broken, m4. compare: fit every law below a compute cut, judge it above."
+        ),
+    ] = "additive",
+    variable: Annotated[str | None, typer.Option(help="N, D, C or U, for a law of one variable.")] = None,
+    loss: Annotated[str, typer.Option(help="huber-log, mse, mse-log or huber-likelihood.")] = "huber-log",
+    huber_delta: Annotated[float, typer.Option(help="Threshold on residuals of ln L.")] = 1e-3,
+    bootstrap: Annotated[
+        int, typer.Option(help="Resamples behind the intervals; 0: no intervals.", min=0)
+    ] = 200,
+    unit: Annotated[str, typer.Option(help="What is resampled: points, groups, or auto.")] = "auto",
+    fixed: Annotated[
+        list[str] | None, typer.Option("--fix", help="Hold a constant, for example E=1.8.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Other column names, for example L=val_loss.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Keep rows with column=value, for example task=generator.")
+    ] = None,
+    predict: Annotated[
+        str | None, typer.Option(help="Also print the loss at, for example, N=1e9,D=1e12.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also draw points and fit into this PNG.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Fit a scaling law to a table of losses, with intervals."""
+    from genscale.fitting import FitRequest, fit_points
+
+    request = FitRequest(
+        points, out, approach, law, variable, loss, huber_delta, bootstrap, unit,
+        {k: _number(k, v) for k, v in _pairs("--fix", fixed)}, dict(_pairs("--column", column)),
+        dict(_pairs("--where", where)),
+        {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}, figure, seed,
+    )  # fmt: skip
+    for line in fit_points(request):
+        typer.echo(line)
+
+
+def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
+    found = []
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise InputError(f"{option} {text}: expected name=value")
+        found.append((key.strip(), value.strip()))
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name}={text}: not a number") from None
+
+
+@app.command()
+def plan(
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT.JSON", help="A fitted law of N and D.")],
+    flops: Annotated[float | None, typer.Option(help="Training budget.")] = None,
+    jets: Annotated[float | None, typer.Option(help="D is fixed: the best N for it.")] = None,
+    loss: Annotated[float | None, typer.Option(help="Wanted loss: the least budget that reaches it.")] = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option(help="Budget in hours; needs --flops-per-second.")
+    ] = None,
+    flops_per_second: Annotated[float | None, typer.Option(help="Measured rate of training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the answer as JSON.")] = None,
+) -> None:
+    """Compute-optimal model and data for a budget, from a fitted law, with intervals."""
+    import json
+
+    from eval.scaling import FitResult
+    from eval.scaling import plan as run
+    from genscale.files import write_atomic
+
+    answer = run(
+        FitResult.from_json(fit_file), flops=flops, data=jets, loss=loss, gpu_hours=gpu_hours,
+        flops_per_second=flops_per_second,
+    )  # fmt: skip
+    typer.echo(str(answer))
+    if out is not None:
+        write_atomic(out, json.dumps(answer.to_dict(), indent=1) + "\n")

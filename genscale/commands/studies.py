@@ -1,0 +1,61 @@
+"""Commands of whole studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genscale.commands.options import Overrides
+
+app = typer.Typer(help="Whole studies: from jets to the report.", no_args_is_help=True)
+
+
+@app.command("run")
+def study_run(
+    study: Annotated[Path, typer.Argument(help="YAML file (see configs/studies/).")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
+    backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
+    jobs: Annotated[int, typer.Option(help="Cells at one time; 0: one per core (64 on a cluster).")] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Only list the cells, with FLOPs and time.")] = False,
+    flops_per_second: Annotated[float, typer.Option(help="Rate for the times of --dry-run.")] = 1e10,
+) -> None:
+    """Run a study, or go on with one: finished cells are skipped, interrupted ones resumed."""
+    from genscale.config import load_config
+    from genscale.study.config import StudyConfig
+    from genscale.study.run import dry_run as list_cells
+
+    config = load_config(StudyConfig, study, overrides or [])
+    folder = out or Path("runs") / config.name
+    if dry_run:
+        typer.echo(list_cells(config, flops_per_second))
+        return
+    from genscale.study.backends import make_backend
+    from genscale.study.run import run_study
+
+    report = run_study(config, folder, make_backend(backend, jobs))
+    summary = folder / "summary.txt"
+    typer.echo(summary.read_text() if summary.exists() else "")
+    typer.echo(f"report: {report.absolute()}")
+
+
+@app.command("status")
+def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
+    """List the cells of a study and how far each is."""
+    from genscale.study.run import status
+
+    for cell, state in status(folder):
+        typer.echo(f"{state:8s} {cell.id}")
+
+
+@app.command("report")
+def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
+    """Make the report again from the results."""
+    from genscale.config import load_config
+    from genscale.study.config import StudyConfig
+    from genscale.study.report import write_report
+
+    write_report(folder, load_config(StudyConfig, folder / "study.yaml"))
+    typer.echo(f"report: {(folder / 'report.html').absolute()}")

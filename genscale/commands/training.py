@@ -1,0 +1,84 @@
+"""Commands that train models and use them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genscale.commands.options import ConfigFile, Device, Out, Overrides, Seed, resolve_device
+
+app = typer.Typer()
+train_app = typer.Typer(help="Train a generator or a tagger.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+
+@train_app.command("generator")
+def train_generator(out: Out, overrides: Overrides = None, config: ConfigFile = None) -> None:
+    """Train an autoregressive generator on a token store.
+
+    Needs the keys tokens, validation and tokenizer, for example tokens=tokens/train. With several GPUs or
+    nodes: accelerate launch -m genscale.cli train generator ...
+    """
+    from genscale.config import load_config
+    from genscale.training.generator import GeneratorRun, GeneratorTask
+    from genscale.training.loop import train
+
+    run = load_config(GeneratorRun, config, overrides or [])
+    report_run(train(GeneratorTask(run), run.training, out), out)
+
+
+@train_app.command("tagger")
+def train_tagger(out: Out, overrides: Overrides = None, config: ConfigFile = None) -> None:
+    """Train a set-transformer tagger on a jet store; needs the keys jets and validation."""
+    from genscale.config import load_config
+    from genscale.training.loop import train
+    from genscale.training.tagger import TaggerRun, TaggerTask
+
+    run = load_config(TaggerRun, config, overrides or [])
+    report_run(train(TaggerTask(run), run.training, out), out)
+
+
+def report_run(record: Any, out: Path) -> None:
+    """Print the one line that a finished training deserves, once for all processes."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        loss = record.final.metrics["loss"]
+        typer.echo(
+            f"{out}: loss {loss:.4f} after {record.jets_seen:,} jets, N = {record.parameters['total']:,}"
+        )
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished generator run.")],
+    jets: Annotated[int, typer.Option(help="Jets to draw.", min=1)],
+    out: Out,
+    seed: Seed = 1,
+    class_label: Annotated[str | None, typer.Option(help="For class-conditional generators.")] = None,
+    temperature: Annotated[float, typer.Option(help="1: the model's own distribution.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens of this total probability.")] = 1.0,
+    device: Device = "auto",
+) -> None:
+    """Draw jets from a generator into a jet store."""
+    from genscale.files import read_json
+    from genscale.generation import SamplingConfig
+    from genscale.tokens import generate_store
+
+    config = SamplingConfig(temperature, top_k, top_p, seed)
+    manifest = generate_store(run, out, jets, config, class_label=class_label, device=resolve_device(device))
+    hits = read_json(out / "sampling.json")["hit_max_length"]
+    typer.echo(f"{out}: {manifest.rows:,} jets, {hits} of them cut at the maximal length")
+
+
+@app.command()
+def ladder(
+    vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.")] = 8194,
+    tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.")] = 41.0,
+) -> None:
+    """Print the generator's sizes: parameters by part, and training FLOPs per token."""
+    from genscale.models.ladder import describe
+
+    typer.echo(describe(vocabulary, tokens_per_jet))
