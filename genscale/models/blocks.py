@@ -9,13 +9,25 @@ from torch import Tensor, nn
 
 from genscale.models.packing import Packing
 
-Activation = Literal["gelu", "gelu_tanh", "relu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+
+
+def mlp_weights(d_model: int, mlp_ratio: int, activation: Activation) -> int:
+    """Weights (without biases) of a block's MLP, whose hidden width is ``mlp_ratio * d_model`` for every activation.
+
+    SwiGLU (Shazeer, arXiv:2002.05202) has a gate of that width, too, so at a ratio of 2 it has as many weights as the
+    others at 3: a block of about 10 d_model**2 with its attention, the sizes of Uslu et al., arXiv:2606.19781.
+    """
+    return (3 if activation == "swiglu" else 2) * mlp_ratio * d_model**2
 
 
 def activate(x: Tensor, kind: Activation) -> Tensor:
-    """Apply the activation of that name."""
+    """Apply the activation of that name; SwiGLU halves the width: ``silu(first half) * second half``."""
     if kind == "relu":
         return F.relu(x)
+    if kind == "swiglu":
+        gate, values = x.chunk(2, dim=-1)
+        return F.silu(gate) * values
     return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
 
 
@@ -72,7 +84,11 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP with residual connections; norms before (pre) or after (post) each of them."""
+    """Attention and MLP with residual connections; norms before (pre) or after (post) each of them.
+
+    The MLP's hidden width is ``mlp_ratio * d_model``; with ``activation="swiglu"`` it has a gate of that width,
+    too: half as many weights again (see :func:`mlp_weights`).
+    """
 
     def __init__(
         self,
@@ -91,8 +107,10 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(d_model)
         self.attention = SelfAttention(d_model, n_heads, causal=causal, qkv_bias=qkv_bias, dropout=dropout)
         self.norm2 = nn.LayerNorm(d_model)
-        self.up = nn.Linear(d_model, mlp_ratio * d_model)
-        self.down = nn.Linear(mlp_ratio * d_model, d_model)
+        hidden = mlp_ratio * d_model
+        # SwiGLU's gate and values come from one matrix product, as queries, keys and values do.
+        self.up = nn.Linear(d_model, 2 * hidden if activation == "swiglu" else hidden)
+        self.down = nn.Linear(hidden, d_model)
         self.dropout = nn.Dropout(dropout)
 
     def _mlp(self, x: Tensor) -> Tensor:
