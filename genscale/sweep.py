@@ -1,0 +1,104 @@
+"""Sweeps: many variations of one generator training, for choices such as learning rate or architecture.
+
+A sweep is smaller than a study: it has tokens already, draws no jets and fits no laws; it ends with a table.
+Runs that are finished are skipped, one that was interrupted goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from genscale.config import from_mapping, require, to_mapping
+from genscale.files import write_atomic
+from genscale.records import RunRecord, points
+from genscale.training.generator import GeneratorRun
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What varies, and what does not.
+
+    Attributes
+    ----------
+    run : GeneratorRun
+        What all runs share.
+    grids : list of dict
+        Each maps dotted keys of ``run`` to lists of values and stands for their product; a run that is in two
+        of them is trained once.
+    """
+
+    run: GeneratorRun = field(default_factory=GeneratorRun)
+    grids: list[dict[str, list[Any]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require(bool(self.grids), "grids: empty; give at least one mapping of keys to lists of values")
+
+
+def variations(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], GeneratorRun]]:
+    """Name, changed keys and configuration of each run, in the order of the grids, without repeats."""
+    seen = set()
+    for grid in sweep.grids:
+        for values in itertools.product(*grid.values()):
+            changes = dict(zip(grid, values, strict=True))
+            name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
+            if name not in seen:
+                seen.add(name)
+                yield name, changes, _changed(sweep.run, changes, name)
+
+
+def run_sweep(sweep: Sweep, out: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+    """Train every run into ``out/<name>`` and write ``out/points.csv``: a row per held-out evaluation.
+
+    Returns
+    -------
+    list of dict
+        Rows of :func:`genscale.records.points` with the changed keys as further columns.
+
+    Raises
+    ------
+    InputError
+        An unknown key or impossible value, before anything is trained.
+    """
+    from genscale.training.generator import GeneratorTask
+    from genscale.training.loop import train
+
+    runs = list(variations(sweep))
+    rows = []
+    for name, changes, run in tqdm(runs, unit="run", desc="sweep", disable=not progress):
+        record = train(GeneratorTask(run), run.training, out / name, progress=False)
+        rows += _rows(name, changes, record)
+        write_table(out / "points.csv", rows)
+    return rows
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as CSV, atomically; the columns are all keys in the order in which they first come."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
+
+
+def _rows(name: str, changes: dict[str, Any], record: RunRecord) -> list[dict[str, Any]]:
+    return [{**row, **changes, "wall_s": record.wall_s} for row in points([(name, record)])]
+
+
+def _changed(run: GeneratorRun, changes: dict[str, Any], name: str) -> GeneratorRun:
+    values = to_mapping(run)
+    for key, value in changes.items():
+        *folders, last = key.split(".")
+        place = values
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = value
+    return from_mapping(GeneratorRun, values, name)
