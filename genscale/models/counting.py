@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from genscale.models.blocks import mlp_weights
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.tagger import Tagger, TaggerConfig
 
@@ -57,11 +58,12 @@ def count_parameters(model: Generator | Tagger) -> ParameterCount:
     return count
 
 
-def _block_flops_per_token(d_model: int, n_layers: int, mlp_ratio: int, context: float) -> float:
+def _block_flops_per_token(config: GeneratorConfig | TaggerConfig, context: float) -> float:
     """Forward FLOPs of the blocks for one token that attends to ``context`` tokens on average."""
-    projections = 2 * (4 + 2 * mlp_ratio) * d_model**2
-    scores_and_values = 2 * 2 * context * d_model
-    return n_layers * (projections + scores_and_values)
+    d = config.d_model
+    projections = 2 * (4 * d**2 + mlp_weights(d, config.mlp_ratio, config.activation))
+    scores_and_values = 2 * 2 * context * d
+    return config.n_layers * (projections + scores_and_values)
 
 
 def generator_flops(config: GeneratorConfig, n_jets: int, n_tokens: int) -> float:
@@ -70,7 +72,7 @@ def generator_flops(config: GeneratorConfig, n_jets: int, n_tokens: int) -> floa
     The mean context of a causal sequence of t tokens is (t + 1) / 2; jets are taken at their mean length.
     """
     context = (n_tokens / max(n_jets, 1) + 1) / 2
-    body = _block_flops_per_token(config.d_model, config.n_layers, config.mlp_ratio, context)
+    body = _block_flops_per_token(config, context)
     head = 2 * config.d_model * config.vocab_size
     return 3.0 * n_tokens * (body + head)
 
@@ -78,7 +80,7 @@ def generator_flops(config: GeneratorConfig, n_jets: int, n_tokens: int) -> floa
 def tagger_flops(config: TaggerConfig, n_jets: int, n_particles: int) -> float:
     """Training FLOPs of one pass over ``n_jets`` jets with ``n_particles`` particles in all."""
     n_tokens = n_particles + n_jets  # the class token is computed too
-    body = _block_flops_per_token(config.d_model, config.n_layers, 4, n_tokens / max(n_jets, 1))
+    body = _block_flops_per_token(config, n_tokens / max(n_jets, 1))
     embedding = 2 * config.n_features * config.d_model * n_particles
     head = 2 * config.d_model * config.n_classes * n_jets
     return 3.0 * (n_tokens * body + embedding + head)

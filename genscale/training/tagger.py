@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from genscale.config import require
+from genscale.config import nearest, require
 from genscale.data.batching import Batch, FeatureRows, held_out
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
@@ -19,7 +19,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
-from genscale.models.tagger import Tagger, TaggerConfig
+from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 
 
@@ -33,6 +33,8 @@ class TaggerRun:
         Jet stores.
     d_model : int
         Width of the set transformer.
+    preset : "vigl" or "uslu"
+        Whose set transformer: heads of width 64 and GELU, or heads of width 8 and SwiGLU.
     features : str
         Name of a set of particle features (docs/data.md).
     max_particles : int
@@ -44,6 +46,7 @@ class TaggerRun:
     jets: str = ""
     validation: str = ""
     d_model: int = 32
+    preset: str = "vigl"
     features: str = "full21"
     max_particles: int = 128
     dropout: float = 0.01
@@ -55,6 +58,21 @@ class TaggerRun:
         require(self.d_model >= 1, f"d_model: {self.d_model} is not positive")
         require(self.max_particles >= 1, f"max_particles: {self.max_particles} is not positive")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
+        require(
+            self.preset in PRESETS,
+            f"preset: {self.preset!r} is not one of {', '.join(PRESETS)}{nearest(self.preset, list(PRESETS))}",
+        )
+        heads = self.shape(1).n_heads
+        require(
+            self.d_model % heads == 0,
+            f"d_model: {self.d_model} is not a multiple of its {heads} attention heads",
+        )
+
+    def shape(self, n_features: int) -> TaggerConfig:
+        """Shape of the network."""
+        return TaggerConfig(
+            self.d_model, n_features, len(CLASSES), dropout=self.dropout, **PRESETS[self.preset]
+        )
 
 
 class TaggerTask(Task):
@@ -76,9 +94,7 @@ class TaggerTask(Task):
         self.train_rows = FeatureRows(train, features, run.max_particles)
         self.validation_rows = FeatureRows(validation, features, run.max_particles)
         torch.manual_seed(run.training.seed)
-        self.model: nn.Module = Tagger(
-            TaggerConfig(run.d_model, len(features), len(CLASSES), dropout=run.dropout)
-        )
+        self.model: nn.Module = Tagger(run.shape(len(features)))
         self._count = count_parameters(self.model)
 
     def parameters(self) -> dict[str, int]:
