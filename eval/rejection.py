@@ -24,6 +24,7 @@ class Rejection:
     value : rejection; infinite when no background jet is kept.
     standard_error : binomial, from the background alone; infinite when no background jet is kept.
     low, high : 68 % Clopper-Pearson interval of the rejection; high is infinite when nothing is kept.
+    limit95 : one-sided lower limit at 95 % confidence: all that can be said when nothing is kept.
     n_kept : background jets kept.
     """
 
@@ -34,6 +35,7 @@ class Rejection:
     standard_error: float
     low: float
     high: float
+    limit95: float
     n_kept: int
 
 
@@ -64,7 +66,7 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
     share = k / n
     tail = 0.5 * (1 - 0.6827)
     lowest = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    highest = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    highest, highest95 = (float(beta.ppf(p, k + 1, n - k)) if k < n else 1.0 for p in (1 - tail, 0.95))
     return Rejection(
         efficiency=efficiency,
         threshold=threshold,
@@ -73,6 +75,7 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
         standard_error=float(np.sqrt(share * (1 - share) / n) / share**2) if k else np.inf,
         low=1 / highest,
         high=1 / lowest if lowest > 0 else np.inf,
+        limit95=1 / highest95,
         n_kept=k,
     )
 
