@@ -74,11 +74,71 @@ def generate(
 
 
 @app.command()
+def likelihood(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished generator run.")],
+    store: Annotated[Path, typer.Argument(help="Token store, or a jet store to encode.")],
+    out: Annotated[Path, typer.Option(help="Arrow file, a row per jet; a summary goes beside it as JSON.")],
+    device: Device = "auto",
+) -> None:
+    """Score jets with a generator: log-likelihood of their tokens, and density where codes have cells."""
+    from genscale.likelihood import likelihood_store
+
+    found = likelihood_store(run, store, out, device=resolve_device(device))
+    for name, row in {**found["classes"], "all": found}.items():
+        typer.echo(
+            f"{name:8s} {row['jets']:9,d} jets  {row['nats_per_token']:.4f} ± {row['nats_per_token_error']:.4f} "
+            f"nats per token  {row['nats_per_jet']:.2f} ± {row['nats_per_jet_error']:.2f} per jet"
+        )
+    density = found["log_density"]
+    if density is None:
+        typer.echo("no density of jets: the codes of a VQ-VAE have no cells of known volume")
+    else:
+        typer.echo(f"ln p(jet) {density['per_jet']:.2f} ± {density['per_jet_error']:.2f} in GeV and rad")
+    typer.echo(f"written to {out} and {out.with_suffix('.json')}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished tagger run.")],
+    store: Annotated[Path, typer.Argument(help="Jet store with labels, for example the test split.")],
+    out: Annotated[Path, typer.Option(help="File for the probabilities, .npz; must not exist yet.")],
+    device: Device = "auto",
+) -> None:
+    """Write a tagger's class probabilities of every jet of a store.
+
+    The file holds arrays probabilities [jets, classes], labels, rows and classes, and the provenance as JSON:
+    numpy.load reads it, and so does genscale.prediction.load_predictions.
+    """
+    from genscale.prediction import predict_store
+
+    found = predict_store(run, store, out, device=resolve_device(device))
+    p = found.provenance
+    error = "" if p["loss_error"] is None else f" ± {p['loss_error']:.4f}"
+    typer.echo(
+        f"{out}: {len(found.rows):,} jets, loss {p['loss']:.4f}{error} nats per jet, accuracy {p['accuracy']:.2%}"
+    )
+
+
+@app.command()
 def ladder(
     vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.")] = 8194,
-    tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.")] = 41.0,
+    tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.", min=1)] = 41.0,
+    batch_jets: Annotated[int, typer.Option(help="Jets held by one device in a step.", min=1)] = 64,
+    flops_per_second: Annotated[
+        float | None, typer.Option(help="Measured rate of training: prints hours.")
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Law of N and D (genscale fit) for the compute-optimal D. Default: 20 tokens per parameter."
+        ),
+    ] = None,
 ) -> None:
-    """Print the generator's sizes: parameters by part, and training FLOPs per token."""
-    from genscale.models.ladder import describe
+    """Print the generator's sizes: parameters by part, FLOPs per token, memory, and the compute-optimal training."""
+    from genscale.models.cost import describe
 
-    typer.echo(describe(vocabulary, tokens_per_jet))
+    typer.echo(
+        describe(
+            vocabulary, tokens_per_jet, batch_jets=batch_jets, flops_per_second=flops_per_second, fit=fit
+        )
+    )

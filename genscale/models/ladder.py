@@ -60,32 +60,3 @@ def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overri
         raise InputError(f"no generator size {size!r}: known are {', '.join(LADDER)} and omnijet{hint}")
     rung = LADDER[size]
     return GeneratorConfig(rung.d_model, rung.n_layers, rung.n_heads, vocab_size, max_tokens, **overrides)
-
-
-def describe(vocab_size: int, tokens_per_jet: float) -> str:
-    """Return a table of all sizes: shape, parameters by part, training FLOPs per token, memory of weights."""
-    import torch
-
-    from genscale.models.counting import count_parameters, generator_flops
-    from genscale.models.generator import Generator
-
-    lines = [
-        f"{'size':8s} {'width':>6s} {'layers':>6s} {'heads':>5s} {'embedding':>12s} {'blocks':>12s} {'head':>10s} "
-        f"{'total':>12s} {'FLOPs/token':>12s} {'6N':>9s} {'MiB':>7s}"
-    ]
-    for size in [*LADDER, "omnijet"]:
-        config = generator_config(size, vocab_size)
-        with torch.device("meta"):  # shapes without memory: the largest has hundreds of millions
-            n = count_parameters(Generator(config))
-        jets = 1000
-        flops = generator_flops(config, jets, round(jets * tokens_per_jet)) / (jets * tokens_per_jet)
-        lines.append(
-            f"{size:8s} {config.d_model:6d} {config.n_layers:6d} {config.n_heads:5d} {n.embedding:12,d} "
-            f"{n.blocks:12,d} {n.head:10,d} {n.total:12,d} {flops:12.3g} {6 * n.total:9.3g} "
-            f"{4 * n.total / 2**20:7.1f}"
-        )
-    lines.append(
-        f"vocabulary {vocab_size}, {tokens_per_jet:g} tokens per jet; FLOPs of training, counted from the "
-        "architecture (attention and head included); MiB of float32 weights, training needs about four times that"
-    )
-    return "\n".join(lines)
