@@ -98,7 +98,7 @@ def _diminished(
 
 
 def repetition_gain(
-    D: ArrayLike, *, B_no: float, beta_no: float, B_rep: float, beta_rep: float
+    D: ArrayLike, *, B_no: ArrayLike, beta_no: ArrayLike, B_rep: ArrayLike, beta_rep: ArrayLike
 ) -> FloatArray:
     """omega(D): how many times more unique data would give, unrepeated, what repetition gives.
 
@@ -109,9 +109,12 @@ def repetition_gain(
     ----------
     D : array-like
         Unique data (jets).
-    B_no, beta_no : float
+    B_no, beta_no : array-like
         Data term of the single-epoch law.
-    B_rep, beta_rep : float
-        Data term of the repeated-data law.
+    B_rep, beta_rep : array-like
+        Data term of the repeated-data law; all broadcast together.
     """
-    return (B_no / B_rep) ** (1 / beta_no) * np.asarray(D, dtype=np.float64) ** (beta_rep / beta_no - 1)
+    d, b_no, slope_no, b_rep, slope_rep = (
+        np.asarray(x, dtype=np.float64) for x in (D, B_no, beta_no, B_rep, beta_rep)
+    )
+    return (b_no / b_rep) ** (1 / slope_no) * d ** (slope_rep / slope_no - 1)

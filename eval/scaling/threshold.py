@@ -35,12 +35,28 @@ class Threshold:
         Every amount of unique data; those bounded on one side do not enter the fit.
     overfit : ndarray of bool
         Classification of each run.
+    samples : ndarray, shape (S, 2)
+        Draws of lambda and ln k.
     """
 
     exponent: Estimate
     constant: Estimate
     brackets: tuple[Bracket, ...]
     overfit: NDArray[np.bool_]
+    samples: FloatArray
+
+    def above(self, N: ArrayLike, U: ArrayLike) -> NDArray[np.bool_]:
+        """Runs at or above the smallest overfitting size that was trained on the same data; arrays (n,)."""
+        edge = {b.U: b.N_high for b in self.brackets}
+        pairs = zip(np.atleast_1d(N), np.atleast_1d(U), strict=True)
+        return np.array([n >= edge.get(float(u), np.inf) for n, u in pairs])
+
+    def size(self, U: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Threshold size at unique data (m,), and the ends of its 68 % band."""
+        x = np.log(np.atleast_1d(np.asarray(U, dtype=np.float64)))
+        best = np.log(self.constant.value) + self.exponent.value * x
+        low, high = np.quantile(self.samples[:, 1:] + self.samples[:, :1] * x, [0.16, 0.84], axis=0)
+        return np.exp(best), np.exp(low), np.exp(high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -76,11 +92,29 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
     y = np.asarray(losses, dtype=np.float64)
     if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
         raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
-    width = max(1, len(y) // 10)  # averages over a tenth of the curve: a single low value is no minimum
+    smooth, width = _smoothed(y)
     noise = np.median(np.abs(np.diff(y, 2))) / (0.6745 * np.sqrt(6)) if len(y) >= 8 else 0.0
-    smooth = np.convolve(y, np.full(width, 1 / width), mode="valid")
     lowest = smooth.min()
     return bool(smooth[-1] - lowest > max(tolerance * lowest, 4 * noise / np.sqrt(width)))
+
+
+def early_stopped(losses: ArrayLike) -> tuple[float, int]:
+    """Lowest loss of a validation curve, and the evaluation at which to stop for it.
+
+    Averages over a tenth of the curve are compared, as in ``overfits``: the lowest of many noisy values is too low.
+    """
+    y = np.asarray(losses, dtype=np.float64)
+    if y.ndim != 1 or not len(y) or not np.isfinite(y).all():
+        raise InputError(f"losses: finite losses at rising steps are needed, found {losses!r}")
+    smooth, width = _smoothed(y)
+    best = int(np.argmin(smooth))
+    return float(smooth[best]), best + width // 2
+
+
+def _smoothed(y: FloatArray) -> tuple[FloatArray, int]:
+    """Running averages over a tenth of the curve, and their width: a single low value is no minimum."""
+    width = max(1, len(y) // 10)
+    return np.convolve(y, np.full(width, 1 / width), mode="valid"), width
 
 
 def overfitting_threshold(
@@ -105,9 +139,9 @@ def overfitting_threshold(
 
     Notes
     -----
-    Where between the largest underfitting and the smallest overfitting size the border lies is unknown:
-    every sample draws it
-    evenly in ln N. The interval therefore reflects the spacing of the ladder of sizes.
+    Where between the largest underfitting and the smallest overfitting size the border lies is unknown: every
+    sample draws it evenly in ln N. The interval therefore reflects the spacing of the ladder of sizes; it does not
+    know that another seed might classify a run at the border otherwise.
 
     Raises
     ------
@@ -134,12 +168,24 @@ def overfitting_threshold(
     drawn = low + (high - low) * rng.random((samples, len(usable)))
     slope, level = _lines(x, drawn)
     (best_slope,), (best_level,) = _lines(x, 0.5 * (low + high)[None])
+    exponent = Estimate.from_samples(float(best_slope), slope)
     return Threshold(
-        Estimate.from_samples(float(best_slope), slope),
-        Estimate.from_samples(float(np.exp(best_level)), np.exp(level)),
+        Estimate.from_samples(float(best_slope), slope, _doubt(exponent, len(usable))),
+        Estimate.from_samples(float(np.exp(best_level)), np.exp(level), _doubt(exponent, len(usable))),
         brackets,
         over,
+        np.column_stack([slope, level]),
     )
+
+
+def _doubt(exponent: Estimate, brackets: int) -> str:
+    """Why lambda is not identified, or an empty string."""
+    low, high = exponent.ci95 if exponent.ci95 is not None else (-np.inf, np.inf)
+    if brackets < 3:
+        return f"{brackets} bracketed amounts of unique data leave nothing to judge a power law by"
+    if low <= 0:
+        return "the 95% interval reaches zero: the ladder of sizes is too coarse, or too few data sizes are bracketed"
+    return f"the 95% interval spans {np.log10(high / low):.1f} decades" if high > 10 * low else ""
 
 
 def _lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
