@@ -85,7 +85,7 @@ def fit_boosted_trees(
     cuts = np.full((n_trees, n_inner), n_bins, dtype=np.int64)  # unsplit nodes send everything left
     leaves = np.zeros((n_trees, 2**depth))
     log_odds = np.zeros(n)
-    columns = binned + n_bins * np.arange(d)  # one index for (feature, bin)
+    columns = np.ascontiguousarray(binned.T)
     rows = np.arange(n)
     for tree in range(n_trees):
         probability = 1 / (1 + np.exp(-log_odds))
@@ -93,12 +93,13 @@ def fit_boosted_trees(
         node = np.zeros(n, dtype=np.int64)
         for level in range(depth):
             first, width = 2**level - 1, 2**level
-            index = (columns + ((node - first) * (d * n_bins))[:, None]).ravel()
-            shape = (width, d, n_bins)
-            gradients, hessians = (
-                np.bincount(index, np.repeat(values, d), width * d * n_bins).reshape(shape).cumsum(axis=2)
-                for values in (gradient, hessian)
-            )
+            offset = (node - first) * n_bins
+            gradients, hessians = np.empty((2, width, d, n_bins))
+            for k, column in enumerate(columns):  # one feature at a time stays in the cache
+                index = offset + column
+                for table, values in ((gradients, gradient), (hessians, hessian)):
+                    table[:, k] = np.bincount(index, values, width * n_bins).reshape(width, n_bins)
+            gradients, hessians = gradients.cumsum(axis=2), hessians.cumsum(axis=2)
             gain = _gain(gradients, hessians, min_hessian, ridge).reshape(width, -1)
             best = gain.argmax(axis=1)
             split = np.flatnonzero(gain[np.arange(width), best] > 0)

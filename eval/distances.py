@@ -37,7 +37,7 @@ class Distance:
     error_jets : from the finite samples.
     error_directions : from the finite number of directions; 0 in one dimension. It is common to all
         distances made with the same seed, so it does not blur a ranking of models.
-    p : order.
+    p : order; None where a distance has none.
     n_directions : directions averaged over; 1 in one dimension.
     n_generated, n_reference : sample sizes.
     """
@@ -46,7 +46,7 @@ class Distance:
     standard_error: float
     error_jets: float
     error_directions: float
-    p: int
+    p: int | None
     n_directions: int
     n_generated: int
     n_reference: int
@@ -167,6 +167,32 @@ def wasserstein_1d(
     centre, scale = location_scale(y, wy)
     unit = _sliced((x - centre) / scale, (y - centre) / scale, wx, wy, np.ones((1, 1)), p)
     return unit.scaled(float(scale[0]))
+
+
+def transport_potentials(x: FloatArray, y: FloatArray, p: Order = 1) -> tuple[float, FloatArray, FloatArray]:
+    """Cost W_p^p of two samples of one observable, and its dual potentials at their points.
+
+    Parameters
+    ----------
+    x, y : (n,) and (m,) finite samples.
+
+    Returns
+    -------
+    cost, phi, psi
+        The potentials are (n,) and (m,); adding a point to x changes the cost by (phi - mean of phi) / n.
+    """
+    order_x, order_y = np.argsort(x), np.argsort(y)
+    px, py = x[order_x], y[order_y]
+    plan = None if len(px) == len(py) else _couple_equal_weights(len(px), len(py))
+    phi, psi = np.empty(len(px)), np.empty(len(py))
+    slope_x, slope_y = _slopes(px, py, plan, p)
+    phi[order_x], psi[order_y] = _integrate(slope_x, px), _integrate(slope_y, py)
+    return _cost(px, py, plan, p), phi, psi
+
+
+def cost_of_sorted(px: FloatArray, py: FloatArray, p: Order = 1) -> float:
+    """Cost W_p^p of two samples of one observable that are sorted already."""
+    return _cost(px, py, None if len(px) == len(py) else _couple_equal_weights(len(px), len(py)), p)
 
 
 def random_directions(n_directions: int, dimension: int, seed: int) -> FloatArray:

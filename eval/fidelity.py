@@ -1,11 +1,11 @@
-"""The score of a sample: every distance with its error, its floor, and what may be said about it."""
+"""The score of a sample: all its distances, what makes them weaker than they look, and fidelity.json."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import awkward as ak
@@ -23,125 +23,23 @@ from eval.distances import (
 )
 from eval.errors import InputError
 from eval.floors import RESOLVED_AT, Floor, reference_floor
+from eval.matching import CoverageMatching
 from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from eval.sanity import sample_warnings
+from eval.scores import JOINT, Row, Score, TokenizerFloor
+from eval.two_sample import TwoSampleTest
 
 FloatArray = NDArray[np.float64]
 Sample: TypeAlias = "ak.Array | Mapping[str, ArrayLike]"
 
 SCHEMA = "genscale.fidelity"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-#: Key of the sliced distance over all observables at once.
-JOINT = "joint"
+#: Version 1 had the joint distance and the observables only.
+_READABLE_VERSIONS = (1, 2)
 
-
-@dataclass(frozen=True)
-class TokenizerFloor:
-    """The distance that encoding and decoding alone puts between a sample and the reference.
-
-    ``corrected`` has the finite-sample floor of the tokenizer's own sample size taken off, so that it can be
-    compared with a generated sample of another size.
-    """
-
-    value: float
-    standard_error: float
-    corrected: float
-    significance: float
-
-    @classmethod
-    def of(cls, distance: Distance, floor: Floor) -> TokenizerFloor:
-        """Judge the tokenizer's distance by the floor at the size of the tokenizer-only sample."""
-        value = distance.value
-        return cls(value, distance.standard_error, floor.corrected(value), floor.significance(value))
-
-
-@dataclass(frozen=True)
-class Score:
-    """One distance between generated and reference jets, with what is needed to judge it.
-
-    Attributes
-    ----------
-    name : observable, or "joint".
-    unit : of value and floors: the observable's own, or "reference standard deviations" for the joint one.
-    distance, floor : see :mod:`eval.distances` and :mod:`eval.floors`.
-    tokenizer : floor of the tokenizer, where a tokenizer-only sample was given.
-    """
-
-    name: str
-    unit: str
-    distance: Distance
-    floor: Floor
-    tokenizer: TokenizerFloor | None = None
-
-    @property
-    def value(self) -> float:
-        """The distance itself."""
-        return self.distance.value
-
-    @property
-    def significance(self) -> float:
-        """Spreads of the floor between the value and the mean of the floor."""
-        return self.floor.significance(self.value)
-
-    @property
-    def corrected(self) -> float:
-        """Value with the floor taken off in quadrature."""
-        return self.floor.corrected(self.value)
-
-    @property
-    def resolved(self) -> bool:
-        """Whether the value lies three spreads above the floor, and what is left exceeds twice its error.
-
-        The second condition matters for heavy tails, where one jet that the reference does not have can move
-        the value by many spreads of the floor.
-        """
-        return self.significance >= RESOLVED_AT and self.corrected > 2 * self.distance.standard_error
-
-    @property
-    def jets_to_resolve(self) -> int | None:
-        """Jets of each kind that would resolve the corrected distance; None where nothing is left of it."""
-        return math.ceil(self.floor.jets_needed(self.corrected)) if self.corrected > 0 else None
-
-    @property
-    def verdict(self) -> str:
-        """One sentence; a value at the floor is "not resolved at n = ...", never "perfect"."""
-        side = "above" if self.significance >= 0 else "below"
-        text = (
-            f"{'resolved' if self.resolved else 'not resolved'} at n = {self.distance.n_generated}: "
-            f"{abs(self.significance):.2g} spreads {side} the floor {self.floor.mean:.3g}"
-        )
-        if self.tokenizer is None:
-            return text
-        own = self.tokenizer.corrected
-        excess = self.corrected - own
-        error = math.hypot(self.distance.standard_error, self.tokenizer.standard_error)
-        if excess <= 2 * error:
-            return f"{text}; no larger than the tokenizer's own {own:.3g} within two errors"
-        if own <= 0:
-            return f"{text}; the tokenizer alone is not resolved"
-        return f"{text}; {self.corrected / own:.3g} times the tokenizer's own {own:.3g}, floors taken off"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "unit": self.unit,
-            **asdict(self.distance),
-            "floor": {
-                "mean": self.floor.mean,
-                "spread": self.floor.spread,
-                "n_repeats": self.floor.values.size,
-                "scale": self.floor.scale,
-                "values": self.floor.values.tolist(),
-            },
-            "significance": self.significance,
-            "p_value": self.floor.p_value(self.value),
-            "corrected": self.corrected,
-            "resolved": self.resolved,
-            "jets_to_resolve": self.jets_to_resolve,
-            "tokenizer_floor": asdict(self.tokenizer) if self.tokenizer else None,
-            "verdict": self.verdict,
-        }
+#: Groups of scores that a result may have beside the observables.
+_FURTHER = ("particles", "divergences", "published")
 
 
 @dataclass(frozen=True)
@@ -155,6 +53,12 @@ class FidelityResult:
     settings : everything that would change the numbers: observables, directions, order, repeats, seed.
     n_generated, n_reference, n_tokenizer : sample sizes; n_tokenizer is None without a tokenizer floor.
     warnings : what makes the comparison weaker than it looks.
+    particles : distances of the spectra of single particles (:mod:`eval.particles`).
+    divergences : quantile-binned Kullback-Leibler divergence of each observable (:mod:`eval.published`).
+    published : Frechet and kernel physics distance (:mod:`eval.published`).
+    matching : coverage and minimum matching distance (:mod:`eval.matching`).
+    classifiers : two-sample tests by classifiers (:mod:`eval.two_sample`).
+    skipped : what was not measured -> why, and what it would need.
     """
 
     joint: Score
@@ -164,11 +68,27 @@ class FidelityResult:
     n_reference: int
     n_tokenizer: int | None
     warnings: tuple[str, ...]
+    particles: dict[str, Score] = field(default_factory=dict)
+    divergences: dict[str, Score] = field(default_factory=dict)
+    published: dict[str, Score] = field(default_factory=dict)
+    matching: CoverageMatching | None = None
+    classifiers: dict[str, TwoSampleTest] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, Score]:
         """The joint score first, then each observable."""
         return {JOINT: self.joint, **self.observables}
+
+    def rows(self) -> list[Row]:
+        """Everything that was measured, one line each."""
+        groups = (
+            ("joint", {JOINT: self.joint}), ("observable", self.observables), ("particle", self.particles),
+            ("divergence", self.divergences), ("published", self.published),
+        )  # fmt: skip
+        rows = [score.row(group) for group, scores in groups for score in scores.values()]
+        rows += self.matching.rows() if self.matching else []
+        return rows + [test.row(name) for name, test in self.classifiers.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of fidelity.json: plain values, with None for what is not finite."""
@@ -182,6 +102,13 @@ class FidelityResult:
                 "settings": self.settings,
                 "joint": self.joint.to_dict(),
                 "observables": {name: score.to_dict() for name, score in self.observables.items()},
+                **{
+                    group: {name: score.to_dict() for name, score in getattr(self, group).items()}
+                    for group in _FURTHER
+                },
+                "matching": None if self.matching is None else asdict(self.matching),
+                "classifiers": {name: asdict(test) for name, test in self.classifiers.items()},
+                "skipped": self.skipped,
                 "warnings": list(self.warnings),
             }
         )
@@ -204,16 +131,27 @@ class FidelityResult:
         except json.JSONDecodeError as error:
             raise InputError(f"{source}: not valid JSON ({error})") from error
         found = (data.get("schema"), data.get("schema_version")) if isinstance(data, dict) else None
-        if found != (SCHEMA, SCHEMA_VERSION):
+        if found not in [(SCHEMA, version) for version in _READABLE_VERSIONS]:
             raise InputError(f"{source}: expected schema {SCHEMA} version {SCHEMA_VERSION}, found {found}")
+
+        def scores(group: str) -> dict[str, Score]:
+            return {name: Score.from_dict(name, entry) for name, entry in data.get(group, {}).items()}
+
+        matching = data.get("matching")
         return cls(
-            joint=_score_from_dict(JOINT, data["joint"]),
-            observables={name: _score_from_dict(name, entry) for name, entry in data["observables"].items()},
+            joint=Score.from_dict(JOINT, data["joint"]),
+            observables=scores("observables"),
             settings=data["settings"],
             n_generated=data["n_generated"],
             n_reference=data["n_reference"],
             n_tokenizer=data["n_tokenizer"],
             warnings=tuple(data["warnings"]),
+            particles=scores("particles"),
+            divergences=scores("divergences"),
+            published=scores("published"),
+            matching=None if matching is None else CoverageMatching(**matching),
+            classifiers={name: TwoSampleTest(**entry) for name, entry in data.get("classifiers", {}).items()},
+            skipped=data.get("skipped", {}),
         )
 
 
@@ -345,18 +283,6 @@ def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str,
                 f"{what}: {name} is not finite in {bad.size} of {column.size} jets, first in jet {bad[0]}"
             )
     return values
-
-
-def _score_from_dict(name: str, entry: dict[str, Any]) -> Score:
-    distance = Distance(**{key: entry[key] for key in Distance.__dataclass_fields__})
-    floor = Floor(
-        np.asarray(entry["floor"]["values"]),
-        distance.n_generated,
-        distance.n_reference,
-        entry["floor"]["scale"],
-    )
-    tokenizer = TokenizerFloor(**entry["tokenizer_floor"]) if entry["tokenizer_floor"] else None
-    return Score(name, entry["unit"], distance, floor, tokenizer)
 
 
 def _finite(value: Any) -> Any:

@@ -9,6 +9,8 @@ better known, not smaller.
 A pool of m jets has no room for n + m: each part is smaller than what it stands for by m / (n + m), and
 since empirical Wasserstein distances fall as sqrt(1/n + 1/m), the values are multiplied by
 sqrt(m / (n + m)). With a reference much larger than the generated sample that factor is close to one.
+Squared distances (Frechet and kernel physics distance, Kullback-Leibler divergence) fall as 1/n + 1/m: their
+factor is m / (n + m), and their floor is subtracted, not subtracted in quadrature.
 """
 
 from __future__ import annotations
@@ -36,13 +38,15 @@ class Floor:
     ----------
     values : (R,) one for each random split, already scaled to the sizes below.
     n_generated, n_reference : sizes it holds for.
-    scale : factor sqrt(m / (n + m)) that took the splits to these sizes.
+    scale : factor that took the splits to these sizes.
+    squared : whether this is a squared distance, which falls as 1/n + 1/m.
     """
 
     values: FloatArray
     n_generated: int
     n_reference: int
     scale: float
+    squared: bool = False
 
     @property
     def mean(self) -> float:
@@ -63,23 +67,28 @@ class Floor:
         return float((1 + np.count_nonzero(self.values >= value)) / (1 + self.values.size))
 
     def corrected(self, value: float) -> float:
-        """Distance with the floor taken off in quadrature, zero when below it.
+        """Distance with the floor taken off, in quadrature unless it is a squared one; zero when below it.
 
         Exact for the squared distance of order 2 when noise and shift are independent; for order 1 an
         approximation that turns from value - O(floor^2) far above the floor to zero at it.
         """
+        if self.squared:
+            return max(value - self.mean, 0.0)
         return float(np.sqrt(max(value**2 - self.mean**2, 0.0)))
 
     def jets_needed(self, distance: float, significance: float = RESOLVED_AT) -> float:
         """Generated jets with which a true distance would be seen at this significance.
 
         Both samples are taken to grow together. The floor's mean f and spread s fall as 1 / sqrt(n), so
-        sqrt(d^2 + f^2) - f = k s at n = n_0 (k^2 s_0^2 + 2 k f_0 s_0) / d^2.
+        sqrt(d^2 + f^2) - f = k s at n = n_0 (k^2 s_0^2 + 2 k f_0 s_0) / d^2. Those of a squared distance fall as
+        1 / n, so d = k s at n = n_0 k s_0 / d.
         """
         if not distance > 0:
             raise InputError(
                 f"distance is {distance}: no number of jets resolves less than something positive"
             )
+        if self.squared:
+            return self.n_generated * significance * self.spread / distance
         excess = (significance * self.spread) ** 2 + 2 * significance * self.mean * self.spread
         return self.n_generated * excess / distance**2
 
@@ -90,8 +99,9 @@ def reference_floor(
     distance: Callable[[NDArray[Any], NDArray[Any]], float],
     n_repeats: int = 50,
     seed: int = 0,
+    squared: bool = False,
 ) -> Floor:
-    """Measure the floor of a distance that falls as sqrt(1/n + 1/m), such as a Wasserstein distance.
+    """Measure the floor of a distance by random splits of the reference.
 
     Parameters
     ----------
@@ -100,6 +110,7 @@ def reference_floor(
     distance : of two samples of rows.
     n_repeats : random splits R; the smallest p-value that can be seen is 1 / (R + 1).
     seed : of the splits.
+    squared : whether the distance falls as 1/n + 1/m, as squared ones do, and not as the root of that.
 
     Raises
     ------
@@ -115,9 +126,9 @@ def reference_floor(
             f"a reference of {m} jets cannot be split for a sample of {n_generated}: each part needs 2 jets"
         )
     rng = np.random.default_rng(seed)
-    scale = float(np.sqrt(m / (n_generated + m)))
+    scale = float((m / (n_generated + m)) ** (1 if squared else 0.5))
     values = np.empty(n_repeats)
     for repeat in range(n_repeats):
         order = rng.permutation(m)
         values[repeat] = scale * distance(reference[order[:part]], reference[order[part:]])
-    return Floor(values, n_generated, m, scale)
+    return Floor(values, n_generated, m, scale, squared)

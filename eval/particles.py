@@ -1,7 +1,7 @@
 """Distances of single-particle spectra, with the jets, not the particles, as the independent units.
 
 The particles of one jet are correlated: errors and floors that treated them as independent would be too small by
-about the square root of the multiplicity. Here whole jets are left out and whole jets are split.
+about the square root of the multiplicity. Here errors are those of whole jets, and whole jets are split.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.constituents import Constituents
-from eval.distances import Distance, Order, location_scale, sliced_wasserstein_value
-from eval.fidelity import Score
+from eval.distances import Distance, Order, cost_of_sorted, location_scale, transport_potentials
 from eval.floors import reference_floor
+from eval.scores import Score
 
 FloatArray = NDArray[np.float64]
 
@@ -26,8 +26,8 @@ SPECTRA: Final = (
     ("particle_phi_rel", "", "phi"),
 )
 
-#: Groups of jets that are left out in turn for the standard error.
-_GROUPS = 20
+#: Fewest jets of either kind: with fewer the asymptotic error means nothing.
+FEWEST_JETS = 40
 
 
 def score_particles(
@@ -41,49 +41,61 @@ def score_particles(
 
     Parameters
     ----------
-    generated, reference : jets, see :class:`eval.constituents.Constituents`; at least 40 each.
+    generated, reference : jets, see :class:`eval.constituents.Constituents`; at least FEWEST_JETS each.
     p : order of the distance.
     n_repeats : random splits of the reference jets that measure the floor.
-    seed : of the splits and of the groups of the jackknife.
+    seed : of the splits.
 
     Returns
     -------
     dict
-        particle_pt (GeV), particle_eta_rel, particle_phi_rel: scores as in :func:`eval.fidelity.score`, whose result
-        takes them by ``dataclasses.replace(result, observables=result.observables | particles)``.
+        particle_pt (GeV), particle_eta_rel, particle_phi_rel.
 
     Raises
     ------
     InputError
         For bad constituents or too few jets.
+
+    Notes
+    -----
+    The error is that of :func:`eval.distances.sliced_wasserstein`, with the potentials summed over each jet.
     """
     x = generated if isinstance(generated, Constituents) else Constituents(generated, "generated")
     y = reference if isinstance(reference, Constituents) else Constituents(reference, "reference")
-    x.require(2 * _GROUPS)
-    y.require(2 * _GROUPS)
-    rng = np.random.default_rng(seed)
-    group_x, group_y = (rng.permutation(len(jets)) % _GROUPS for jets in (x, y))
+    x.require(FEWEST_JETS)
+    y.require(FEWEST_JETS)
     scores = {}
     for name, unit, attribute in SPECTRA:
         values_y = getattr(y, attribute)
         centre, scale = location_scale(values_y[:, None])
         flat_x, flat_y = (getattr(x, attribute) - centre) / scale, (values_y - centre) / scale
         factor = float(scale[0])
+        cost, phi, psi = transport_potentials(flat_x, flat_y, p)
+        value = cost ** (1 / p)
+        # d W / d W^p, the step from errors of the cost to errors of the distance.
+        to_distance = 1.0 if p == 1 else 0.5 / value if value > 0 else 0.0
+        error = factor * to_distance * np.hypot(_error_of_mean(phi, x), _error_of_mean(psi, y))
+        order = np.argsort(flat_y)
+        sorted_y, jet_of = flat_y[order].astype(np.float32), y.jet_index[order]
 
-        def distance(a: FloatArray, b: FloatArray, factor: float = factor) -> float:
-            return factor * sliced_wasserstein_value(a[:, None], b[:, None], np.ones((1, 1)), p)
-
-        left_out = [
-            [distance(flat_x[group_x[x.jet_index] != g], flat_y) for g in range(_GROUPS)],
-            [distance(flat_x, flat_y[group_y[y.jet_index] != g]) for g in range(_GROUPS)],
-        ]
-        error = float(np.sqrt((_GROUPS - 1) * sum(np.var(values) for values in left_out)))
-
-        def of_jets(a: FloatArray, b: FloatArray, flat: FloatArray = flat_y) -> float:
-            in_a, in_b = (np.isin(np.arange(len(y)), part)[y.jet_index] for part in (a, b))
-            return distance(flat[in_a], flat[in_b])
+        def of_jets(
+            a: NDArray[np.int64],
+            _: NDArray[np.int64],
+            flat: FloatArray = sorted_y,
+            jet_of: NDArray[np.int64] = jet_of,
+            factor: float = factor,
+        ) -> float:
+            chosen = np.zeros(len(y), dtype=bool)
+            chosen[a] = True
+            in_a = chosen[jet_of]
+            return factor * cost_of_sorted(flat[in_a], flat[~in_a], p) ** (1 / p)
 
         floor = reference_floor(np.arange(len(y)), len(x), of_jets, n_repeats, seed)
-        value = distance(flat_x, flat_y)
-        scores[name] = Score(name, unit, Distance(value, error, error, 0.0, p, 1, len(x), len(y)), floor)
+        distance = Distance(factor * value, float(error), float(error), 0.0, p, 1, len(x), len(y))
+        scores[name] = Score(name, unit, distance, floor)
     return scores
+
+
+def _error_of_mean(values: FloatArray, jets: Constituents) -> float:
+    """Standard error of a mean over particles whose independent units are jets."""
+    return float(np.sqrt(np.sum(jets.sum(values - values.mean()) ** 2)) / values.size)

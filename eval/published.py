@@ -1,14 +1,17 @@
-"""Distances exactly as other papers report them, so that numbers can be set side by side.
+"""Distances exactly as other papers report them, and the same with an error and a floor.
 
-Frechet and kernel physics distance (Kansal et al., arXiv:2211.10295) and coverage with minimum matching distance
-(Kansal et al., arXiv:2106.11535) follow the JetNet library; the quantile-binned Kullback-Leibler divergence follows
-OmniJet-alpha (arXiv:2403.05618). Their conventions are kept, also where we would choose otherwise; docs/fidelity.md
-says which to trust for what.
+Frechet and kernel physics distance (Kansal et al., arXiv:2211.10295) follow the JetNet library; the quantile-binned
+Kullback-Leibler divergence follows OmniJet-alpha (arXiv:2403.05618). Their conventions are kept, also where we would
+choose otherwise. What is judged against a floor is the plain distance of the two samples in hand, on all jets:
+docs/fidelity.md says which to trust for what.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import awkward as ak
@@ -16,12 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 from scipy.stats import entropy, iqr
-from tqdm import tqdm
 
-from eval.clustering import squared_distance
 from eval.constituents import Constituents
-from eval.correlators import FLOW_GRAPHS
+from eval.correlators import FLOW_GRAPHS, graph_name
+from eval.distances import Distance
 from eval.errors import InputError
+from eval.floors import reference_floor
+from eval.scores import PublishedDistance, Score
 
 FloatArray = NDArray[np.float64]
 
@@ -29,13 +33,17 @@ FloatArray = NDArray[np.float64]
 FPD_JETS = 50_000
 
 
-@dataclass(frozen=True)
-class PublishedDistance:
-    """A distance and its error in the convention of its paper; ``settings`` holds what would change it."""
+#: Fewest jets of either kind for the distances on energy flow polynomials.
+FEWEST_FOR_PHYSICS = 1000
 
-    value: float
-    error: float
-    settings: dict[str, float | bool]
+#: Fewest jets of either kind for a divergence, per bin: below, empty bins of a split would dominate its floor.
+FEWEST_PER_BIN = 20
+
+#: Names of the observables that the features of FPD and KPD are made of.
+FLOW_NAMES = tuple(graph_name(graph) for graph in FLOW_GRAPHS)
+
+#: Groups of jets that are left out in turn for the standard error.
+_GROUPS = 20
 
 
 def physics_features(jets: ak.Array | Constituents) -> FloatArray:
@@ -45,7 +53,11 @@ def physics_features(jets: ak.Array | Constituents) -> FloatArray:
     the pT as given; here it is divided by its sum, which is the same for JetNet's relative pT of complete jets.
     """
     constituents = jets if isinstance(jets, Constituents) else Constituents(jets)
-    connected = constituents.flow_polynomials
+    return products_of_polynomials(constituents.flow_polynomials)
+
+
+def products_of_polynomials(connected: FloatArray) -> FloatArray:
+    """All products up to degree 4 of the 20 connected polynomials, (J, 20) in the order of FLOW_NAMES, as (J, 36)."""
     degrees = [len(edges) for edges in FLOW_GRAPHS]
     columns = [
         connected[:, list(factors)].prod(axis=1)
@@ -85,7 +97,7 @@ def frechet_physics_distance(
     InputError
         For fewer than 1,000 jets, features that differ in number, or values that are not finite.
     """
-    x, y = _features(reference, generated, needed=1000)
+    x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     smaller = min(len(x), len(y))
     largest = max_samples if max_samples is not None else min(FPD_JETS, smaller)
     smallest = min_samples if min_samples is not None else round(0.4 * largest)
@@ -137,12 +149,12 @@ def kernel_physics_distance(
     InputError
         As :func:`frechet_physics_distance`.
     """
-    x, y = _features(reference, generated, needed=1000)
+    x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     values = []
     for batch in range(n_batches):
         rng = np.random.default_rng(seed + 1000 * batch)
         rows_x, rows_y = (rng.choice(len(sample), size=batch_size) for sample in (x, y))
-        values.append(_squared_mmd(x[rows_x], y[rows_y]))
+        values.append(_squared_mmd(_KernelSums.of(x[rows_x]), _KernelSums.of(y[rows_y])))
     return PublishedDistance(
         float(np.median(values)),
         float(iqr(values, rng=(16.275, 83.725)) / 2),
@@ -165,100 +177,138 @@ def quantile_kl(reference: ArrayLike, generated: ArrayLike, n_bins: int = 30) ->
     for name, sample in (("reference", x), ("generated", y)):
         if sample.ndim != 1 or sample.size == 0 or not np.isfinite(sample).all():
             raise InputError(f"{name} must be a list of finite numbers, found shape {sample.shape}")
-    edges = np.quantile(x, np.linspace(0, 1, n_bins + 1))
-    edges[0], edges[-1] = -np.inf, np.inf
-    shares_x, shares_y = (np.histogram(sample, edges)[0] / sample.size for sample in (x, y))
-    return float(entropy(shares_x, shares_y + 1e-10))
+    edges = _quantile_edges(x, n_bins)
+    return _divergence(*(np.bincount(_bins(sample, edges), minlength=n_bins) for sample in (x, y)))
 
 
-def energy_movers_distance(a: FloatArray, b: FloatArray, radius: float = 1.0) -> float:
-    """Energy mover's distance of two jets in GeV (Komiske, Metodiev and Thaler, arXiv:1902.02346, eq. 1).
+def score_divergences(
+    generated: Mapping[str, ArrayLike],
+    reference: Mapping[str, ArrayLike],
+    n_bins: int = 30,
+    n_repeats: int = 50,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Quantile-binned KL divergence of every observable of both samples, with its error and floor.
 
-    Parameters
-    ----------
-    a, b : (particles, 3) pT in GeV, eta_rel, phi_rel.
-    radius : cost of creating pT, R in the paper; 1 as in EnergyFlow and JetNet.
-    """
-    import ot
-
-    cost = np.sqrt(squared_distance(a[:, None, 1], a[:, None, 2], b[None, :, 1], b[None, :, 2])) / radius
-    supply, demand = a[:, 0], b[:, 0]
-    missing = float(supply.sum() - demand.sum())
-    # The difference in pT goes to a particle that is one unit of cost away from all others.
-    if missing > 0:
-        cost, demand = np.pad(cost, ((0, 0), (0, 1)), constant_values=1.0), np.append(demand, missing)
-    elif missing < 0:
-        cost, supply = np.pad(cost, ((0, 1), (0, 0)), constant_values=1.0), np.append(supply, -missing)
-    return float(ot.emd2(np.ascontiguousarray(supply), np.ascontiguousarray(demand), cost))
-
-
-@dataclass(frozen=True)
-class CoverageMatching:
-    """Coverage and minimum matching distance (MMD, GeV) with their standard errors over batches."""
-
-    coverage: float
-    coverage_error: float
-    matching_distance_gev: float
-    matching_distance_error_gev: float
-    n_jets: int
-    n_batches: int
-
-
-def coverage_and_matching(
-    reference: ak.Array,
-    generated: ak.Array,
-    n_jets: int = 100,
-    n_batches: int = 5,
-    seed: int = 42,
-    progress: bool = True,
-) -> CoverageMatching:
-    """Coverage and MMD by the energy mover's distance, averaged over batches.
-
-    Coverage: share of reference jets that are the nearest to some generated jet. MMD: mean distance of each reference
-    jet to the nearest generated one. Both depend on n_jets: compare only numbers with the same.
-
-    Parameters
-    ----------
-    reference, generated : jets as in :class:`eval.constituents.Constituents`; masses are not used.
-    n_jets : jets of each kind in a batch; JetNet's 100.
-    n_batches : JetNet's default is 10; the time is that of n_batches * n_jets^2 optimal transports, about 1 ms each.
-    seed : of the batches.
-    progress : show a progress bar.
+    The bins of the splits are those of the whole reference.
 
     Raises
     ------
     InputError
-        When either sample has fewer than n_jets jets with particles, or bad constituents.
+        For fewer than FEWEST_PER_BIN jets a bin, or values that are not finite.
     """
-    lists = []
-    for name, jets in (("reference", reference), ("generated", generated)):
-        checked = Constituents(jets, name)
-        particles = np.stack([checked.pt, checked.eta, checked.phi], axis=1)
-        split = [jet for jet in np.split(particles, np.cumsum(checked.counts)[:-1]) if len(jet)]
-        if len(split) < n_jets:
-            raise InputError(
-                f"{name} has {len(split)} jets with particles: at least n_jets = {n_jets} are needed"
-            )
-        lists.append(split)
+    scores = {}
+    for name in (name for name in reference if name in generated):
+        x, y = np.asarray(generated[name], dtype=np.float64), np.asarray(reference[name], dtype=np.float64)
+        value = quantile_kl(y, x, n_bins)
+        for what, sample in (("generated", x), ("reference", y)):
+            if len(sample) < FEWEST_PER_BIN * n_bins:
+                raise InputError(
+                    f"{what} has {len(sample)} jets: at least {FEWEST_PER_BIN * n_bins} are needed for {n_bins} bins"
+                )
+        edges = _quantile_edges(y, n_bins)
+        bins_x, bins_y = _bins(x, edges), _bins(y, edges)
+        all_x, all_y = np.bincount(bins_x, minlength=n_bins), np.bincount(bins_y, minlength=n_bins)
+        variance = 0.0
+        for bins, without in (
+            (bins_x, lambda part, p=all_y, q=all_x: _divergence(p, q - part)),
+            (bins_y, lambda part, p=all_y, q=all_x: _divergence(p - part, q)),
+        ):
+            groups = np.random.default_rng(seed).permutation(len(bins)) % _GROUPS
+            table = np.bincount(groups * n_bins + bins, minlength=_GROUPS * n_bins).reshape(_GROUPS, n_bins)
+            variance += _jackknife([without(part) for part in table])
+        floor = reference_floor(
+            bins_y, len(x),
+            lambda a, b: _divergence(np.bincount(b, minlength=n_bins), np.bincount(a, minlength=n_bins)),
+            n_repeats, seed, squared=True,
+        )  # fmt: skip
+        scores[name] = Score(name, "nats", _plain(value, np.sqrt(variance), len(x), len(y)), floor)
+    return scores
+
+
+def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50, seed: int = 0) -> Score:
+    """Frechet physics distance of the two samples, with its error and floor; JetNet's number is ``published``.
+
+    Parameters
+    ----------
+    generated, reference : (n, d) and (m, d) features, see :func:`frechet_physics_distance`.
+    n_repeats, seed : random splits that measure the floor, and their seed.
+
+    Raises
+    ------
+    InputError
+        As :func:`frechet_physics_distance`.
+    """
+    published = frechet_physics_distance(reference, generated, seed=seed)
+    y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)
+    error = _leave_out(x, y, _frechet, seed)
+    floor = reference_floor(y, len(x), _frechet, n_repeats, seed, squared=True)
+    return Score("fpd", "", _plain(_frechet(x, y), error, len(x), len(y)), floor, None, published)
+
+
+def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50, seed: int = 0) -> Score:
+    """Kernel physics distance on all jets, with its error and floor; JetNet's number is ``published``.
+
+    Parameters and errors are those of :func:`score_frechet`. The splits behind the floor are over groups of jets.
+    """
+    published = kernel_physics_distance(reference, generated, seed=seed)
+    y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)
     rng = np.random.default_rng(seed)
-    coverages, matchings = [], []
-    for _ in tqdm(range(n_batches), desc="energy mover's distances", disable=not progress):
-        real, fake = ([jets[k] for k in rng.choice(len(jets), size=n_jets)] for jets in lists)
-        distance = np.array([[energy_movers_distance(f, r) for r in real] for f in fake])
-        coverages.append(np.unique(distance.argmin(axis=1)).size / n_jets)
-        matchings.append(distance.min(axis=0).mean())
-
-    def error(values: list[float]) -> float:
-        return float(np.std(values, ddof=1) / np.sqrt(n_batches)) if n_batches > 1 else float("inf")
-
-    return CoverageMatching(
-        float(np.mean(coverages)),
-        error(coverages),
-        float(np.mean(matchings)),
-        error(matchings),
-        n_jets,
-        n_batches,
+    parts_x, parts_y = (
+        [_KernelSums.of(part) for part in np.array_split(sample[rng.permutation(len(sample))], _GROUPS)]
+        for sample in (x, y)
     )
+    sums_x, sums_y = _total(parts_x), _total(parts_y)
+    error = np.sqrt(
+        _jackknife([_squared_mmd(sums_x - part, sums_y) for part in parts_x])
+        + _jackknife([_squared_mmd(sums_x, sums_y - part) for part in parts_y])
+    )
+
+    def of_groups(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+        return _squared_mmd(*(_total([parts_y[k] for k in groups]) for groups in (a, b)))
+
+    # In units of groups, so that the parts are in the ratio of the two samples.
+    in_groups = max(2, round(_GROUPS * len(x) / len(y)))
+    floor = reference_floor(np.arange(_GROUPS), in_groups, of_groups, n_repeats, seed, squared=True)
+    floor = replace(floor, n_generated=len(x), n_reference=len(y))
+    return Score(
+        "kpd", "", _plain(_squared_mmd(sums_x, sums_y), error, len(x), len(y)), floor, None, published
+    )
+
+
+def _plain(value: float, error: float, n_generated: int, n_reference: int) -> Distance:
+    """A distance without order or directions."""
+    return Distance(value, float(error), float(error), 0.0, None, 0, n_generated, n_reference)
+
+
+def _leave_out(
+    x: FloatArray, y: FloatArray, distance: Callable[[FloatArray, FloatArray], float], seed: int
+) -> float:
+    """Jackknife error of a distance, over groups of jets of either sample."""
+    rng = np.random.default_rng(seed)
+    of_x, of_y = (rng.permutation(len(sample)) % _GROUPS for sample in (x, y))
+    return float(
+        np.sqrt(
+            _jackknife([distance(x[of_x != group], y) for group in range(_GROUPS)])
+            + _jackknife([distance(x, y[of_y != group]) for group in range(_GROUPS)])
+        )
+    )
+
+
+def _quantile_edges(reference: FloatArray, n_bins: int) -> FloatArray:
+    edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1))
+    edges[0], edges[-1] = -np.inf, np.inf
+    return edges
+
+
+def _bins(sample: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
+    """Bin of every value; a value on an edge belongs to the bin above."""
+    return np.searchsorted(edges[1:-1], sample, side="right")
+
+
+def _divergence(reference: NDArray[np.int64], generated: NDArray[np.int64]) -> float:
+    """KL divergence, in nats, of two histograms."""
+    return float(entropy(reference / reference.sum(), generated / generated.sum() + 1e-10))
 
 
 def _features(reference: ArrayLike, generated: ArrayLike, needed: int) -> tuple[FloatArray, FloatArray]:
@@ -291,15 +341,55 @@ def _frechet(x: FloatArray, y: FloatArray) -> float:
     return float(shift @ shift + np.trace(sx) + np.trace(sy) - 2 * overlap)
 
 
-def _squared_mmd(x: FloatArray, y: FloatArray) -> float:
-    def kernel(a: FloatArray, b: FloatArray) -> FloatArray:
-        values = a @ b.T / a.shape[1] + 1
-        values *= values  # squared twice: a general power takes ten times as long
-        values *= values
-        return values
+def _quadratic(x: FloatArray) -> FloatArray:
+    """Features f with f(x) . f(y) = (x . y / d + 1)^2, (n, (d + 1) (d + 2) / 2).
 
-    def off_diagonal_mean(values: FloatArray) -> float:
-        n = len(values)
-        return float((values.sum() - np.trace(values)) / (n * (n - 1)))
+    The kernel (x . y / d + 1)^4 is the square of that product, so its mean over all pairs is the Frobenius product of
+    two matrices of second moments of f: no pair of jets is ever formed.
+    """
+    d = x.shape[1]
+    first, second = np.triu_indices(d, 1)
+    y = x / np.sqrt(d)
+    return np.concatenate(
+        [np.ones((len(x), 1)), np.sqrt(2) * y, y**2, np.sqrt(2) * y[:, first] * y[:, second]], axis=1
+    )
 
-    return off_diagonal_mean(kernel(x, x)) + off_diagonal_mean(kernel(y, y)) - 2 * float(kernel(x, y).mean())
+
+class _KernelSums:
+    """What the mean kernel needs to know of some jets; sums of several parts add."""
+
+    def __init__(self, n: int, moments: FloatArray, diagonal: float) -> None:
+        self.n, self.moments, self.diagonal = n, moments, diagonal
+
+    @classmethod
+    def of(cls, x: FloatArray) -> _KernelSums:
+        moments = np.zeros((0, 0))
+        for part in np.array_split(x, max(1, -(-len(x) // 2000))):  # keeps the quadratic features small
+            features = _quadratic(part)
+            moments = features.T @ features + (moments if moments.size else 0.0)
+        return cls(len(x), moments, float(((np.square(x).sum(axis=1) / x.shape[1] + 1) ** 4).sum()))
+
+    def __add__(self, other: _KernelSums) -> _KernelSums:
+        return _KernelSums(self.n + other.n, self.moments + other.moments, self.diagonal + other.diagonal)
+
+    def __sub__(self, other: _KernelSums) -> _KernelSums:
+        return _KernelSums(self.n - other.n, self.moments - other.moments, self.diagonal - other.diagonal)
+
+    def mean_of_pairs(self) -> float:
+        """Mean kernel over pairs of different jets."""
+        return (float(np.vdot(self.moments, self.moments)) - self.diagonal) / (self.n * (self.n - 1))
+
+
+def _total(parts: Sequence[_KernelSums]) -> _KernelSums:
+    return functools.reduce(operator.add, parts)
+
+
+def _squared_mmd(x: _KernelSums, y: _KernelSums) -> float:
+    """Unbiased squared maximum mean discrepancy."""
+    cross = float(np.vdot(x.moments, y.moments)) / (x.n * y.n)
+    return x.mean_of_pairs() + y.mean_of_pairs() - 2 * cross
+
+
+def _jackknife(values: list[float]) -> float:
+    """Variance of a statistic from its values with each of the groups left out."""
+    return (len(values) - 1) * float(np.var(values))

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 from tqdm import tqdm
 
 from eval.boosting import BoostedTrees, fit_boosted_trees
 from eval.errors import InputError
+from eval.floors import RESOLVED_AT
 from eval.rejection import area_under_curve
+from eval.scores import Row
 
 FloatArray = NDArray[np.float64]
 
@@ -30,13 +33,17 @@ class TwoSampleTest:
 
     Attributes
     ----------
+    classifier : what was trained, and on what.
     auc : mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
     standard_error : over the held-out jets of all folds.
     significance : (auc - 0.5) / standard_error.
-    importance : drop of the AUC when one observable is shuffled among the held-out jets.
-    n_generated, n_reference, n_folds : sizes.
+    importance : drop of the AUC when one observable is shuffled among the held-out jets; empty if not measured.
+    n_generated, n_reference : jets that were held out, each once.
+    n_folds : 1 for a single division into jets to train on and jets to test on.
     verdict : one sentence.
     """
+
+    classifier: str
 
     auc: float
     standard_error: float
@@ -46,6 +53,38 @@ class TwoSampleTest:
     n_reference: int
     n_folds: int
     verdict: str
+
+    @classmethod
+    def of(
+        cls, classifier: str, auc: float, standard_error: float, importance: dict[str, float], n_generated: int,
+        n_reference: int, n_folds: int,
+    ) -> TwoSampleTest:  # fmt: skip
+        """Judge an AUC: three standard errors above one half tell the samples apart."""
+        significance = (auc - 0.5) / standard_error if standard_error > 0 else np.inf
+        found = f"AUC {auc:.3f} +- {standard_error:.3f}"
+        if significance >= RESOLVED_AT:
+            most = f", most by {max(importance, key=importance.__getitem__)}" if importance else ""
+            verdict = f"told apart by {classifier} with {found}{most}"
+        else:
+            verdict = f"not resolved at n = {n_generated}: not told apart by {classifier} ({found})"
+        return cls(
+            classifier, auc, standard_error, float(significance), importance, n_generated, n_reference, n_folds,
+            verdict,
+        )  # fmt: skip
+
+    @property
+    def p_value(self) -> float:
+        """Probability of an AUC at least as high for samples of one distribution."""
+        return float(norm.sf(self.significance))
+
+    def row(self, name: str) -> Row:
+        """The line of this test in a table; its floor is 1/2."""
+        needed = self.n_generated * (RESOLVED_AT / self.significance) ** 2 if self.significance > 0 else None
+        return Row(
+            "classifier", name, "AUC", self.auc, self.standard_error, 0.5, self.standard_error, self.significance,
+            self.p_value, max(self.auc - 0.5, 0.0), None if needed is None else int(np.ceil(needed)),
+            self.significance >= RESOLVED_AT, None, None, None, self.verdict,
+        )  # fmt: skip
 
 
 def classifier_two_sample_test(
@@ -103,17 +142,14 @@ def classifier_two_sample_test(
             shuffled = bins.copy()
             rng.shuffle(shuffled[:, k])
             drops[fold, k] = area - _area(model, shuffled, len(held_out[0]))[0]
-    auc = float(np.mean(areas))
-    standard_error = float(np.sqrt(np.sum(np.square(errors))) / n_folds)
-    significance = (auc - 0.5) / standard_error if standard_error > 0 else np.inf
-    importance = dict(zip(chosen, drops.mean(axis=0).tolist(), strict=True))
-    found = (
-        f"told apart with AUC {auc:.3f} +- {standard_error:.3f}, most by {max(importance, key=importance.__getitem__)}"
-        if significance >= 3
-        else f"not told apart at n = {len(samples[0])} by boosted trees (AUC {auc:.3f} +- {standard_error:.3f})"
-    )
-    return TwoSampleTest(
-        auc, standard_error, float(significance), importance, len(samples[0]), len(samples[1]), n_folds, found
+    return TwoSampleTest.of(
+        f"boosted trees on {len(chosen)} observables",
+        float(np.mean(areas)),
+        float(np.sqrt(np.sum(np.square(errors))) / n_folds),
+        dict(zip(chosen, drops.mean(axis=0).tolist(), strict=True)),
+        len(samples[0]),
+        len(samples[1]),
+        n_folds,
     )
 
 

@@ -9,10 +9,9 @@ import pytest
 from scipy.stats import entropy
 
 from eval.errors import InputError
+from eval.matching import coverage_and_matching, energy_movers_distance
 from eval.observables import compute_observables
 from eval.published import (
-    coverage_and_matching,
-    energy_movers_distance,
     frechet_physics_distance,
     kernel_physics_distance,
     physics_features,
@@ -150,5 +149,7 @@ def test_bad_input_is_named(make_jets):
         kernel_physics_distance(np.zeros((2000, 2)), np.zeros((2000, 3)))
     with pytest.raises(InputError, match="without replacement"):
         frechet_physics_distance(np.ones((2000, 2)), np.ones((2000, 2)), max_samples=3000, replace=False)
-    with pytest.raises(InputError, match="reference has 5 jets with particles: at least n_jets = 100"):
+    with pytest.raises(
+        InputError, match="reference has 5 jets with particles: at least 200 are needed for n_jets = 100"
+    ):
         coverage_and_matching(make_jets(5, 1), make_jets(200, 2))
