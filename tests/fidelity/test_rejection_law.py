@@ -8,14 +8,8 @@ from scipy.stats import binom, norm
 
 from eval.errors import InputError
 from eval.rejection import rejection
-from eval.rejection_law import (
-    ExpectedLoss,
-    expected_loss,
-    fit_rejection_law,
-    predict_rejection,
-    rejection_law,
-    roc_law,
-)
+from eval.rejection_law import fit_rejection_law, rejection_law
+from eval.rejection_prediction import ExpectedLoss, expected_loss, predict_rejection, roc_law
 from eval.scaling import fit, get_law, grid, simulate
 from eval.tagging import discriminant, score_tagger
 
