@@ -1,10 +1,15 @@
-"""Readers of foreign formats, one file each; `READERS` is the table that conversion looks in."""
+"""Readers of foreign formats, one file each; `READERS` is the table that conversion and evaluation look in."""
 
 from __future__ import annotations
 
 from genscale.data.readers.base import Reader, Source
+from genscale.data.readers.hdf5 import Hdf5Reader
 from genscale.data.readers.jetclass import JetClassReader
+from genscale.data.readers.npz import NpzReader
+from genscale.data.readers.parquet import ParquetReader
 
 __all__ = ["READERS", "Reader", "Source"]
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (JetClassReader(),)}
+_ALL: tuple[Reader, ...] = (JetClassReader(), ParquetReader(), Hdf5Reader(), NpzReader())
+
+READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}
