@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from eval.scaling.threshold import early_stopped
 from genscale.errors import InputError
 from genscale.files import read_json, write_atomic, write_json
 
@@ -51,7 +52,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one training run is, and what it found; see the module's text for the definitions."""
+    """What one training run is, and what it found; see the module's text for the definitions.
+
+    ``stopped_early`` says that the held-out loss had stopped falling before all jets were seen. The file repeats
+    the evaluation with the lowest loss as ``best``.
+    """
 
     task: Literal["generator", "tagger", "tokenizer"]
     size: str
@@ -71,6 +76,7 @@ class RunRecord:
     device: str
     threads: int
     processes: int
+    stopped_early: bool = False
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     version: int = RECORD_VERSION
@@ -80,9 +86,14 @@ class RunRecord:
         """The evaluation at the end of training."""
         return self.evaluations[-1]
 
+    @property
+    def best(self) -> Evaluation:
+        """The evaluation with the lowest held-out loss: the early-stopped loss, and where it was reached."""
+        return min(self.evaluations, key=lambda e: e.metrics["loss"])
+
     def save(self, run: Path) -> None:
         """Write ``record.json`` into the run's folder."""
-        write_json(run / RECORD_FILE, asdict(self))
+        write_json(run / RECORD_FILE, asdict(self) | {"best": asdict(self.best)})
 
     @staticmethod
     def load(run: Path) -> RunRecord:
@@ -99,6 +110,7 @@ class RunRecord:
             found = values.get("version") if isinstance(values, dict) else None
             raise InputError(f"{path}: record version {found}, this genscale reads {RECORD_VERSION}")
         try:
+            values.pop("best", None)  # found among the evaluations
             values["evaluations"] = [Evaluation(**e) for e in values["evaluations"]]
             return RunRecord(**values)
         except (KeyError, TypeError) as error:
@@ -145,31 +157,41 @@ def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 
     ``N`` is the total number of parameters, ``D`` jets seen, ``L`` the held-out loss, ``C`` counted FLOPs.
     """
+    return [_point(name, record, e) for name, record in records for e in record.evaluations]
+
+
+def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
+    """One row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to the stop.
+
+    ``U`` counts the unique jets of the run, ``D`` those seen until the stop; see eval.scaling.early_stopped.
+    """
     rows = []
     for name, record in records:
-        for e in record.evaluations:
-            rows.append(
-                {
-                    "N": record.parameters["total"],
-                    "D": e.jets_seen,
-                    "L": e.metrics["loss"],
-                    "C": e.flops,
-                    "U": min(e.jets_seen, record.jets_unique),
-                    "seed": record.seed,
-                    "task": record.task,
-                    "run": name,
-                    "size": record.size,
-                    "N_blocks": record.parameters["blocks"],
-                    "N_embedding": record.parameters["embedding"],
-                    "D_tokens": e.tokens_seen,
-                    "C_6nd": e.flops_6nd,
-                    "L_error": e.metrics.get("loss_error", ""),
-                    "step": e.step,
-                    "learning_rate": e.learning_rate,
-                    "schedule": record.schedule,
-                }
-            )
+        loss, place = early_stopped([e.metrics["loss"] for e in record.evaluations])
+        rows.append({**_point(name, record, record.evaluations[place]), "L": loss, "U": record.jets_unique})
     return rows
+
+
+def _point(name: str, record: RunRecord, e: Evaluation) -> dict[str, Any]:
+    return {
+        "N": record.parameters["total"],
+        "D": e.jets_seen,
+        "L": e.metrics["loss"],
+        "C": e.flops,
+        "U": min(e.jets_seen, record.jets_unique),
+        "seed": record.seed,
+        "task": record.task,
+        "run": name,
+        "size": record.size,
+        "N_blocks": record.parameters["blocks"],
+        "N_embedding": record.parameters["embedding"],
+        "D_tokens": e.tokens_seen,
+        "C_6nd": e.flops_6nd,
+        "L_error": e.metrics.get("loss_error", ""),
+        "step": e.step,
+        "learning_rate": e.learning_rate,
+        "schedule": record.schedule,
+    }
 
 
 def write_points(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -106,8 +106,8 @@ def predict(
 ) -> None:
     """Write a tagger's class probabilities of every jet of a store.
 
-    The file holds arrays probabilities [jets, classes], labels, rows and classes, and the provenance as JSON:
-    numpy.load reads it, and so does genscale.prediction.load_predictions.
+    The file holds the arrays probabilities (a row per jet), labels, rows and classes, and its provenance as JSON;
+    read it with numpy.load or genscale.prediction.load_predictions.
     """
     from genscale.prediction import predict_store
 

@@ -126,6 +126,21 @@ class Checkpoints:
             raise InputError(f"{folder}: does not fit this run's model: {error}") from error
         return read_json(folder / "state.json")["state"]
 
+    def save_best(self, model: nn.Module) -> None:
+        """Keep these weights as those of the lowest held-out loss so far."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self.folder / ".best.tmp"
+        save_tensors(dict(model.state_dict()), aside)
+        aside.replace(self._best)
+
+    def restore_best(self, model: nn.Module) -> None:
+        """Load what :meth:`save_best` kept."""
+        model.load_state_dict(load_file(self._best))
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "best.safetensors"
+
     def clear_unfinished(self) -> None:
         """Remove what a killed process left half-written."""
         for aside in self.folder.glob(".step-*.tmp"):

@@ -2,7 +2,8 @@
 
 One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
-the points of the scaling laws. A run that is killed and started again ends at the same numbers.
+the points of the scaling laws. A run with patience ends when its held-out loss has stopped falling, with the weights
+of the lowest. A run that is killed and started again ends at the same numbers.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class State:
     tokens_seen: int = 0
     wall_s: float = 0.0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    def best(self) -> int:
+        """Place of the evaluation with the lowest held-out loss, the first of equals."""
+        losses = [e["metrics"]["loss"] for e in self.evaluations]
+        return losses.index(min(losses))
 
 
 def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = True) -> RunRecord:
@@ -130,7 +136,8 @@ class _Loop:
     def _steps(self, state: State, tensorboard: Any) -> None:
         config, task = self.config, self.task
         first = math.ceil(config.first_evaluation_jets / config.batch_jets)
-        due = set(evaluation_steps(config.n_steps, config.evaluations, first))
+        every = math.ceil(config.evaluate_every_jets / config.batch_jets)
+        due = set(evaluation_steps(config.n_steps, config.evaluations, first, every))
         batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
         bar = tqdm(
             total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",
@@ -156,6 +163,8 @@ class _Loop:
             if state.step in due:
                 self._evaluate(state, rate, tensorboard)
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
+                if self._out_of_patience(state):
+                    break
             if (save or stop) and state.step < config.n_steps:
                 self._save(state)
                 saved = time.monotonic()
@@ -230,6 +239,15 @@ class _Loop:
                 tensorboard.add_scalar(f"validation/{name}", value, state.jets_seen)
             lines = [json.dumps(e) + "\n" for e in state.evaluations]
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
+            if self.config.patience and state.best() == len(state.evaluations) - 1:
+                # A run resumed from before this step comes by again, with the same weights.
+                self.checkpoints.save_best(self._bare_model())
+
+    def _out_of_patience(self, state: State) -> bool:
+        """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
+        patience = self.config.patience
+        waited = [e for e in state.evaluations[state.best() + 1 :] if e["jets_seen"] > self.order.n_unique]
+        return patience > 0 and len(waited) >= patience
 
     # -- starting, stopping, saving ------------------------------------------------------------------------
 
@@ -266,6 +284,7 @@ class _Loop:
             flops=task.flops(state.jets_seen, state.tokens_seen),
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
             schedule=config.schedule,
+            stopped_early=state.step < config.n_steps,
             seed=config.seed,
             config=to_mapping(task.config),
             config_hash=self.digest,
@@ -279,6 +298,8 @@ class _Loop:
             git_commit=git_commit(),
         )
         if self.accelerator.is_main_process:
+            if config.patience:
+                self.checkpoints.restore_best(self._bare_model())
             task.save(self._bare_model(), self.folder)
             record.save(self.folder)  # last: a run with a record is a finished run
         self.accelerator.wait_for_everyone()

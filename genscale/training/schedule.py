@@ -31,8 +31,12 @@ def learning_rate_factor(schedule: str, step: int, n_steps: int, warmup_steps: i
     raise ValueError(f"schedule {schedule!r}: known are {', '.join(SCHEDULES)}")
 
 
-def evaluation_steps(n_steps: int, n_evaluations: int, first: int = 1) -> list[int]:
-    """Log-spaced numbers of finished steps from ``first`` to ``n_steps``, without repeats; the end is always in."""
+def evaluation_steps(n_steps: int, n_evaluations: int, first: int = 1, every: int = 0) -> list[int]:
+    """Numbers of finished steps: log-spaced from ``first`` to ``n_steps``, and every multiple of ``every`` (0: none).
+
+    Without repeats; the end is always in.
+    """
     first = min(max(first, 1), n_steps)
     spaced = np.geomspace(first, n_steps, max(n_evaluations, 1)) if n_evaluations > 1 else [n_steps]
-    return sorted({round(float(step)) for step in spaced} | {n_steps})
+    even = range(every, n_steps, every) if every else ()
+    return sorted({round(float(step)) for step in spaced} | {*even} | {n_steps})

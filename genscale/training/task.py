@@ -41,6 +41,12 @@ class TrainingConfig:
         Held-out evaluations at log-spaced steps.
     first_evaluation_jets : int
         Jets seen at the first of them.
+    evaluate_every_jets : int
+        Further evaluations whenever this many jets were seen, for overfitting comes late, where log-spaced ones
+        are rare; 0: none.
+    patience : int
+        The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
+        lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
     validation_jets : int
         Held-out jets; 0 means all.
     checkpoint_s : float
@@ -65,6 +71,8 @@ class TrainingConfig:
     warmup_steps: int = 50
     evaluations: int = 12
     first_evaluation_jets: int = 1_000
+    evaluate_every_jets: int = 0
+    patience: int = 0
     validation_jets: int = 2_000
     checkpoint_s: float = 30.0
     precision: str = "fp32"
@@ -81,6 +89,8 @@ class TrainingConfig:
             "jets_unique",
             "weight_decay",
             "warmup_steps",
+            "evaluate_every_jets",
+            "patience",
             "validation_jets",
             "loader_workers",
             "seed",

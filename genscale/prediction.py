@@ -1,0 +1,178 @@
+"""Class probabilities of every jet of a store, by a trained tagger: what rejection and calibration are measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from genscale.data.batching import FeatureRows, pack_sorted
+from genscale.data.features import resolve_features
+from genscale.data.schema import CLASSES
+from genscale.data.store import JetStore
+from genscale.errors import InputError
+from genscale.models.tagger import Tagger
+from genscale.records import git_commit, package_versions
+from genscale.training.tagger import load_tagger
+
+PREDICTION_VERSION = 1
+
+#: Jets read at a time; sorted by length, they make batches with little padding.
+CHUNK_JETS = 8192
+
+BATCH_JETS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a tagger says of the jets of one store.
+
+    Attributes
+    ----------
+    probabilities : ndarray, shape (n_jets, n_classes), float32
+        Rows sum to one. Small probabilities keep their relative precision: 1 - p of a likely class is better
+        taken as the sum of the others.
+    labels : ndarray, shape (n_jets,), int8
+        True class, a position in ``classes``.
+    rows : ndarray, shape (n_jets,), int64
+        Row of each jet in its store.
+    classes : tuple of str
+        Names of the columns of ``probabilities``.
+    provenance : dict
+        Run, checksum of its weights, store and its fingerprint and split, features, versions; ``loss`` in nats per jet,
+        its standard error, and ``accuracy``.
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    classes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def predict_store(
+    run: Path, store: Path, out: Path, *, device: torch.device | str = "cpu", progress: bool = True
+) -> Predictions:
+    """Write the class probabilities of every jet of a store as ``.npz``, whole or not at all.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a finished tagger run.
+    store : Path
+        Jet store with labels; the test split is what this is for.
+    out : Path
+        File to be written, with the arrays of :class:`Predictions` under their names (``provenance`` as JSON).
+    device : torch.device or str
+    progress : bool
+
+    Raises
+    ------
+    InputError
+        No finished tagger there; the store has no labels or lacks a column; ``out`` exists.
+    """
+    if out.suffix != ".npz":
+        raise InputError(f"{out}: predictions are written as .npz; give a name that ends so")
+    if out.exists():
+        raise InputError(f"{out}: exists already; choose another name or remove it")
+    model, description = load_tagger(run)
+    jets = JetStore.open(store)
+    features = resolve_features(description["features"])
+    rows = FeatureRows(jets, features, int(description["max_particles"]))
+    log_p = _log_probabilities(model.to(device), rows, torch.device(device), progress)
+    labels = jets.labels()
+    losses = -log_p[np.arange(len(labels)), labels]
+    provenance = {
+        "version": PREDICTION_VERSION,
+        "run": run.resolve().name,
+        "weights_sha256": description["sha256"],
+        "store": store.resolve().name,
+        "store_fingerprint": jets.fingerprint,
+        "split": jets.manifest.meta.get("split"),
+        "features": description["features"],
+        "max_particles": description["max_particles"],
+        "loss": float(losses.mean()),
+        "loss_error": float(losses.std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else None,
+        "accuracy": float((log_p.argmax(1) == labels).mean()),
+        "device": torch.device(device).type,
+        "versions": package_versions(),
+        "git_commit": git_commit(),
+    }
+    found = Predictions(
+        np.exp(log_p).astype(np.float32), labels.astype(np.int8), np.arange(len(labels)), CLASSES, provenance
+    )
+    _save(found, out)
+    return found
+
+
+def load_predictions(file: Path) -> Predictions:
+    """Read what :func:`predict_store` wrote; InputError names a file that is missing, broken or newer."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; genscale predict makes it")
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            provenance = json.loads(str(stored["provenance"]))
+            if provenance["version"] > PREDICTION_VERSION:
+                raise InputError(
+                    f"{file}: predictions of version {provenance['version']}, this genscale reads {PREDICTION_VERSION}"
+                )
+            return Predictions(
+                stored["probabilities"],
+                stored["labels"],
+                stored["rows"],
+                tuple(stored["classes"].tolist()),
+                provenance,
+            )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: not a file of predictions ({error})") from error
+
+
+def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, progress: bool) -> np.ndarray:
+    """Logarithms of class probabilities in double precision, [n_jets, n_classes], in the order of the store."""
+    found = np.empty((len(rows), len(CLASSES)))
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(rows), unit="jet", unit_scale=True, desc="predict", disable=not progress) as bar,
+    ):
+        for low in range(0, len(rows), CHUNK_JETS):
+            places = np.arange(low, min(low + CHUNK_JETS, len(rows)))
+            flat, lengths, labels = rows.load(places)
+            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            # The same order as within a packed batch, so that results go back where they belong.
+            by_length = np.argsort(-lengths, kind="stable")
+            for start in range(0, len(places), BATCH_JETS):
+                chosen = by_length[start : start + BATCH_JETS]
+                batch = pack_sorted(rows, flat, offsets, labels, chosen).to(device)
+                logits = model(batch.inputs, batch.packing).double()
+                found[low + chosen] = torch.log_softmax(logits, dim=1).cpu().numpy()
+                bar.update(len(chosen))
+    return found
+
+
+def _save(found: Predictions, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            np.savez(
+                file,
+                probabilities=found.probabilities,
+                labels=found.labels,
+                rows=found.rows,
+                classes=np.array(found.classes),
+                provenance=np.array(json.dumps(found.provenance)),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
