@@ -24,7 +24,7 @@ def mlp_weights(d_model: int, mlp_ratio: int, activation: Activation) -> int:
 def activate(x: Tensor, kind: Activation) -> Tensor:
     """Apply the activation of that name; SwiGLU halves the width: ``silu(first half) * second half``."""
     if kind == "relu":
-        return F.relu(x)
+        return F.relu(x, inplace=True)
     if kind == "swiglu":
         gate, values = x.chunk(2, dim=-1)
         return F.silu(gate) * values
@@ -42,20 +42,17 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=qkv_bias)
         self.out = nn.Linear(d_model, d_model)
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[jets, tokens, 3 d]`` to three views ``[jets, heads, tokens, head width]``."""
-        jets, tokens, width = qkv.shape
-        q, k, v = qkv.view(jets, tokens, 3, self.n_heads, width // 3 // self.n_heads).permute(2, 0, 3, 1, 4)
-        return q, k, v
+    def _heads(self, x: Tensor) -> Tensor:
+        """``[jets, tokens, d]`` to a view ``[jets, heads, tokens, head width]``."""
+        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
-    def _attend(self, qkv: Tensor, padding: Tensor | None) -> Tensor:
-        q, k, v = self._heads(qkv)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor) -> Tensor:
         # Padding lies after the real tokens, so under a causal mask no real token can see it.
-        mask = None if self.causal or padding is None else ~padding[:, None, None, :]
+        mask = None if self.causal else ~padding[:, None, None, :]
         out = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
+            self._heads(q),
+            self._heads(k),
+            self._heads(v),
             attn_mask=mask,
             is_causal=self.causal,
             dropout_p=self.dropout if self.training else 0.0,
@@ -76,7 +73,7 @@ class SelfAttention(nn.Module):
         keys, values : Tensor [jets, heads, max_length, head width]
             The cache, filled up to ``position``; this token's entries are written into it.
         """
-        q, k, v = self._heads(self.qkv(x)[:, None, :])
+        q, k, v = (self._heads(part) for part in self.qkv(x)[:, None, :].chunk(3, dim=2))
         keys[:, :, position] = k[:, :, 0]
         values[:, :, position] = v[:, :, 0]
         out = F.scaled_dot_product_attention(q, keys[:, :, : position + 1], values[:, :, : position + 1])

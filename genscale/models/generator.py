@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genscale.models.blocks import Activation, Block, init_transformer
+from genscale.models.head import Nats, head_nats
 from genscale.models.packing import Packing
 
 
@@ -97,20 +98,20 @@ class Generator(nn.Module):
             rows = block(rows, packing)
         return self.final_norm(rows)
 
+    def _head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight ``[vocab_size, d]`` and bias of the head."""
+        return (self.embedding.weight, None) if self.head is None else (self.head.weight, self.head.bias)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: ``[..., d]`` to ``[..., vocab_size]``."""
-        if self.head is None:
-            return F.linear(hidden, self.embedding.weight)
-        return self.head(hidden)
+        return F.linear(hidden, *self._head())
 
     def forward(
         self, tokens: Tensor, targets: Tensor, packing: Packing, labels: Tensor | None = None
-    ) -> Tensor:
-        """Negative log-likelihood of each target token in nats, ``[n_tokens]``, in float32 or better."""
-        logits = self.logits(self.hidden(tokens, packing, labels))
-        # A likelihood is never summed up in half precision.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.cross_entropy(logits, targets, reduction="none")
+    ) -> Nats:
+        """Negative log-likelihood of the target tokens ``[n_tokens]``: their sum and its terms."""
+        hidden = self.hidden(tokens, packing, labels)
+        return head_nats(hidden, *self._head(), targets)
 
     def new_cache(self, jets: int, device: torch.device | str = "cpu") -> list[tuple[Tensor, Tensor]]:
         """Empty key/value caches, one pair ``[jets, heads, max_tokens, head width]`` for each block."""

@@ -9,51 +9,64 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+#: Jets that share an attention call. On a CPU few, so that hardly a slot is padding; on an accelerator calls cost more.
+JETS_PER_GROUP_CPU = 8
+JETS_PER_GROUP_ACCELERATOR = 128
 
-class _Gather(torch.autograd.Function):
-    """``rows[index]`` for an index that hits each row once, plus padding slots that must carry no gradient.
 
-    Autograd's own backward of indexing is a scatter-add, many times slower on CPU than this gather.
+Shapes = tuple[tuple[int, int], ...]
+
+
+class _ToGroups(torch.autograd.Function):
+    """Flat rows to padded groups, each row cut into equal parts: one output ``[jets, longest, width / parts]`` for
+    each part of each group, group by group.
+
+    This is one gather there and one back. Autograd's own backward of such indexing is a scatter-add, that of the cuts
+    an array of zeros for each of them; on a CPU both cost more than the attention itself.
     """
 
     @staticmethod
-    def forward(rows: Tensor, index: Tensor, inverse: Tensor, padding: Tensor | None) -> Tensor:
-        return rows.index_select(0, index)
+    def forward(
+        ctx: Any, rows: Tensor, to_slots: Tensor, to_flat: Tensor, shapes: Shapes, parts: int
+    ) -> tuple[Tensor, ...]:
+        ctx.parts = parts
+        ctx.save_for_backward(to_flat)
+        slots = rows.index_select(0, to_slots).split([jets * longest for jets, longest in shapes])
+        groups = [group.view(*shape, -1) for group, shape in zip(slots, shapes, strict=True)]
+        return tuple(part for group in groups for part in group.chunk(parts, dim=-1))
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-        _, _, inverse, padding = inputs
-        ctx.save_for_backward(inverse, padding)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (to_flat,) = ctx.saved_tensors
+        groups = [torch.cat(grads[i : i + ctx.parts], dim=-1) for i in range(0, len(grads), ctx.parts)]
+        slots = torch.cat([group.flatten(0, 1) for group in groups])
+        return slots.index_select(0, to_flat), None, None, None, None
+
+
+class _ToFlat(torch.autograd.Function):
+    """Slots of all groups ``[slots, width]`` to flat rows; padding gets no gradient."""
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
-        inverse, padding = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad = grad.contiguous().index_select(0, inverse)
-        if padding is not None:
-            grad = grad.masked_fill_(padding[:, None], 0.0)
-        return grad, None, None, None
+    def forward(ctx: Any, slots: Tensor, to_flat: Tensor, to_slots: Tensor, is_padding: Tensor) -> Tensor:
+        ctx.save_for_backward(to_slots, is_padding)
+        return slots.index_select(0, to_flat)
 
-
-@dataclass(frozen=True)
-class Group:
-    """Jets attended together: flat rows ``first .. first + n_tokens`` as a ``[jets, longest]`` block."""
-
-    first: int
-    n_tokens: int
-    shape: tuple[int, int]
-    to_padded: Tensor  # [jets * longest] row of the group's flat slice (row 0 where padding)
-    to_flat: Tensor  # [n_tokens] slot of the padded block
-    padding: Tensor | None  # [jets * longest] True where padding; None if there is none
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        to_slots, is_padding = ctx.saved_tensors
+        slots = grad.index_select(0, to_slots)
+        return slots.masked_fill_(is_padding[:, None], 0.0), None, None, None
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How the jets of one batch lie in its flat tensors.
+    """How the jets of one batch lie in its flat tensors, and in the padded groups that attention works on.
 
     Attributes
     ----------
@@ -63,67 +76,78 @@ class Packing:
         First flat row of each jet.
     positions : Tensor [n_tokens]
         Position of each row within its jet.
-    groups : tuple of Group
-        Consecutive jets that share an attention call.
+    shapes : tuple of (jets, longest)
+        Shapes of the groups: consecutive jets that share an attention call.
+    to_slots : Tensor [slots]
+        Flat row in each slot of the groups, one group after another (any row of the jet where there is padding).
+    to_flat : Tensor [n_tokens]
+        Slot of each flat row.
+    is_padding : Tensor of bool [slots]
     """
 
     lengths: Tensor
     starts: Tensor
     positions: Tensor
-    groups: tuple[Group, ...]
+    shapes: Shapes
+    to_slots: Tensor
+    to_flat: Tensor
+    is_padding: Tensor
 
     @staticmethod
-    def build(lengths: np.ndarray, device: torch.device | str = "cpu", jets_per_group: int = 16) -> Packing:
+    def build(
+        lengths: np.ndarray, device: torch.device | str = "cpu", jets_per_group: int | None = None
+    ) -> Packing:
         """Lay out jets of these lengths (best in falling or rising order, so that groups waste little)."""
-        lengths = np.asarray(lengths, dtype=np.int64)
+        lengths = np.ascontiguousarray(lengths, dtype=np.int64)
         if lengths.size == 0 or lengths.min() < 1:
             raise ValueError("a packed batch needs at least one jet, and every jet at least one token")
+        if jets_per_group is None:
+            on_cpu = torch.device(device).type == "cpu"
+            jets_per_group = JETS_PER_GROUP_CPU if on_cpu else JETS_PER_GROUP_ACCELERATOR
         ends = np.cumsum(lengths)
         starts = ends - lengths
+        shapes, rows, is_real = [], [], []
+        for low in range(0, len(lengths), jets_per_group):
+            here = slice(low, low + jets_per_group)
+            place, length = np.arange(lengths[here].max()), lengths[here, None]
+            shapes.append((len(length), len(place)))
+            rows.append((starts[here, None] + np.minimum(place, length - 1)).ravel())
+            is_real.append((place < length).ravel())
+
+        padding = ~np.concatenate(is_real)
 
         def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+            return torch.from_numpy(array).to(device, non_blocking=True)
 
-        groups = []
-        for low in range(0, len(lengths), jets_per_group):
-            here = lengths[low : low + jets_per_group]
-            first, longest, total = int(starts[low]), int(here.max()), int(here.sum())
-            real = np.arange(longest)[None, :] < here[:, None]
-            to_padded = np.zeros(real.shape, dtype=np.int64)
-            to_padded[real] = np.arange(total)
-            padding = None if real.all() else tensor(~real.ravel())
-            groups.append(
-                Group(
-                    first,
-                    total,
-                    (len(here), longest),
-                    tensor(to_padded.ravel()),
-                    tensor(np.flatnonzero(real)),
-                    padding,
-                )
-            )
-        positions = np.arange(int(ends[-1])) - np.repeat(starts, lengths)
-        return Packing(tensor(lengths), tensor(starts), tensor(positions), tuple(groups))
+        return Packing(
+            tensor(lengths),
+            tensor(starts),
+            tensor(np.arange(ends[-1]) - np.repeat(starts, lengths)),
+            tuple(shapes),
+            tensor(np.concatenate(rows)),
+            tensor(np.flatnonzero(~padding)),
+            tensor(padding),
+        )
 
-    def attend(self, rows: Tensor, attention: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
-        """Apply ``attention`` to each group as a padded block and bring the result back to flat rows.
+    def attend(self, rows: Tensor, attention: Callable[..., Tensor], parts: int = 3) -> Tensor:
+        """Apply ``attention`` to each group and bring the result back to flat rows.
 
         Parameters
         ----------
         rows : Tensor [n_tokens, width]
+            Queries, keys and values side by side (in general, as many ``parts`` of equal width).
         attention : callable
-            Maps a block ``[jets, longest, width]`` and its padding mask ``[jets, longest]`` (True where
-            padding; None if there is none) to ``[jets, longest, width_out]``. Its output on padding is ignored.
+            Maps the parts of a group, each ``[jets, longest, width / parts]``, and its padding ``[jets, longest]``
+            (True where padding), to ``[jets, longest, width_out]``. Its output on padding is ignored.
 
         Returns
         -------
         Tensor [n_tokens, width_out]
         """
-        parts = []
-        for group in self.groups:
-            flat = rows.narrow(0, group.first, group.n_tokens)
-            block = _Gather.apply(flat, group.to_padded, group.to_flat, None).view(*group.shape, -1)
-            mask = None if group.padding is None else group.padding.view(group.shape)
-            out = attention(block, mask)
-            parts.append(_Gather.apply(out.flatten(0, 1), group.to_flat, group.to_padded, group.padding))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        pieces = _ToGroups.apply(rows, self.to_slots, self.to_flat, self.shapes, parts)
+        padding = self.is_padding.split([jets * longest for jets, longest in self.shapes])
+        slots = [
+            attention(*pieces[i * parts : (i + 1) * parts], mask.view(shape)).flatten(0, 1)
+            for i, (mask, shape) in enumerate(zip(padding, self.shapes, strict=True))
+        ]
+        return _ToFlat.apply(torch.cat(slots), self.to_flat, self.to_slots, self.is_padding)

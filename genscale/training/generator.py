@@ -101,7 +101,7 @@ class GeneratorTask(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Negative log-likelihood in nats, summed over the batch's real tokens."""
-        return model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).sum()
+        return model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).total
 
     def evaluate(
         self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
@@ -109,7 +109,7 @@ class GeneratorTask(Task):
         """Nats per real token with its error, per jet, and over padding as older codes have it."""
 
         def score(batch: Batch) -> tuple[Tensor, Tensor]:
-            nats = model(batch.inputs, batch.targets, batch.packing, self._labels(batch))
+            nats = model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).per_token
             return per_jet(nats, batch), batch.packing.lengths
 
         batches = held_out(

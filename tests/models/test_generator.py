@@ -25,7 +25,7 @@ def nats(model, sequences, jets_per_group=16, labels=None):
     packing = Packing.build(lengths, jets_per_group=jets_per_group)
     inputs = torch.cat([torch.tensor(s[:-1]) for s in sequences])
     targets = torch.cat([torch.tensor(s[1:]) for s in sequences])
-    return model(inputs, targets, packing, labels).split(lengths.tolist())
+    return model(inputs, targets, packing, labels).per_token.split(lengths.tolist())
 
 
 SEQUENCES = [[0, 5, 3, 9, 4, 19], [0, 7, 19], [0, 2, 2, 11, 19], [0, 19]]

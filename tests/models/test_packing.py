@@ -9,20 +9,20 @@ from genscale.models.packing import Packing
 lengths_strategy = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
 
-def double(block, padding):
-    return 2 * block
+def swap(first, second, padding):
+    return torch.cat([3 * second, 2 * first], dim=-1)
 
 
 @given(lengths_strategy, st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
 def test_attend_returns_every_row_to_its_place_with_its_gradient(lengths, jets_per_group):
     packing = Packing.build(np.array(lengths), jets_per_group=jets_per_group)
-    rows = torch.randn(sum(lengths), 3, dtype=torch.float64, requires_grad=True)
-    out = packing.attend(rows, double)
-    assert torch.equal(out, 2 * rows)
+    rows = torch.randn(sum(lengths), 4, dtype=torch.float64, requires_grad=True)
+    out = packing.attend(rows, swap, parts=2)
+    assert torch.equal(out, torch.cat([3 * rows[:, 2:], 2 * rows[:, :2]], dim=1))
     weights = torch.randn_like(out)
     (out * weights).sum().backward()
-    assert torch.equal(rows.grad, 2 * weights)
+    assert torch.equal(rows.grad, torch.cat([2 * weights[:, 2:], 3 * weights[:, :2]], dim=1))
 
 
 @given(lengths_strategy)
@@ -34,11 +34,10 @@ def test_blocks_hold_each_jet_and_say_what_is_padding(lengths):
 
     def look(block, padding):
         for jet in range(block.shape[0]):
-            real = block[jet, :, 0] if padding is None else block[jet, ~padding[jet], 0]
-            seen.append(real.tolist())
+            seen.append(block[jet, ~padding[jet], 0].tolist())
         return block
 
-    packing.attend(rows, look)
+    packing.attend(rows, look, parts=1)
     ends = np.cumsum(lengths)
     assert seen == [list(range(e - n, e)) for e, n in zip(ends, lengths, strict=True)]
     assert packing.positions.tolist() == [i for n in lengths for i in range(n)]
@@ -52,7 +51,7 @@ def test_padding_carries_no_gradient():
         # Everything of a block, padding included, enters every output.
         return block + block.sum(dim=(0, 1), keepdim=True) * 0 + torch.where(padding[..., None], 1e9, 0.0)
 
-    out = packing.attend(rows, leak)
+    out = packing.attend(rows, leak, parts=1)
     assert out.abs().max() < 1e6
     out.sum().backward()
     assert torch.equal(rows.grad, torch.ones_like(rows))
