@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import beta
 
 from eval.errors import InputError
@@ -85,6 +85,8 @@ class Calibration:
         Of the likeliest class: its probability, and whether it is right.
     classes : mapping of str to Reliability
         Of each class on its own: its probability, and whether the jet is one.
+    at_temperature : Reliability
+        As ``confidence``, once the best temperature has been applied: what a temperature cannot mend.
     temperature, temperature_error : float
         T that minimises the loss of softmax(ln p / T), and its standard error; T above 1 is overconfident.
     loss, loss_at_temperature : float
@@ -94,6 +96,7 @@ class Calibration:
     n_jets: int
     confidence: Reliability
     classes: Mapping[str, Reliability]
+    at_temperature: Reliability
     temperature: float
     temperature_error: float
     loss: float
@@ -117,7 +120,12 @@ class Calibration:
         if abs(self.significance) > 3:
             word = "overconfident" if self.temperature > 1 else "underconfident"
             gain = self.loss - self.loss_at_temperature
-            return f"{word}: {temperature}, {size}; the right temperature would gain {gain:.4f} nats"
+            left = self.at_temperature
+            rest = (
+                f"{100 * left.error:.2f} points, floor {100 * left.floor:.2f} ± {100 * left.floor_spread:.2f}"
+            )
+            rest = f"; with that temperature {rest}" + (", still resolved" if left.resolved else "")
+            return f"{word}: {temperature}, {size}; the right temperature would gain {gain:.4f} nats{rest}"
         if c.resolved or worst:
             where = f" (in {', '.join(worst)})" if worst else ""
             return f"miscalibrated{where}, but not by a temperature: {temperature}, {size}"
@@ -129,6 +137,7 @@ class Calibration:
             "n_jets": self.n_jets,
             "confidence": self.confidence.to_dict(),
             "classes": {name: r.to_dict() for name, r in self.classes.items()},
+            "at_temperature": self.at_temperature.to_dict(),
             "temperature": self.temperature,
             "temperature_error": self.temperature_error,
             "loss": self.loss,
@@ -172,10 +181,12 @@ def calibrate(
     best = p.argmax(axis=1)
     rng = np.random.default_rng(seed)
     temperature, error, losses = _temperature(p, y)
+    mended = softmax(np.log(np.maximum(p, 1e-45)) / temperature, axis=1)
     return Calibration(
         n_jets=n,
         confidence=reliability(p[np.arange(n), best], best == y, n_bins, resamples, rng),
         classes={name: reliability(p[:, k], y == k, n_bins, resamples, rng) for k, name in enumerate(names)},
+        at_temperature=reliability(mended[np.arange(n), best], best == y, n_bins, resamples, rng),
         temperature=temperature,
         temperature_error=error,
         loss=losses[0],

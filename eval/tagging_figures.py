@@ -97,6 +97,10 @@ def _rejection_panel(ax: Axes, law: RejectionLaw, predictions: Sequence[Predicti
             fmt="D", ms=6, color=colour, mfc=colour if y.identified else "white", label=f"predicted, {p.where}",
         )  # fmt: skip
     ax.set_yscale("log")
+    # An error bar over decades says enough when it leaves the panel.
+    values = np.append(n / (k + 0.5), [p.rejection.value for p in drawn])
+    ax.set_ylim(max(ax.get_ylim()[0], 0.3 * values.min()), min(ax.get_ylim()[1], 20 * values.max()))
+    ax.set_xlim(line[0] - 0.15 * np.ptp(line), line[-1] + 0.03 * np.ptp(line))
     _plain_logs(ax)
 
 
@@ -138,8 +142,11 @@ def roc_limit(
             score.efficiencies[some], value[some], [value[some] - low[some], high[some] - value[some]],
             fmt=marker, ms=4.5, color=MEASURED, elinewidth=1, label=label,
         )  # fmt: skip
-    top = max(float(np.nanmax(np.where(b.identified, b.rejection, np.nan), initial=10.0)) for b in bands)
-    ax.set(yscale="log", ylim=(0.8, 20 * top), xlabel="signal efficiency", ylabel=f"{BACKGROUND} rejection")
+    tops = [float(np.max(b.rejection, where=b.identified, initial=10.0)) for b in bands]
+    tops += [score.n_background / (score.kept.min() + 0.5) for score in (measured or {}).values()]
+    ax.set(
+        yscale="log", ylim=(0.8, 5 * max(tops)), xlabel="signal efficiency", ylabel=f"{BACKGROUND} rejection"
+    )
     name = bands[0].name
     ax.set_title(title or _LABELS.get(name, name))
     _plain_logs(ax)
@@ -148,7 +155,7 @@ def roc_limit(
 
 
 @_hep_style
-def reliability(calibrations: Mapping[str, Calibration], signal: str | None = None) -> Figure:
+def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | None = None) -> Figure:
     """Observed share minus stated probability in bins of equal counts, with 68 % binomial errors.
 
     Parameters

@@ -45,6 +45,7 @@ def test_a_temperature_is_recovered_within_its_error(temperature, word):
     assert found.verdict.startswith(word)
     assert found.confidence.resolved
     assert found.loss_at_temperature < found.loss
+    assert not found.at_temperature.resolved
     inside = (found.confidence.observed < found.confidence.stated).mean()
     assert inside > 0.7 if word == "overconfident" else inside < 0.3
 

@@ -9,7 +9,7 @@ from eval.errors import InputError
 from eval.rejection_law import fit_rejection_law, rejection_laws
 from eval.rejection_prediction import ExpectedLoss, predict_rejection, roc_law
 from eval.tagging import score_tagger
-from eval.tagging_figures import rejection_against_loss, reliability, roc_limit
+from eval.tagging_figures import rejection_against_loss, reliability_curves, roc_limit
 
 NAMES = ["QCD", "Hbb", "Tbl"]
 
@@ -73,11 +73,11 @@ def test_reliability_figure_shows_every_bin(taggers):
     made, labels, _ = taggers
     calibration = calibrate(made[2], labels, NAMES, n_bins=8, resamples=5)
     for signal in (None, "Hbb"):
-        ax = reliability({"one": calibration, "two": calibration}, signal).axes[0]
+        ax = reliability_curves({"one": calibration, "two": calibration}, signal).axes[0]
         assert [len(c.lines[0].get_xdata()) for c in ax.containers] == [8, 8]
 
 
 def test_nothing_to_draw_is_an_error():
-    for draw, argument in ((rejection_against_loss, {}), (roc_limit, []), (reliability, {})):
+    for draw, argument in ((rejection_against_loss, {}), (roc_limit, []), (reliability_curves, {})):
         with pytest.raises(InputError, match="nothing to draw"):
             draw(argument)
