@@ -255,16 +255,16 @@ def _inputs(f: Findings) -> tuple[Verdict, str]:
     slopes = {verdict_of(d, margin) for d in c.slope_differences.values()}
     floors = [d for d in c.floor_differences.values() if d.ci95 is not None and d.identified is not False]
     moved = [d for d in floors if d.ci95 is not None and (d.ci95[0] > 0 or d.ci95[1] < 0)]
-    largest = max((abs(d.value) for d in floors), default=float("nan"))
+    largest = max((abs(d.value) for d in floors), default=0.0)
     width = max(
         (0.5 * float(np.ptp(d.ci95)) for d in c.slope_differences.values() if d.ci95 is not None),
         default=float("nan"),
     )
     numbers = (
         f"{len(c.fits)} configurations: common beta = {_interval(c.slopes.mean)} with p = {c.slopes.p_value:.2g}, "
-        f"every difference known to ±{width:.2g} or better, margin {margin:.2g}; floors at the common beta differ by "
-        f"up to {largest:.2g} nats, {len(moved)} of {len(c.floor_differences)} pairs resolved "
-        f"(p = {c.shared_floors.p_value:.2g})"
+        f"every difference known to ±{width:.2g} or better, margin {margin:.2g}; of {len(c.floor_differences)} "
+        f"differences of floors at the common beta {len(floors)} are identified, up to {largest:.2g} nats, "
+        f"{len(moved)} resolved (p = {c.shared_floors.p_value:.2g})"
     )
     if "contradicts" in slopes:
         return "contradicts", f"{numbers}: exponents differ by more than the margin"

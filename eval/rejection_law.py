@@ -280,7 +280,9 @@ def _score(
         q[:, 1], q[:, 2] = np.clip(q[:, 1], lowest, highest), np.maximum(q[:, 2], 0.0)
         if largest.max() < 1e-7:
             break
-    values = np.column_stack([np.exp(q[:, 0] - q[:, 1] * centre[:, 0]), q[:, 1], q[:, 2]])
+    # An amplitude that a handful of jets cannot pin may leave the range of floats.
+    amplitude = np.exp(np.clip(q[:, 0] - q[:, 1] * centre[:, 0], -600, 600))
+    values = np.column_stack([amplitude, q[:, 1], q[:, 2]])
     return values, n_background / np.clip(np.exp(q[:, :1] + q[:, 1:2] * u) + q[:, 2:], 1.0, None)
 
 

@@ -58,6 +58,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     return _merge(cls, [(source, OmegaConf.create(dict(values)))])
 
 
+def parse_values(option: str, texts: Sequence[str] | None) -> dict[str, Any]:
+    """Mapping of ``key=value`` texts of a command-line option, with numbers and booleans as such."""
+    for text in texts or ():
+        if "=" not in text:
+            raise InputError(f"{option} {text}: expected key=value")
+    plain = OmegaConf.to_container(OmegaConf.from_dotlist(list(texts or ())))
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return the configuration as plain nested dictionaries, lists and scalars, as JSON and YAML can hold."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

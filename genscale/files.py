@@ -6,8 +6,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,16 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities are refused, for no JSON reader has to know them."""
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write JSON atomically; NaN and infinities become null, for JSON has no word for them."""
+    write_atomic(path, json.dumps(_without_infinities(value), indent=1, allow_nan=False) + "\n")
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path) -> Any:

@@ -128,7 +128,7 @@ class Law:
         values = np.array(q, dtype=np.float64)
         for i, p in enumerate(self.parameters):
             if p.log:
-                values[..., i] = np.exp(values[..., i])
+                values[..., i] = np.exp(np.minimum(values[..., i], 700.0))  # within the range of floats
         return values
 
     def _inputs(

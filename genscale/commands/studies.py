@@ -19,23 +19,36 @@ def study_run(
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
     backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
     jobs: Annotated[int, typer.Option(help="Cells at one time; 0: one per core (64 on a cluster).")] = 0,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="For slurm: a parameter of submitit, for example slurm_partition=gpu, gpus_per_node=1, "
+            "timeout_min=1440; tasks_per_node=4 shares every training by four GPUs.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only list the cells, with FLOPs and time.")] = False,
-    flops_per_second: Annotated[float, typer.Option(help="Rate for the times of --dry-run.")] = 1e10,
+    flops_per_second: Annotated[
+        float, typer.Option(help="For --dry-run: rate of large models; 4e10 is one CPU core.")
+    ] = 4e10,
+    ms_per_step: Annotated[
+        float, typer.Option(help="For --dry-run: what a step takes however small the model is.")
+    ] = 25.0,
 ) -> None:
     """Run a study, or go on with one: finished cells are skipped, interrupted ones resumed."""
-    from genscale.config import load_config
+    from genscale.config import load_config, parse_values
     from genscale.study.config import StudyConfig
     from genscale.study.run import dry_run as list_cells
 
     config = load_config(StudyConfig, study, overrides or [])
     folder = out or Path("runs") / config.name
     if dry_run:
-        typer.echo(list_cells(config, flops_per_second))
+        typer.echo(list_cells(config, flops_per_second, ms_per_step))
         return
     from genscale.study.backends import make_backend
     from genscale.study.run import run_study
 
-    report = run_study(config, folder, make_backend(backend, jobs))
+    report = run_study(config, folder, make_backend(backend, jobs, parse_values("--cluster", cluster)))
     summary = folder / "summary.txt"
     typer.echo(summary.read_text() if summary.exists() else "")
     typer.echo(f"report: {report.absolute()}")

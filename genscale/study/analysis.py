@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
 
 POINTS_FILE = "points.csv"
+
+#: Folders of the runs that see no jet twice.
+SINGLE_EPOCH = ("generator/", "tagger/")
 
 #: Reference level that both tasks have: the entropy of a uniform choice, ln V or ln(classes).
 COMMON_LEVEL = "uniform"
@@ -81,28 +84,32 @@ class TaskLaws:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that the report says.
+    """Everything that the report says of single-epoch runs; a study may have one of the two tasks only.
 
     Attributes
     ----------
     records : dict
         Run id to its record, generators and taggers.
-    generation, tagging : TaskLaws
+    tasks : dict
+        ``generation`` and ``tagging``, those that the study has, to their laws.
     fidelity : dict
         Generator run id to the score of its samples.
     loss_fidelity : LossFidelity or str
     """
 
     records: Mapping[str, RunRecord]
-    generation: TaskLaws
-    tagging: TaskLaws
+    tasks: Mapping[str, TaskLaws]
     fidelity: Mapping[str, FidelityResult]
     loss_fidelity: LossFidelity | str
-    levels: Mapping[str, Any] = field(default_factory=dict)
+
+    def runs(self, task: str) -> list[tuple[str, RunRecord]]:
+        """Runs of ``generator`` or ``tagger``, the smallest models first."""
+        chosen = [(run, r) for run, r in self.records.items() if r.task == task]
+        return sorted(chosen, key=lambda item: (item[1].parameters["total"], item[1].seed))
 
 
 def analyse(folder: Path, config: StudyConfig) -> Analysis:
-    """Read the finished runs of a study, write ``points.csv`` and fit everything.
+    """Read the finished single-epoch runs of a study, write ``points.csv`` and fit everything.
 
     Parameters
     ----------
@@ -112,25 +119,28 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
     records = {
         cell.id: RunRecord.load(folder / cell.id)
         for cell in study_cells(config)
-        if cell.work in ("train_generator", "train_tagger") and (folder / cell.id / RECORD_FILE).exists()
+        if cell.id.startswith(SINGLE_EPOCH) and (folder / cell.id / RECORD_FILE).exists()
     }
     write_points(folder / POINTS_FILE, points(records.items()))
-    tokens = TokenStore.open(folder / "tokens/validation", verify=False)
-    jets = config.jets.stores or str(folder / "jets")
-    labels = JetStore.open(Path(jets) / "validation", verify=False).labels()
-    levels = {
-        "generator": _token_levels(tokens),
-        "tagger": class_levels([int(n) for n in np.bincount(labels) if n]),
-    }
-    laws = {task: _laws(folder, task, levels[task], config) for task in ("generator", "tagger")}
+    tasks = {}
+    if config.generator.sizes:
+        levels = _token_levels(TokenStore.open(folder / "tokens/validation", verify=False))
+        tasks["generation"] = _laws(folder, "generator", levels, config)
+    if config.tagger.widths:
+        labels = JetStore.open(jet_folder(folder, config) / "validation", verify=False).labels()
+        levels = class_levels([int(n) for n in np.bincount(labels) if n])
+        tasks["tagging"] = _laws(folder, "tagger", levels, config)
     scores = {
         run: FidelityResult.from_json(path.read_text(), str(path))
         for run in records
         if (path := folder / "fidelity" / run.split("/")[-1] / "fidelity.json").exists()
     }
-    return Analysis(
-        records, laws["generator"], laws["tagger"], scores, _loss_fidelity(records, scores), levels
-    )
+    return Analysis(records, tasks, scores, _loss_fidelity(records, scores))
+
+
+def jet_folder(folder: Path, config: StudyConfig) -> Path:
+    """Where the study's jet stores lie."""
+    return folder / (config.jets.stores or "jets")
 
 
 def _token_levels(tokens: TokenStore) -> Any:

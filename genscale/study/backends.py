@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,25 +123,58 @@ class SlurmBackend:
     cluster : "slurm", "local" or "debug"
         submitit's executor.
     options : dict
-        submitit's parameters, such as ``slurm_partition``, ``gpus_per_node`` or ``timeout_min``.
+        submitit's parameters, such as ``slurm_partition``, ``timeout_min``, ``gpus_per_node``. With ``nodes`` or
+        ``tasks_per_node`` above one, every training is shared by that many processes, one GPU each; other
+        work stays in one.
     """
 
     def __init__(
-        self, cluster: str = "slurm", slots: int = 64, options: dict[str, Any] | None = None
+        self, cluster: str = "slurm", slots: int = 64, options: Mapping[str, Any] | None = None
     ) -> None:
         try:
             import submitit
         except ImportError as error:
             raise InputError("this backend needs submitit: pip install 'genscale[cluster]'") from error
-        self.submitit, self.cluster, self.slots, self.options = submitit, cluster, slots, options or {}
+        self.submitit, self.cluster, self.slots, self.options = submitit, cluster, slots, dict(options or {})
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
         """Submit the cell as a job of its own."""
         executor = self.submitit.AutoExecutor(folder=str(study / "logs" / "submitit"), cluster=self.cluster)
-        executor.update_parameters(
-            **{"name": f"genscale-{cell.id.replace('/', '-')}", "cpus_per_task": threads, **self.options}
-        )
-        return _SubmititJob(executor.submit(run_cell, study.absolute(), cell.id))
+        parameters = {
+            "name": f"genscale-{cell.id.replace('/', '-')}",
+            "cpus_per_task": threads,
+            **self.options,
+        }
+        if not cell.flops:  # not a training
+            parameters |= {"nodes": 1, "tasks_per_node": 1}
+        try:
+            executor.update_parameters(**parameters)
+        except (NameError, AssertionError) as error:
+            raise InputError(f"--cluster: {str(error).splitlines()[0]}") from error
+        return _SubmititJob(executor.submit(ResumableCell(study.absolute(), cell.id)))
+
+
+@dataclass(frozen=True)
+class ResumableCell:
+    """A cell as a cluster runs it; cut off by its time limit or preempted, it is submitted again and goes on."""
+
+    study: Path
+    cell_id: str
+
+    def __call__(self) -> None:
+        """Run the cell; all tasks of its job share a training."""
+        from submitit import JobEnvironment
+        from submitit.helpers import TorchDistributedEnvironment
+
+        if JobEnvironment().num_tasks > 1:
+            TorchDistributedEnvironment().export(overwrite=True)
+        run_cell(self.study, self.cell_id)
+
+    def checkpoint(self) -> Any:
+        """What submitit is to submit when the job is cut off: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
 
 
 class _SubmititJob:
@@ -155,12 +190,14 @@ class _SubmititJob:
         self.job.cancel()
 
 
-def make_backend(name: str, slots: int = 0) -> Backend:
-    """Return the backend of that name: local, debug, slurm, or submitit-local."""
+def make_backend(name: str, slots: int = 0, options: Mapping[str, Any] | None = None) -> Backend:
+    """Return the backend of that name: local, debug, slurm, or submitit-local; the last two take ``options``."""
+    if options and name in ("local", "debug"):
+        raise InputError(f"--cluster {next(iter(options))}: the backend {name} has no such options")
     if name == "local":
         return LocalBackend(slots)
     if name == "debug":
         return DebugBackend()
     if name in ("slurm", "submitit-local"):
-        return SlurmBackend("slurm" if name == "slurm" else "local", slots or 64)
+        return SlurmBackend("slurm" if name == "slurm" else "local", slots or 64, options)
     raise InputError(f"backend {name!r}: known are local, debug, slurm, submitit-local")

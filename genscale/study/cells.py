@@ -7,12 +7,15 @@ there, and goes on from its checkpoint when it was killed. What a cell does is i
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genscale.config import to_mapping
-from genscale.study.config import StudyConfig
+from genscale.study.config import GeneratorStage, Inputs, StudyConfig, TaggerStage
+from genscale.training.task import TrainingConfig
 
 #: Stores and stages by their places in a study's folder.
 SPLITS = ("train", "validation", "test")
@@ -37,7 +40,9 @@ class Cell:
     all_cores : bool
         It uses every core by itself.
     flops : float
-        Estimated floating-point operations, 0 if not known.
+        Estimated floating-point operations of a training, 0 for other work.
+    steps : int
+        Optimizer steps, of a training.
     """
 
     id: str
@@ -47,6 +52,7 @@ class Cell:
     done_file: str = ""
     all_cores: bool = False
     flops: float = field(default=0.0, compare=False)
+    steps: int = field(default=0, compare=False)
 
     def output(self, study: Path) -> Path:
         """Where the result lies."""
@@ -72,12 +78,24 @@ def study_cells(config: StudyConfig) -> list[Cell]:
             cells.append(Cell(jets[split], "simulate", arguments, (), "manifest.json", all_cores=True))
     stores = {s: (f"{config.jets.stores}/{s}" if config.jets.stores else jets[s]) for s in SPLITS}
     have = {s: () if config.jets.stores else (jets[s],) for s in SPLITS}
+    if config.generator.sizes:
+        cells += _tokenizer(config, stores, have)
+        cells += _generators(config, stores["test"])
+    cells += _taggers(config, stores, (*have["train"], *have["validation"], *have["test"]))
+    cells += _repetition(config, stores, (*have["train"], *have["validation"]))
+    inner = {need for c in cells for need in c.needs}
+    ends = tuple(c.id for c in cells if c.id not in inner)
+    report = {"study": to_mapping(config)}
+    cells.append(Cell("report", "report", report, ends, "done.json"))
+    return cells
 
-    tokenizer = {
+
+def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]) -> list[Cell]:
+    arguments = {
         "jets": stores["train"], "validation": stores["validation"], **to_mapping(config.tokenizer),
     }  # fmt: skip
     needs = (*have["train"], *have["validation"])
-    cells.append(Cell("tokenizer", "train_tokenizer", tokenizer, needs, "record.json"))
+    cells = [Cell("tokenizer", "train_tokenizer", arguments, needs, "record.json")]
     for split in ("train", "validation"):
         arguments = {"jets": stores[split], "tokenizer": "tokenizer"}
         cells.append(
@@ -89,78 +107,119 @@ def study_cells(config: StudyConfig) -> list[Cell]:
     cells.append(Cell("samples/tokenizer", "decode", decoded, ("tokens/validation",), "manifest.json"))
     measured = {"tokenizer": "tokenizer", "jets": stores["test"]}
     cells.append(Cell("quality", "quality", measured, ("tokenizer", *have["test"]), "quality.json"))
-    cells += _taggers(config, stores, needs)
-    cells += _generators(config, stores["test"])
-    ends = tuple(c.id for c in cells if c.work in ("train_generator", "train_tagger", "fidelity", "quality"))
-    report = {"study": to_mapping(config)}
-    cells.append(Cell("report", "report", report, ends, "done.json"))
     return cells
+
+
+def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, TrainingConfig]]:
+    """Place in the grid, name and training of every run: names x seeds."""
+    for place, name in enumerate(stage.names):
+        for seed in stage.seeds_of.get(name, stage.seeds):
+            yield (
+                place,
+                name,
+                dataclasses.replace(
+                    stage.training,
+                    seed=seed,
+                    jets=stage.jets_of.get(name, stage.training.jets),
+                    learning_rate=stage.learning_rates.get(name, stage.training.learning_rate),
+                ),
+            )
 
 
 def _generators(config: StudyConfig, test: str) -> list[Cell]:
     stage, cells = config.generator, []
-    for size in stage.sizes:
-        for seed in stage.seeds:
-            name = f"{size}-s{seed}"
-            rate = stage.learning_rates.get(size, stage.training.learning_rate)
-            training = dataclasses.replace(stage.training, seed=seed, learning_rate=rate)
-            arguments = {
-                "tokens": "tokens/train", "validation": "tokens/validation", "tokenizer": "tokenizer", "size": size,
-                "class_conditional": stage.class_conditional, "model": dict(stage.model),
-                "training": to_mapping(training),
-            }  # fmt: skip
-            run = f"generator/{name}"
-            cells.append(
-                Cell(run, "train_generator", arguments, ("tokens/train", "tokens/validation"), "record.json",
-                     flops=_generator_flops(config, size))
-            )  # fmt: skip
-            samples = to_mapping(config.samples)
-            cells.append(
-                Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json")
-            )
-            scored = {
-                "generated": f"samples/{name}", "reference": test, "tokenizer_floor": "samples/tokenizer",
-                "n_jets": config.samples.jets,
-            }  # fmt: skip
-            needs = (f"samples/{name}", "samples/tokenizer")
-            cells.append(Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"))
+    for _, size, training in _grid(stage):
+        name = f"{size}-s{training.seed}"
+        arguments = {
+            "tokens": "tokens/train", "validation": "tokens/validation", "tokenizer": "tokenizer", "size": size,
+            "class_conditional": stage.class_conditional, "model": dict(stage.model),
+            "training": to_mapping(training),
+        }  # fmt: skip
+        run = f"generator/{name}"
+        cells.append(
+            Cell(run, "train_generator", arguments, ("tokens/train", "tokens/validation"), "record.json",
+                 flops=_generator_flops(config, size, training.jets), steps=training.n_steps)
+        )  # fmt: skip
+        samples = to_mapping(config.samples)
+        cells.append(Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json"))
+        scored = {
+            "generated": f"samples/{name}", "reference": test, "tokenizer_floor": "samples/tokenizer",
+            "n_jets": config.samples.jets,
+        }  # fmt: skip
+        needs = (f"samples/{name}", "samples/tokenizer")
+        cells.append(Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"))
     return cells
 
 
 def _taggers(config: StudyConfig, stores: dict[str, str], needs: tuple[str, ...]) -> list[Cell]:
     stage, cells = config.tagger, []
-    for width in stage.widths:
-        for seed in stage.seeds:
-            rate = stage.learning_rates.get(f"d{width}", stage.training.learning_rate)
-            training = dataclasses.replace(stage.training, seed=seed, learning_rate=rate)
-            arguments = {
-                "jets": stores["train"], "validation": stores["validation"], "d_model": width,
-                "features": stage.features, "max_particles": stage.max_particles, "dropout": stage.dropout,
-                "training": to_mapping(training),
-            }  # fmt: skip
-            cells.append(
-                Cell(f"tagger/d{width}-s{seed}", "train_tagger", arguments, needs, "record.json",
-                     flops=_tagger_flops(config, width))
-            )  # fmt: skip
+    for place, size, training in _grid(stage):
+        inputs = Inputs(stage.features, stage.max_particles)
+        name, width = f"{size}-s{training.seed}", stage.widths[place]
+        cells.append(_tagger(config, stores, f"tagger/{name}", width, inputs, training, needs))
+        predicted = {"run": f"tagger/{name}", "jets": stores["test"]}
+        cells.append(
+            Cell(f"predictions/{name}", "predict", predicted, (f"tagger/{name}",), "predictions.npz")
+        )
     return cells
+
+
+def _repetition(config: StudyConfig, stores: dict[str, str], needs: tuple[str, ...]) -> list[Cell]:
+    stage, cells = config.repetition, []
+    own = Inputs(config.tagger.features, config.tagger.max_particles)
+    columns = [("repetition", width, own) for width in stage.widths]
+    if config.inputs.width:
+        others = config.inputs.others.items()
+        columns += [(f"inputs/{name}", config.inputs.width, other) for name, other in others]
+    for (folder, width, inputs), jets, seed in itertools.product(columns, stage.jets, stage.seeds):
+        training = dataclasses.replace(
+            stage.training,
+            seed=seed,
+            jets_unique=jets,
+            jets=min(stage.training.jets, jets * stage.epochs),
+            evaluate_every_jets=max(stage.training.evaluate_every_jets, jets),
+            learning_rate=config.tagger.learning_rates.get(f"d{width}", stage.training.learning_rate),
+        )
+        name = f"{folder}/d{width}-u{jets}-s{seed}"
+        cells.append(_tagger(config, stores, name, width, inputs, training, needs))
+    return cells
+
+
+def _tagger(
+    config: StudyConfig,
+    stores: dict[str, str],
+    name: str,
+    width: int,
+    inputs: Inputs,
+    training: TrainingConfig,
+    needs: tuple[str, ...],
+) -> Cell:
+    arguments = {
+        "jets": stores["train"], "validation": stores["validation"], "d_model": width,
+        **to_mapping(inputs), "dropout": config.tagger.dropout, "training": to_mapping(training),
+    }  # fmt: skip
+    return Cell(
+        name, "train_tagger", arguments, needs, "record.json",
+        flops=_tagger_flops(width, inputs, training.jets), steps=training.n_steps,
+    )  # fmt: skip
 
 
 #: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
 ASSUMED_PARTICLES = 40
 
 
-def _generator_flops(config: StudyConfig, size: str) -> float:
+def _generator_flops(config: StudyConfig, size: str, jets: int) -> float:
     from genscale.models.counting import generator_flops
     from genscale.models.ladder import generator_config
 
     shape = generator_config(size, config.tokenizer.model.codebook_size + 2, **config.generator.model)
-    jets = config.generator.training.jets
     return generator_flops(shape, jets, jets * (ASSUMED_PARTICLES + 1))
 
 
-def _tagger_flops(config: StudyConfig, width: int) -> float:
+def _tagger_flops(width: int, inputs: Inputs, jets: int) -> float:
+    from genscale.data.features import resolve_features
     from genscale.models.counting import tagger_flops
     from genscale.models.tagger import TaggerConfig
 
-    jets = config.tagger.training.jets
-    return tagger_flops(TaggerConfig(width), jets, jets * ASSUMED_PARTICLES)
+    shape = TaggerConfig(width, len(resolve_features(inputs.features)))
+    return tagger_flops(shape, jets, jets * min(ASSUMED_PARTICLES, inputs.max_particles))

@@ -56,10 +56,11 @@ class GeneratorStage:
     Attributes
     ----------
     sizes : list of str
-        Rungs of the ladder.
+        Rungs of the ladder; none: the study does not generate.
     seeds : list of int
-    learning_rates : dict
-        Peak rate of a size, where it differs from ``training.learning_rate``.
+    seeds_of, jets_of, learning_rates : dict
+        Seeds, jets seen and peak rate of a size, where they differ from ``seeds``, ``training.jets`` and
+        ``training.learning_rate``.
     class_conditional : bool
     model : dict
         Changes to the shape of every rung.
@@ -69,10 +70,17 @@ class GeneratorStage:
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
     seeds: list[int] = field(default_factory=lambda: [1])
+    seeds_of: dict[str, list[int]] = field(default_factory=dict)
+    jets_of: dict[str, int] = field(default_factory=dict)
     learning_rates: dict[str, float] = field(default_factory=dict)
     class_conditional: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @property
+    def names(self) -> list[str]:
+        """Sizes, as the dictionaries above call them."""
+        return list(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -86,15 +94,95 @@ class SamplesStage:
 
 @dataclass(frozen=True)
 class TaggerStage:
-    """Grid of tagger trainings: widths x seeds; held-out losses on the way give the D axis."""
+    """Grid of single-epoch tagger trainings: widths x seeds; held-out losses on the way give the D axis.
+
+    Attributes
+    ----------
+    widths : list of int
+        ``d_model`` of the set transformers; none: the study does not tag.
+    seeds : list of int
+    seeds_of, jets_of, learning_rates : dict
+        Seeds, jets seen and peak rate of ``d<width>``, where they differ from ``seeds``, ``training.jets`` and
+        ``training.learning_rate``.
+    features : str
+        Name of a set of particle features (docs/data.md).
+    max_particles : int
+        Leading particles by pT.
+    dropout : float
+    training : TrainingConfig
+        Its ``seed`` is replaced by each of ``seeds``.
+    """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
     seeds: list[int] = field(default_factory=lambda: [1])
+    seeds_of: dict[str, list[int]] = field(default_factory=dict)
+    jets_of: dict[str, int] = field(default_factory=dict)
+    learning_rates: dict[str, float] = field(default_factory=dict)
     features: str = "full21"
     max_particles: int = 128
     dropout: float = 0.01
-    learning_rates: dict[str, float] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batch_jets=128))
+
+    @property
+    def names(self) -> list[str]:
+        """Widths, as the dictionaries above call them."""
+        return [f"d{width}" for width in self.widths]
+
+
+@dataclass(frozen=True)
+class RepetitionStage:
+    """Taggers trained on the same jets until their held-out loss rises: widths x unique jets x seeds.
+
+    Features, particles and dropout are those of the tagger stage, and so are the learning rates of its
+    widths where ``tagger.learning_rates`` names them.
+
+    Attributes
+    ----------
+    widths : list of int
+        None: the study repeats no data.
+    jets : list of int
+        Unique jets of a training, each a column of the phase diagram.
+    seeds : list of int
+        They choose the unique jets, too.
+    epochs : int
+        Most passes over the unique jets.
+    training : TrainingConfig
+        ``jets`` is the most that any run may see, ``evaluate_every_jets`` the least distance of evaluations (one
+        epoch, if that is longer); ``jets_unique`` and ``seed`` are replaced.
+    """
+
+    widths: list[int] = field(default_factory=list)
+    jets: list[int] = field(default_factory=lambda: [1000, 2000, 4000, 8000, 16000])
+    seeds: list[int] = field(default_factory=lambda: [1])
+    epochs: int = 50
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(batch_jets=128, evaluate_every_jets=4000, patience=5)
+    )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a tagger sees of a jet: a set of particle features, and how many leading particles."""
+
+    features: str = "full21"
+    max_particles: int = 128
+
+
+@dataclass(frozen=True)
+class InputsStage:
+    """The repetition stage's column of one width again, with other inputs.
+
+    Attributes
+    ----------
+    width : int
+        One of the repetition stage's widths, which gives the column with the tagger stage's own inputs; 0: inputs
+        are not compared.
+    others : dict of Inputs
+        By name.
+    """
+
+    width: int = 0
+    others: dict[str, Inputs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,16 +222,34 @@ class StudyConfig:
     generator: GeneratorStage = field(default_factory=GeneratorStage)
     samples: SamplesStage = field(default_factory=SamplesStage)
     tagger: TaggerStage = field(default_factory=TaggerStage)
+    repetition: RepetitionStage = field(default_factory=RepetitionStage)
+    inputs: InputsStage = field(default_factory=InputsStage)
     fit: FitStage = field(default_factory=FitStage)
 
     def __post_init__(self) -> None:
         require(bool(self.name) and "/" not in self.name, f"name: {self.name!r} is not a folder name")
         require(self.threads_per_cell >= 1, f"threads_per_cell: {self.threads_per_cell} is not at least 1")
-        for stage, rates, names in (
-            ("generator", self.generator.learning_rates, self.generator.sizes),
-            ("tagger", self.tagger.learning_rates, [f"d{w}" for w in self.tagger.widths]),
-        ):
-            for name in rates:
-                require(
-                    name in names, f"{stage}.learning_rates: {name} is not in the grid ({', '.join(names)})"
-                )
+        require(
+            bool(self.generator.sizes or self.tagger.widths),
+            "generator.sizes and tagger.widths: both empty, the study would do nothing",
+        )
+        for stage, grid in (("generator", self.generator), ("tagger", self.tagger)):
+            for key in ("seeds_of", "jets_of", "learning_rates"):
+                for name in getattr(grid, key):
+                    require(
+                        name in grid.names,
+                        f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})",
+                    )
+        repeated = self.repetition
+        require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
+        require(repeated.epochs >= 1, f"repetition.epochs: {repeated.epochs} is not at least 1")
+        for jets in repeated.jets:
+            require(
+                jets >= repeated.training.batch_jets,
+                f"repetition.jets: {jets} is less than one batch of {repeated.training.batch_jets}",
+            )
+        require(
+            self.inputs.width in (0, *repeated.widths),
+            f"inputs.width: {self.inputs.width} is not one of repetition.widths "
+            f"({', '.join(map(str, repeated.widths)) or 'none'})",
+        )

@@ -12,6 +12,7 @@ from eval.plots import distance_vs_loss, significance_heatmap
 from eval.scaling.figures import fit_panels, window_figure
 from genscale.study.analysis import COMMON_LEVEL, Analysis, TaskLaws
 from genscale.study.config import StudyConfig
+from genscale.study.findings import UNIT
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,17 @@ class Drawn:
 def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict[str, Drawn]:
     """All figures that the results allow, in the order of the report."""
     figures: dict[str, Drawn] = {}
-    windows = {
-        name: task.window
-        for name, task in (("generation", analysis.generation), ("tagging", analysis.tagging))
-        if not isinstance(task.window, str)
-    }
+    windows = {name: task.window for name, task in analysis.tasks.items() if not isinstance(task.window, str)}
     if windows:
         figures["window"] = Drawn(
             window_figure(COMMON_LEVEL, **windows),
-            "The learnable window, generation beside tagging",
+            "The learnable window" + (", generation beside tagging" if len(windows) == 2 else ""),
             "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
             "that a compute-optimal run with C FLOPs occupies; solid within the range of the runs, dashed beyond. "
             "Right: reference level and floor, in nats per token and per jet. A task whose curve bends early is "
             "soon exhausted; a wide band means that the runs do not pin the floor.",
         )
-    for task, name in ((analysis.generation, "generation"), (analysis.tagging, "tagging")):
+    for name, task in analysis.tasks.items():
         panels = {title: law for title, law in task.laws.items() if not isinstance(law, str)}
         if panels:
             figures[f"laws-{name}"] = Drawn(fit_panels(panels), f"Laws of {name}", _law_caption(task, name))
@@ -78,32 +75,36 @@ def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict
             "Generated, tokenizer-only and reference jets, with the ratio to the reference below each panel. What the "
             "tokenizer-only jets already miss, no generator on these tokens can get right.",
         )
-    figures["tokenizer"] = Drawn(
-        folder / "quality" / "quality.png",
-        "The tokenizer",
-        "Original and decoded jets, and the resolution of each feature after one pass through the codebook.",
-    )
+    if (folder / "quality" / "quality.png").exists():
+        figures["tokenizer"] = Drawn(
+            folder / "quality" / "quality.png",
+            "The tokenizer",
+            "Original and decoded jets, and the resolution of each feature after one pass through the codebook.",
+        )
     return figures
 
 
 def learning_curves(analysis: Analysis) -> Figure:
-    """Held-out loss against jets seen, generators and taggers side by side."""
+    """Held-out loss against jets seen, one panel per task; seeds of one size share a colour."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.0), layout="constrained")
-    for ax, task, unit in zip(axes, ("generator", "tagger"), ("token", "jet"), strict=True):
-        runs = [r for r in analysis.records.values() if r.task == task]
-        runs.sort(key=lambda r: (r.parameters["total"], r.seed))
-        colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, max(len(runs), 2)))
-        for run, colour in zip(runs, colours, strict=False):
+    n = len(analysis.tasks)
+    figure, axes = plt.subplots(1, n, figsize=(4.7 * n, 4.0), layout="constrained", squeeze=False)
+    for ax, laws in zip(axes[0], analysis.tasks.values(), strict=True):
+        runs = [r for _, r in analysis.runs(laws.task)]
+        sizes = {r.size: r.parameters["total"] for r in runs}
+        colours = dict(zip(sizes, plt.get_cmap("viridis")(np.linspace(0.05, 0.9, len(sizes))), strict=True))
+        named: set[str] = set()
+        for run in runs:
             ax.errorbar(
                 [e.jets_seen for e in run.evaluations], [e.metrics["loss"] for e in run.evaluations],
-                [e.metrics["loss_error"] for e in run.evaluations], fmt="o-", ms=3, lw=1, color=colour,
-                label=f"{run.size}: {run.parameters['total']:,}",
+                [e.metrics["loss_error"] for e in run.evaluations], fmt="o-", ms=3, lw=1, color=colours[run.size],
+                label=None if run.size in named else f"{run.size}: {sizes[run.size]:,}",
             )  # fmt: skip
-        laws = analysis.generation if task == "generator" else analysis.tagging
+            named.add(run.size)
         ax.axvline(laws.points.variable("D").min() * 0.97, color="grey", lw=0.8)
-        ax.set(xscale="log", xlabel="jets seen D", ylabel=f"held-out loss [nats per {unit}]", title=task)
+        unit = UNIT[laws.task]
+        ax.set(xscale="log", xlabel="jets seen D", ylabel=f"held-out loss [nats per {unit}]", title=laws.task)
         ax.legend(fontsize=7, title="size: parameters", title_fontsize=7)
     return figure
 

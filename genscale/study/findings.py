@@ -12,17 +12,20 @@ from genscale.study.config import StudyConfig
 #: Distances of decoded from original jets, in 68 % half-widths relative to one, beyond which to look twice.
 COARSE_RESOLUTION = 0.1
 
+#: What a loss is a mean over, by task.
+UNIT = {"generator": "token", "tagger": "jet"}
+
 
 def findings(analysis: Analysis, config: StudyConfig) -> list[str]:
     """Sentences for the head of the report, each with its numbers."""
     lines = []
-    for task, unit in ((analysis.generation, "token"), (analysis.tagging, "jet")):
-        lines += _of_task(analysis, task, unit)
+    for name, task in analysis.tasks.items():
+        lines += _of_task(analysis, name, task)
     lines += _contrast(analysis)
     relation = analysis.loss_fidelity
-    lines.append(f"Loss against fidelity: {relation if isinstance(relation, str) else relation.verdict}")
     resolved = [run for run, s in analysis.fidelity.items() if s.joint.resolved]
     if analysis.fidelity:
+        lines.append(f"Loss against fidelity: {relation if isinstance(relation, str) else relation.verdict}")
         lines.append(
             f"Of {len(analysis.fidelity)} generators, {len(resolved)} make jets that are resolved from the reference "
             f"in the joint distance of five observables at n = {config.samples.jets:,}."
@@ -30,12 +33,10 @@ def findings(analysis: Analysis, config: StudyConfig) -> list[str]:
     return lines
 
 
-def _of_task(analysis: Analysis, task: TaskLaws, unit: str) -> list[str]:
-    records = sorted(
-        (r for r in analysis.records.values() if r.task == task.task), key=lambda r: r.parameters["total"]
-    )
+def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
+    records = [r for _, r in analysis.runs(task.task)]
     small, large = records[0], records[-1]
-    name = "Generation" if task.task == "generator" else "Tagging"
+    name, unit = name.capitalize(), UNIT[task.task]
     lines = [
         f"{name}: from {small.parameters['total']:,} to {large.parameters['total']:,} parameters at "
         f"{large.jets_seen:,} jets, the held-out loss goes from {small.final.metrics['loss']:.4f} to "
@@ -59,7 +60,7 @@ def _of_task(analysis: Analysis, task: TaskLaws, unit: str) -> list[str]:
 
 def _contrast(analysis: Analysis) -> list[str]:
     parts = []
-    for name, task in (("generation", analysis.generation), ("tagging", analysis.tagging)):
+    for name, task in analysis.tasks.items():
         if isinstance(task.window, str):
             continue
         level = task.window.levels[COMMON_LEVEL]
@@ -77,8 +78,41 @@ def _interval(e: Estimate) -> str:
     return f"{e.value:.3g}" + ("" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]")
 
 
-def oddities(analysis: Analysis, quality: dict[str, Any], config: StudyConfig) -> list[str]:
-    """What a careful reader should know before believing the rest."""
+def oddities(analysis: Analysis, quality: dict[str, Any] | None, config: StudyConfig) -> list[str]:
+    """What a careful reader should know before believing the rest; ``quality`` is the tokenizer's, if any."""
+    lines = [] if quality is None else _of_tokenizer(quality)
+    if analysis.fidelity:
+        best = min(analysis.fidelity, key=lambda run: analysis.records[run].final.metrics["loss"])
+        lines += [f"Score of {best}: {warning}." for warning in analysis.fidelity[best].warnings]
+    for run, record in analysis.records.items():
+        losses = [e.metrics["loss"] for e in record.evaluations]
+        if losses[-1] > min(losses) + 3 * record.final.metrics["loss_error"]:
+            lines.append(f"{run}: the loss rose again at the end; its learning rate may be too high.")
+    for task in analysis.tasks.values():
+        for a, b in pairwise([r for _, r in analysis.runs(task.task)]):
+            error = 3 * (a.final.metrics["loss_error"] ** 2 + b.final.metrics["loss_error"] ** 2) ** 0.5
+            if (
+                b.parameters["total"] > a.parameters["total"]
+                and b.final.metrics["loss"] > a.final.metrics["loss"] + error
+            ):
+                lines.append(f"{task.task}: the larger {b.size} ends above the smaller {a.size}.")
+    alone = [
+        name
+        for name, task in analysis.tasks.items()
+        if len({r.seed for _, r in analysis.runs(task.task)}) == 1
+    ]
+    lines.append(
+        "Points of one training curve share their noise"
+        + (
+            f", and with one seed per size the spread between seeds is not in the intervals of {' and '.join(alone)}."
+            if alone
+            else "; the spread between seeds is in the points where a size has several."
+        )
+    )
+    return lines
+
+
+def _of_tokenizer(quality: dict[str, Any]) -> list[str]:
     lines = []
     for group in ("particle", "jet"):
         for name, r in quality[group].items():
@@ -90,28 +124,4 @@ def oddities(analysis: Analysis, quality: dict[str, Any], config: StudyConfig) -
     used = quality["codes_used"] / quality["codebook_size"]
     if used < 0.9:
         lines.append(f"Only {used:.0%} of the codebook is used.")
-    if analysis.fidelity:
-        best = min(analysis.fidelity, key=lambda run: analysis.records[run].final.metrics["loss"])
-        lines += [f"Score of {best}: {warning}." for warning in analysis.fidelity[best].warnings]
-    for run, record in analysis.records.items():
-        losses = [e.metrics["loss"] for e in record.evaluations]
-        if losses[-1] > min(losses) + 3 * record.final.metrics["loss_error"]:
-            lines.append(f"{run}: the loss rose again at the end; its learning rate may be too high.")
-    for task in (analysis.generation, analysis.tagging):
-        rows = sorted(
-            (r for r in analysis.records.values() if r.task == task.task), key=lambda r: r.parameters["total"]
-        )
-        for a, b in pairwise(rows):
-            error = 3 * (a.final.metrics["loss_error"] ** 2 + b.final.metrics["loss_error"] ** 2) ** 0.5
-            if (
-                b.parameters["total"] > a.parameters["total"]
-                and b.final.metrics["loss"] > a.final.metrics["loss"] + error
-            ):
-                lines.append(f"{task.task}: the larger {b.size} ends above the smaller {a.size}.")
-    lines.append(
-        "Points of one training curve share their noise and their seed; with one seed per size the spread between "
-        "seeds is not in the intervals."
-        if len(config.generator.seeds) == 1 or len(config.tagger.seeds) == 1
-        else "Points of one training curve share their noise; the spread between seeds is in the points."
-    )
     return lines

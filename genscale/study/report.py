@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -18,23 +15,35 @@ import jinja2
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from eval.scaling.result import Estimate
 from genscale.config import to_mapping
 from genscale.files import read_json, write_atomic, write_json
 from genscale.records import git_commit, package_versions
 from genscale.study.analysis import Analysis, TaskLaws, analyse
+from genscale.study.claims import compare_with_literature, literature_tables
 from genscale.study.config import StudyConfig
 from genscale.study.figures import study_figures
 from genscale.study.findings import findings, oddities
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the report."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+from genscale.study.tables import (
+    Table,
+    exponent_table,
+    fidelity_table,
+    interval,
+    law_table,
+    quality_table,
+    ranking_table,
+    run_table,
+    sensitivity_table,
+    window_table,
+)
+from genscale.study.tagging import analyse_physics, analyse_repetition
+from genscale.study.tagging_report import (
+    physics_figures,
+    physics_findings,
+    physics_tables,
+    repetition_figures,
+    repetition_findings,
+    repetition_tables,
+)
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:
@@ -48,21 +57,44 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     analysis = analyse(folder, config)
     write_json(
         folder / "fits.json",
-        {"generator": analysis.generation.to_dict(), "tagger": analysis.tagging.to_dict()},
+        {task.task: task.to_dict() for task in analysis.tasks.values()},
     )
-    scores = {run: score.to_dict() for run, score in analysis.fidelity.items()}
-    write_json(folder / "fidelity.json", scores)
-    quality = read_json(folder / "quality" / "quality.json")
+    if analysis.fidelity:
+        scores = {run: score.to_dict() for run, score in analysis.fidelity.items()}
+        write_json(folder / "fidelity.json", scores)
+    measured = folder / "quality" / "quality.json"
+    quality = read_json(measured) if measured.exists() else None
+    tagging = analysis.tasks.get("tagging")
+    physics = analyse_physics(folder, config, tagging) if tagging else None
+    repetition = analyse_repetition(folder, config, tagging) if tagging else None
+    literature = compare_with_literature(folder, config, analysis, physics, repetition)
+    write_json(folder / "claims.json", literature.to_dict())
     figures = study_figures(analysis, folder, config)
-    drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
-             for name, figure in figures.items()]  # fmt: skip
     tables = [
         run_table(analysis), law_table(analysis), exponent_table(analysis), ranking_table(analysis),
-        window_table(analysis), sensitivity_table(analysis), fidelity_table(analysis), quality_table(quality),
+        window_table(analysis), sensitivity_table(analysis),
     ]  # fmt: skip
+    found = findings(analysis, config)
+    if analysis.fidelity:
+        tables.append(fidelity_table(analysis))
+    if quality is not None:
+        tables.append(quality_table(quality))
+    if physics is not None:
+        write_json(folder / "tagging.json", physics.to_dict())
+        figures |= physics_figures(analysis, physics)
+        tables += physics_tables(analysis, physics)
+        found += physics_findings(physics)
+    if repetition is not None:
+        write_json(folder / "repetition.json", repetition.to_dict())
+        figures |= repetition_figures(repetition)
+        tables += repetition_tables(repetition)
+        found += repetition_findings(repetition)
+    tables += literature_tables(literature)
+    drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
+             for name, figure in figures.items()]  # fmt: skip
     page = _template().render(
         name=config.name,
-        found=findings(analysis, config),
+        found=found,
         odd=oddities(analysis, quality, config),
         setup=_setup(analysis, config, folder),
         figures=drawn,
@@ -94,188 +126,6 @@ def _picture(figure: Figure | Path, out: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-# -- tables ---------------------------------------------------------------------------------------------------
-
-
-def run_table(analysis: Analysis) -> Table:
-    """One row per training run."""
-    rows = []
-    for name, r in sorted(
-        analysis.records.items(), key=lambda item: (item[1].task, item[1].parameters["total"])
-    ):
-        metrics = r.final.metrics
-        rows.append(
-            [
-                name, f"{r.parameters['total']:,}", f"{r.parameters['blocks']:,}", f"{r.jets_seen:,}",
-                f"{r.flops:.2e}", f"{metrics['loss']:.4f} ± {metrics['loss_error']:.4f}",
-                f"{r.jets_seen / max(r.wall_s, 1e-9):,.0f}", f"{r.wall_s:.0f}",
-            ]
-        )  # fmt: skip
-    return Table(
-        "Training runs. N counts parameters, C is counted from the architecture; the loss is that of held-out "
-        "jets, in nats per token (generators) or per jet (taggers), with its statistical error.",
-        ("run", "N", "N of blocks", "D (jets)", "C (FLOPs)", "held-out loss", "jets/s", "seconds"),
-        rows,
-    )
-
-
-def law_table(analysis: Analysis) -> Table:
-    """One row per fitted constant."""
-    rows = []
-    for task in (analysis.generation, analysis.tagging):
-        for name, law in task.laws.items():
-            if isinstance(law, str):
-                rows.append([task.task, name, law, "", "", ""])
-                continue
-            result = law[1]
-            for constant, e in {**result.params, **result.derived}.items():
-                rows.append([task.task, name, result.law.formula, constant, interval(e), verdict(e)])
-    return Table(
-        "Fitted constants with 68 % bootstrap intervals. A constant is not identified when its 95 % interval runs "
-        "into a bound or over decades: then its value must not be quoted. Points of one training curve are not "
-        "independent, so intervals are rather too small than too large.",
-        ("task", "law", "formula", "constant", "value [68 %]", "identified"),
-        rows,
-    )
-
-
-def exponent_table(analysis: Analysis) -> Table:
-    """Compute-optimal exponents by approach, side by side."""
-    rows = []
-    for task in (analysis.generation, analysis.tagging):
-        if isinstance(task.comparison, str):
-            rows.append([task.task, "", "", task.comparison])
-            continue
-        exponents = task.comparison.exponents()
-        for number, result in task.comparison.approaches.items():
-            failed = isinstance(result, str)
-            rows.append(
-                [
-                    task.task, f"{number} {('', 'envelope', 'IsoFLOP', 'parametric')[number]}",
-                    "" if failed else interval(exponents[number]),
-                    result if isinstance(result, str) else verdict(exponents[number]),
-                ]
-            )  # fmt: skip
-        rows += [[task.task, "note", "", text] for text in task.comparison.warnings]
-    return Table(
-        "Exponent a of the compute-optimal size, N* = k C^a, by the three approaches of Hoffmann et al. They "
-        "disagree by more than their errors everywhere in the literature; their range is the honest error.",
-        ("task", "approach", "a [68 %]", "identified"),
-        rows,
-    )
-
-
-def ranking_table(analysis: Analysis) -> Table:
-    """Laws by how well they extrapolate."""
-    rows = []
-    for task in (analysis.generation, analysis.tagging):
-        if isinstance(task.ranking, str):
-            rows.append([task.task, task.ranking, "", "", "", ""])
-            continue
-        for s in task.ranking.scores:
-            best = "predicts best" if s.law == task.ranking.best else ""
-            fits = "fits best" if s.law == task.ranking.best_fitting else ""
-            rows.append(
-                [
-                    task.task, s.law, f"{s.rms_beyond:.4f}", f"{s.bias_beyond:+.4f}", f"{s.aicc:.1f}",
-                    ", ".join(filter(None, (best, fits))),
-                ]
-            )  # fmt: skip
-    return Table(
-        "Laws fitted to the runs below a compute cut and judged by their residuals of ln L above it. The law to "
-        "trust is the one that predicts, not the one that fits.",
-        ("task", "law", "RMS beyond the cut", "bias", "AICc", ""),
-        rows,
-    )
-
-
-def sensitivity_table(analysis: Analysis) -> Table:
-    """The floor under other choices of points."""
-    rows = [
-        [task.task, name, interval(e), verdict(e)]
-        for task in (analysis.generation, analysis.tagging)
-        if not isinstance(task.window, str)
-        for name, e in task.window.sensitivity.items()
-    ]
-    return Table(
-        "How the floor L_inf moves with the choice of points; it usually moves by more than its quoted interval.",
-        ("task", "points", "L_inf [68 %]", "identified"),
-        rows,
-    )
-
-
-def window_table(analysis: Analysis) -> Table:
-    """One row per reference level."""
-    rows = []
-    for task in (analysis.generation, analysis.tagging):
-        if isinstance(task.window, str):
-            rows.append([task.task, task.window, "", "", "", "", ""])
-            continue
-        for level in task.window.levels.values():
-            scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
-            rows.append(
-                [
-                    task.task, level.name, f"{level.reference:.3f}", interval(task.window.floor),
-                    interval(level.window), interval(level.share), interval(level.reached),
-                    f"{interval(scale)}{'' if scale.identified else ' (not identified)'}",
-                ]
-            )  # fmt: skip
-    return Table(
-        "The learnable window L_ref - L_inf below each reference level, its share of the reference, the occupancy "
-        "w reached by the best run, and the compute at which w = 0.9 on the compute-optimal path.",
-        ("task", "reference", "L_ref", "L_inf", "window", "share", "reached w", "C at w = 0.9"),
-        rows,
-    )
-
-
-def fidelity_table(analysis: Analysis) -> Table:
-    """One row per generator and distance."""
-    rows = []
-    for run, result in analysis.fidelity.items():
-        for name, s in result.scores.items():
-            rows.append(
-                [
-                    run, name, f"{s.value:.4g} ± {s.distance.standard_error:.2g}", s.unit,
-                    f"{s.floor.mean:.3g} ± {s.floor.spread:.2g}",
-                    "" if s.tokenizer is None else f"{s.tokenizer.value:.3g}", s.verdict,
-                ]
-            )  # fmt: skip
-    return Table(
-        "Distances of generated from reference jets: sliced Wasserstein over all observables (joint) and "
-        "one-dimensional for each alone, with the reference-against-reference floor at the same size and the "
-        "distance that the tokenizer alone makes.",
-        ("run", "observable", "distance", "unit", "floor", "tokenizer", "verdict"),
-        rows,
-    )
-
-
-def quality_table(quality: dict[str, Any]) -> Table:
-    """Resolutions of the tokenizer."""
-    rows = [
-        [group, name, f"{r['bias']:+.4f}", f"{r['half_width_68']:.4f}", f"{r['rms']:.4f}"]
-        for group in ("particle", "jet")
-        for name, r in quality[group].items()
-    ]
-    return Table(
-        f"Tokenizer: {quality['codes_used']} of {quality['codebook_size']} codes used, perplexity "
-        f"{quality['perplexity']:.0f}, {quality['bits_per_particle']:.2f} bits per particle, "
-        f"{quality['bits_per_jet']:.0f} bits per jet. Decoded minus original; relative for pT and mass, "
-        "radians for angles.",
-        ("of", "feature", "bias", "68 % half-width", "RMS"),
-        rows,
-    )
-
-
-def interval(e: Estimate) -> str:
-    """A value with its 68 % interval."""
-    return f"{e.value:.4g}" + ("" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]")
-
-
-def verdict(e: Estimate) -> str:
-    """Whether a constant may be quoted."""
-    return "yes" if e.identified else "no: " + e.reason if e.identified is False else ""
-
-
 # -- words ----------------------------------------------------------------------------------------------------
 
 
@@ -296,26 +146,44 @@ def _setup(analysis: Analysis, config: StudyConfig, folder: Path) -> list[str]:
             "Multiparton interactions are OFF (seven times faster): multiplicities and masses are lower than in "
             "data or JetClass. Set jets.mpi=true for jets to compare with either."
         )
-    sizes = [r.parameters["total"] for r in analysis.records.values() if r.task == "generator"]
-    widths = [r.parameters["total"] for r in analysis.records.values() if r.task == "tagger"]
-    lines += [
-        f"A VQ-VAE tokenizer with {config.tokenizer.model.codebook_size} codes, conditional on the whole jet.",
+    if config.generator.sizes:
+        lines += _setup_of_generation(analysis, config)
+    if config.tagger.widths:
+        lines += _setup_of_tagging(analysis, config)
+    lines.append(
+        f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
+        f"resamples. All numbers: {folder}/points.csv, fits.json, fidelity.json."
+    )
+    return lines
+
+
+def _setup_of_generation(analysis: Analysis, config: StudyConfig) -> list[str]:
+    sizes = [r.parameters["total"] for _, r in analysis.runs("generator")]
+    model = config.tokenizer.model
+    return [
+        f"A VQ-VAE tokenizer with {model.codebook_size} codes.",
         f"{len(sizes)} generator runs of {min(sizes):,} to {max(sizes):,} parameters, single pass, held-out loss at "
         f"log-spaced steps, {config.generator.training.schedule} learning rate after warm-up.",
-        f"{len(widths)} tagger runs of {min(widths):,} to {max(widths):,} parameters on the same jets, "
-        f"{len(config.jets.classes)} classes, features {config.tagger.features}.",
         f"{config.samples.jets:,} jets drawn from every generator and scored against as many test jets.",
-        f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
-        f"resamples. All numbers: {folder}/points.csv, fits.json, fidelity.json.",
     ]
-    return lines
+
+
+def _setup_of_tagging(analysis: Analysis, config: StudyConfig) -> list[str]:
+    widths = [r.parameters["total"] for _, r in analysis.runs("tagger")]
+    return [
+        f"{len(widths)} tagger runs of {min(widths):,} to {max(widths):,} parameters, single pass, "
+        f"{len(config.jets.classes)} classes, features {config.tagger.features} of at most "
+        f"{config.tagger.max_particles} particles.",
+    ]
 
 
 def _summary(analysis: Analysis, tables: list[Table]) -> str:
     """The tables that a terminal should show: runs, and the identified constants of the surfaces."""
-    lines = _text_table(tables[0])
-    for task in (analysis.generation, analysis.tagging):
+    lines = tables[0].text()
+    for task in analysis.tasks.values():
         lines += ["", *_surface_lines(task)]
+    if not analysis.fidelity:
+        return "\n".join(lines) + "\n"
     joint = {run: score.joint for run, score in analysis.fidelity.items()}
     lines += ["", "sliced Wasserstein distance of five observables (floor: reference against reference)"]
     lines += [f"  {run:22s} {j.value:.4f} ± {j.distance.standard_error:.4f}   floor {j.floor.mean:.4f}"
@@ -330,14 +198,3 @@ def _surface_lines(task: TaskLaws) -> list[str]:
     for name, e in task.surface.params.items():
         lines.append(f"  {name:6s} {interval(e)}{'' if e.identified else '   not identified: ' + e.reason}")
     return lines
-
-
-def _text_table(table: Table) -> list[str]:
-    widths = [max(len(row[i]) for row in [table.header, *table.rows]) for i in range(len(table.header))]
-    return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [table.header, *table.rows]
-    ]

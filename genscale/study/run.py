@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from genscale.errors import CellFailed, InputError
 from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.study.backends import Backend, Job, log_file
-from genscale.study.cells import Cell, study_cells
+from genscale.study.cells import SPLITS, Cell, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -36,6 +37,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
     CellFailed
         If a cell fails; what was running is stopped and can go on in the next call.
     """
+    config = _anchored(config)
     with locked(folder):
         _claim(config, folder)
         cells = study_cells(config)
@@ -59,6 +61,17 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                 r.job.stop()
             bar.close()
     return folder / "report.html"
+
+
+def _anchored(config: StudyConfig) -> StudyConfig:
+    """The same with the stores' folder as an absolute path: cells run elsewhere, on a cluster maybe."""
+    if not config.jets.stores:
+        return config
+    stores = Path(config.jets.stores).absolute()
+    for split in SPLITS:
+        if not (stores / split).is_dir():
+            raise InputError(f"jets.stores: {stores} has no folder {split} (expected {', '.join(SPLITS)})")
+    return dataclasses.replace(config, jets=dataclasses.replace(config.jets, stores=str(stores)))
 
 
 def _claim(config: StudyConfig, folder: Path) -> None:
@@ -111,7 +124,8 @@ def _start_ready(
             continue
         if all(need in done for need in cell.needs):
             waiting.remove(cell)
-            running.append(_Running(cell, backend.start(folder, cell, threads), time.monotonic()))
+            started = time.monotonic()
+            running.append(_Running(cell, backend.start(folder, cell, threads), started))
 
 
 def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
@@ -188,18 +202,29 @@ def status(folder: Path) -> list[tuple[Cell, str]]:
     return [(cell, state(cell)) for cell in study_cells(config)]
 
 
-def dry_run(config: StudyConfig, flops_per_second: float) -> str:
-    """Return a table of the cells with their estimated FLOPs and, at a given rate, hours."""
+def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) -> str:
+    """Return a table of the cells with the FLOPs of their trainings and the hours that they may take.
+
+    Parameters
+    ----------
+    flops_per_second : float
+        Rate of large models.
+    ms_per_step : float
+        Time that an optimizer step takes however small the model is.
+    """
     cells = study_cells(config)
-    lines = [f"{'cell':30s} {'work':16s} {'FLOPs':>10s} {'hours':>8s}"]
+    lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'steps':>9s} {'hours':>8s}"]
+    total = 0.0
     for cell in cells:
-        known = cell.flops > 0
-        flops = f"{cell.flops:.2e}" if known else ""
-        hours = f"{cell.flops / flops_per_second / 3600:.2f}" if known else ""
-        lines.append(f"{cell.id:30s} {cell.work:16s} {flops:>10s} {hours:>8s}")
-    total = sum(cell.flops for cell in cells)
+        if not cell.flops:
+            lines.append(f"{cell.id:34s} {cell.work}")
+            continue
+        hours = (cell.flops / flops_per_second + cell.steps * ms_per_step / 1000) / 3600
+        total += hours
+        lines.append(f"{cell.id:34s} {cell.work:16s} {cell.flops:9.2e} {cell.steps:9,d} {hours:8.3f}")
     lines.append(
-        f"{len(cells)} cells; {total:.2e} training FLOPs, {total / flops_per_second / 3600:.2f} hours at "
-        f"{flops_per_second:.1e} FLOP/s in one process"
+        f"{len(cells)} cells; the trainings need {sum(c.flops for c in cells):.2e} FLOPs: {total:.2f} hours one after "
+        f"another, at {flops_per_second:.1e} FLOP/s and {ms_per_step:g} ms for each step besides "
+        f"(--flops-per-second, --ms-per-step)"
     )
     return "\n".join(lines)

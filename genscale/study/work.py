@@ -77,6 +77,13 @@ def _train_tagger(a: dict[str, Any], study: Path, out: Path) -> None:
     train(TaggerTask(run), run.training, out)
 
 
+def _predict(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.prediction import predict_store
+
+    out.mkdir(parents=True, exist_ok=True)
+    predict_store(study / a["run"], study / a["jets"], out / "predictions.npz")
+
+
 def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.fidelity import evaluate_stores
 
@@ -108,6 +115,7 @@ WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
     "train_generator": _train_generator,
     "generate": _generate,
     "train_tagger": _train_tagger,
+    "predict": _predict,
     "fidelity": _fidelity,
     "report": _report,
 }

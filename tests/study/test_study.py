@@ -15,10 +15,13 @@ import pytest
 from eval.scaling import read_points
 from genscale.config import load_config
 from genscale.errors import CellFailed, InputError
-from genscale.study.backends import make_backend
+from genscale.study.backends import ResumableCell, make_backend
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.run import dry_run, run_study, status, work_ahead
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "studies"
+NO_REPETITION = ("repetition.widths=[]", "inputs.width=0")
 
 TINY = """
 name: tiny
@@ -34,6 +37,14 @@ tagger:
   widths: [4, 8, 12]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
              warmup_steps: 2, checkpoint_s: 0.2}
+repetition:
+  widths: [4, 8]
+  jets: [32, 64, 128]
+  epochs: 3
+  training: {batch_jets: 16, evaluations: 5, first_evaluation_jets: 32, validation_jets: 100, warmup_steps: 2}
+inputs:
+  width: 8
+  others: {kinematics: {features: kinematic3, max_particles: 20}}
 fit: {bootstrap: 20, min_jets: 64}
 """
 
@@ -137,10 +148,87 @@ def test_runs_through_submitit(finished, tiny, tmp_path):
     assert losses(folder) == losses(finished)
 
 
+@pytest.mark.slow
+def test_two_tasks_of_a_cluster_job_share_a_training(finished, tiny, tmp_path):
+    """As on a node with two GPUs: the losses are those of one process, up to float noise."""
+    pytest.importorskip("submitit")
+    folder = tmp_path / "two"
+    run_study(
+        load_config(StudyConfig, tiny, ["tagger.widths=[8]", "generator.sizes=[]", *NO_REPETITION]),
+        folder, make_backend("submitit-local", 2, {"tasks_per_node": 2}), progress=False,
+    )  # fmt: skip
+    record = json.loads((folder / "tagger/d8-s1/record.json").read_text())
+    assert record["processes"] == 2
+    ours, one = losses(folder)["tagger/d8-s1"], losses(finished)["tagger/d8-s1"]
+    assert ours[0] == pytest.approx(one[0], rel=1e-5)
+    assert ours[-1] == pytest.approx(one[-1], rel=1e-3)  # dropout draws differ between the two
+
+
+def test_a_cell_cut_off_on_a_cluster_is_submitted_again(tmp_path):
+    pytest.importorskip("submitit")
+    cell = ResumableCell(tmp_path, "tagger/d8-s1")
+    assert cell.checkpoint().function == cell
+
+
+def test_cluster_options_are_checked(tiny, tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(InputError, match=r"--cluster: Unknown argument 'partitoin' for executor 'local'"):
+        make_backend("submitit-local", 1, {"local_partitoin": "gpu"}).start(
+            tmp_path, Cell("report", "report", {}, (), "done.json"), 1
+        )
+    with pytest.raises(InputError, match="the backend local has no such options"):
+        make_backend("local", 1, {"timeout_min": 5})
+
+
+def test_missing_stores_are_named_before_anything_starts(tiny, tmp_path):
+    config = load_config(StudyConfig, tiny, [f"jets.stores={tmp_path}"])
+    with pytest.raises(
+        InputError, match=r"jets\.stores: .* has no folder train \(expected train, validation, test"
+    ):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failing_cell_is_shown_with_the_end_of_its_log(tiny, tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / "none" / split).mkdir(parents=True)
     config = load_config(StudyConfig, tiny, ["jets.stores=" + str(tmp_path / "none")])
     with pytest.raises(CellFailed, match=r"(?s): failed.*no manifest.json here"):
         run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda f: str(f.relative_to(CONFIGS)))
+def test_studies_that_come_with_the_package_are_whole(file):
+    config = load_config(StudyConfig, file)
+    cells = study_cells(config)
+    assert len({c.id for c in cells}) == len(cells)
+    assert {c.work for c in cells} >= {
+        "report",
+        "train_tagger" if config.tagger.widths else "train_generator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tagger.widths=[]", "repetition.widths: needs tagger.widths"),
+        ("generator.seeds_of={smal: [1, 2]}", r"generator.seeds_of: smal is not in the grid \(pico, nano, micro\)"),
+        ("inputs.width=5", r"inputs.width: 5 is not one of repetition.widths \(4, 8\)"),
+        ("repetition.jets=[8]", "repetition.jets: 8 is less than one batch of 16"),
+    ],
+)  # fmt: skip
+def test_an_impossible_grid_is_refused(tiny, change, message):
+    with pytest.raises(InputError, match=message):
+        load_config(StudyConfig, tiny, [change])
+
+
+def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(jet_stores).parent)
+    config = load_config(
+        StudyConfig, tiny, [f"jets.stores={Path(jet_stores).name}", "generator.sizes=[]", *NO_REPETITION]
+    )
+    run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_cells_come_after_what_they_need(tiny):
@@ -164,9 +252,13 @@ def test_what_most_work_depends_on_comes_first(tiny):
 
 
 def test_dry_run_prints_flops_and_hours(tiny):
-    text = dry_run(load_config(StudyConfig, tiny), 1e9)
-    assert "generator/micro-s1" in text
-    assert "training FLOPs" in text
+    config = load_config(StudyConfig, tiny)
+    text = dry_run(config, flops_per_second=1e9, ms_per_step=100.0)
+    (line,) = [line for line in text.splitlines() if line.startswith("generator/micro-s1")]
+    flops, steps, hours = (float(word) for word in line.split()[2:])
+    assert steps == 576 // 16
+    assert hours == pytest.approx((flops / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
+    assert f"{len(study_cells(config))} cells" in text
 
 
 def test_half_written_output_is_not_done(tmp_path):
