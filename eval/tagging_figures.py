@@ -44,7 +44,8 @@ def rejection_against_loss(
 
     Notes
     -----
-    Error bars are binomial; where no QCD jet is kept an arrow starts at the 84 % lower limit.
+    Error bars are binomial, or, where larger, those of the law's weights, which know the threshold's error. Where no
+    QCD jet is kept an arrow starts at the 84 % lower limit.
     """
     if not laws:
         raise InputError("laws: there is nothing to draw")
@@ -73,12 +74,13 @@ def _rejection_panel(ax: Axes, law: RejectionLaw, predictions: Sequence[Predicti
     low, high = _binomial(k, n)
     some = k > 0
     value = n / np.maximum(k, 1)
+    low, high = np.minimum(low, value * np.exp(-law.error)), np.maximum(high, value * np.exp(law.error))
     ax.errorbar(
         law.loss[some], value[some], [value[some] - low[some], high[some] - value[some]],
         fmt="o", ms=3.5, color=MEASURED, elinewidth=1, label="taggers",
     )  # fmt: skip
     if not some.all():
-        limit = low[~some]
+        limit = _binomial(k, n)[0][~some]
         ax.errorbar(
             law.loss[~some], limit, 0.5 * limit, lolims=True, fmt="none", color=MEASURED, label="nothing kept"
         )
