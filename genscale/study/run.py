@@ -45,7 +45,8 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         if not waiting:
             return folder / "report.html"
         bar = tqdm(
-            total=len(cells), initial=len(cells) - len(waiting), unit="step", disable=not progress,
+            total=len(cells), initial=len(cells) - len(waiting), unit="step",
+            disable=None if progress else True,  # None: shown on a terminal only, where it overwrites itself
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
