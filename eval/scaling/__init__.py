@@ -12,18 +12,20 @@ Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 from eval.errors import InputError
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
-from eval.scaling.fitting import fit, fit_rejection, profile
+from eval.scaling.fitting import fit, profile
+from eval.scaling.inputs import InputComparison, compare_inputs
 from eval.scaling.law import Law, Parameter
 from eval.scaling.objective import Objective
 from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
 from eval.scaling.registry import get_law
+from eval.scaling.repeated_data import RepeatedData, repeated_data
 from eval.scaling.repetition import repetition_gain
 from eval.scaling.result import Estimate, FitResult, Status
 from eval.scaling.selection import Ranking, compare_laws, sensitivity
 from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
 from eval.scaling.simulate import grid, isoflop_grid, simulate
-from eval.scaling.threshold import Threshold, overfits, overfitting_threshold
+from eval.scaling.threshold import Threshold, early_stopped, overfits, overfitting_threshold
 from eval.scaling.uncertainty import Profile
 from eval.scaling.window import WindowResult, contrast, window
 
@@ -33,6 +35,7 @@ __all__ = [
     "FitResult",
     "Frontier",
     "FrontierFit",
+    "InputComparison",
     "InputError",
     "IsoflopBias",
     "Law",
@@ -43,17 +46,19 @@ __all__ = [
     "Profile",
     "Ranking",
     "ReferenceLevels",
+    "RepeatedData",
     "Status",
     "Threshold",
     "WindowResult",
     "class_levels",
     "compare_approaches",
+    "compare_inputs",
     "compare_laws",
     "contrast",
+    "early_stopped",
     "entropies",
     "envelope",
     "fit",
-    "fit_rejection",
     "get_law",
     "grid",
     "isoflop",
@@ -64,6 +69,7 @@ __all__ = [
     "plan",
     "profile",
     "read_points",
+    "repeated_data",
     "repetition_gain",
     "sensitivity",
     "simulate",

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from eval.errors import InputError
-from eval.scaling.forms import Rejection
 from eval.scaling.law import Law
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points
@@ -110,7 +109,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         raise InputError(f"approach: must be 1, 2, 3 or all, found {approach!r}")
     chosen = get_law(law, variable) if isinstance(law, str) else law
     if chosen.response != "L":
-        raise InputError(f"law {chosen.name}: is not a law of the loss; use fit_rejection")
+        raise InputError(f"law {chosen.name}: is not a law of the loss; use eval.rejection_law")
     x = np.stack([points.variable(name) for name in chosen.variables])
     weight = np.ones(len(points)) if points.weight is None else points.weight
     unit, notes = bootstrap_unit(points, unit)
@@ -158,34 +157,6 @@ def profile(points: Points, result: FitResult, name: str) -> Profile:
     weight = np.ones(len(points)) if points.weight is None else points.weight
     problem = Problem.build(result.law, x, points.L, weight, result.loss)
     return profile_of(problem, problem.centred(result.values), name)
-
-
-def fit_rejection(
-    loss: ArrayLike,
-    rejection: ArrayLike,
-    *,
-    objective: Objective | None = None,
-    bootstrap: int = 200,
-    seed: int = 0,
-) -> FitResult:
-    """Fit R = A exp(B L) + C to background rejections at the losses of the same taggers, both of shape (n,).
-
-    Predict with ``result.predict(L=...)``; the constants are named A, B (1/nat, negative) and C.
-    """
-    x = np.array(loss, dtype=np.float64, ndmin=2)
-    y = np.array(rejection, dtype=np.float64, ndmin=1)
-    if x.shape != (1, len(y)):
-        raise InputError(f"fit_rejection: loss has shape {x.shape[1:]}, rejection {y.shape}; they must agree")
-    for name, values in {"loss": x[0], "rejection": y}.items():
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-        if bad.size:
-            raise InputError(
-                f"fit_rejection: {name}[{bad[0]}] must be finite and positive, found {values[bad[0]]:g}"
-            )
-    chosen = objective or Objective("mse-log")
-    return fit_arrays(
-        Rejection(), x, y, weight=np.ones(len(y)), objective=chosen, bootstrap=bootstrap, seed=seed
-    )
 
 
 def fit_arrays(

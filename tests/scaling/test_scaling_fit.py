@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from eval.scaling import FitResult, InputError, Points, Status, fit, fit_rejection, get_law, grid, simulate
+from eval.scaling import FitResult, InputError, Points, Status, fit, get_law, grid, simulate
 from eval.scaling.objective import (
     Objective,
     best_scale,
@@ -237,17 +237,6 @@ def test_json_of_another_kind_is_refused(tmp_path):
         FitResult.from_json(path)
 
 
-def test_rejection_law_recovers_and_predicts():
-    loss = np.linspace(0.4, 0.9, 12)
-    result = fit_rejection(loss, 4000 * np.exp(-6 * loss) + 3, bootstrap=20)
-    assert result.params["A"].value == pytest.approx(4000, rel=1e-6)
-    assert result.params["B"].value == pytest.approx(-6, rel=1e-6)
-    assert result.params["C"].value == pytest.approx(3, rel=1e-6)
-    assert float(result.predict(L=0.35)) == pytest.approx(4000 * np.exp(-2.1) + 3, rel=1e-6)
-    with pytest.raises(InputError, match=r"rejection\[1\] must be finite and positive, found -1"):
-        fit_rejection([0.4, 0.5, 0.6], [10.0, -1.0, 3.0])
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -259,7 +248,7 @@ def test_rejection_law_recovers_and_predicts():
         ({"fixed": {"alpha": -1.0}}, r"alpha must lie in \[0.001, 5\], found -1"),
         ({"unit": "groups"}, "column group is missing"),
         ({"approach": 7}, "approach: must be 1, 2, 3 or all, found 7"),
-        ({"law": "rejection"}, "use fit_rejection"),
+        ({"law": "rejection"}, "use eval.rejection_law"),
     ],
 )
 def test_bad_options_are_named(options, message):
