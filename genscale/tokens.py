@@ -137,16 +137,32 @@ def _generate(
     return hits
 
 
-def tokenizer_quality(tokenizer: Path, jets: Path, out: Path, figure: Path | None = None) -> dict[str, Any]:
-    """Measure a tokenizer on a jet store; write JSON and, where a path is given, the figure."""
+def tokenizer_quality(
+    tokenizer: Path,
+    jets: Path,
+    out: Path,
+    figure: Path | None = None,
+    *,
+    n_jets: int = 0,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure a tokenizer on a jet store; write JSON and, where a path is given, the figure.
+
+    Parameters
+    ----------
+    n_jets : int
+        Use only this many jets, a fixed choice over the whole store; 0 means all.
+    """
     from tokenizer.figures import plot_quality
     from tokenizer.quality import quality
 
-    coder = Tokenizer.load(tokenizer)
-    particles = constituents(JetStore.open(jets).read(columns=COLUMNS))
-    found = quality(coder, particles, progress=True).as_dict()
+    coder, store = Tokenizer.load(tokenizer), JetStore.open(jets)
+    wanted = min(n_jets or len(store), len(store))
+    rows = np.sort(JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted])
+    particles = constituents(store.read(rows, columns=COLUMNS))
+    found = quality(coder, particles, progress=True, device=device).as_dict()
     if figure is not None:
-        plot_quality(coder, particles).savefig(figure, dpi=110)
+        plot_quality(coder, particles, device=device).savefig(figure, dpi=110)
     write_json(out, found)
     return found
 

@@ -16,12 +16,13 @@ from tokenizer.errors import InputError
 
 if TYPE_CHECKING:
     from tokenizer.codec import Tokenizer
-    from tokenizer.config import PRESETS, VQVAEConfig
+    from tokenizer.config import PRESETS, BinningConfig, VQVAEConfig
     from tokenizer.preprocessing import Preprocessing
 
-__all__ = ["PRESETS", "InputError", "Preprocessing", "Tokenizer", "VQVAEConfig"]
+__all__ = ["PRESETS", "BinningConfig", "InputError", "Preprocessing", "Tokenizer", "VQVAEConfig"]
 
 _HOME = {
+    "BinningConfig": "config",
     "PRESETS": "config",
     "Preprocessing": "preprocessing",
     "Tokenizer": "codec",

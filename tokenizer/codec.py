@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tokenizer import storage
-from tokenizer.config import VQVAEConfig
+from tokenizer.binning import Binning
+from tokenizer.config import BinningConfig, VQVAEConfig
 from tokenizer.errors import InputError
 from tokenizer.preprocessing import Preprocessing
 from tokenizer.vqvae import VQVAE, Layout
@@ -29,25 +30,28 @@ NEAR_TIE = 2e-5
 
 
 class Tokenizer:
-    """A VQ-VAE with its preprocessing and special tokens.
+    """A VQ-VAE, or plain bins, with its preprocessing and special tokens.
 
-    Make one with `create` or `load`; train `model` on batches from `preprocessing.padded`.
+    Make one with `create` or `load`; train the `model` of a VQ-VAE on batches from `preprocessing.padded`, fit that of
+    bins to `preprocessing.features`.
 
     Attributes
     ----------
-    config : VQVAEConfig
-    model : VQVAE
+    config : VQVAEConfig or BinningConfig
+    model : VQVAE or Binning
     """
 
     start_token = 0
 
-    def __init__(self, model: VQVAE) -> None:
+    def __init__(self, model: VQVAE | Binning) -> None:
         self.model = model
         self.config = model.config
 
     @classmethod
-    def create(cls, config: VQVAEConfig, *, seed: int = 0) -> Tokenizer:
+    def create(cls, config: VQVAEConfig | BinningConfig, *, seed: int = 0) -> Tokenizer:
         """Make an untrained tokenizer; `seed` decides its initial weights."""
+        if isinstance(config, BinningConfig):
+            return cls(Binning(config))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(VQVAE(config))
@@ -101,6 +105,28 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """Hash of configuration and weights (SHA-256, hex): tokens belong to the tokenizer with this name."""
         return storage.fingerprint(self.config, self.model.state_dict())
+
+    def log_cell_volumes(self) -> NDArray[np.float64]:
+        """Logarithm of the volume of each code's cell, which turns probabilities of tokens into densities of jets.
+
+        Returns
+        -------
+        array of float64, shape (K,)
+            In (pT, eta_rel, phi_rel), in GeV rad^2; code k is token k + 1. The density that goes with it is
+            uniform in pT and angles within a cell.
+
+        Raises
+        ------
+        InputError
+            The tokenizer is a VQ-VAE, or untrained.
+        """
+        if not isinstance(self.model, Binning):
+            raise InputError(
+                "a VQ-VAE's codes have no cells of known volume in (pT, eta_rel, phi_rel); "
+                "densities need a tokenizer of plain bins"
+            )
+        self.model.quantizer.search()  # refuses bins that are not placed
+        return self.model.log_cell_volumes()
 
     def encode(
         self, jets: ak.Array, *, batch_jets: int = 32, progress: bool = False, device: str = "cpu"
@@ -243,7 +269,7 @@ class Tokenizer:
         return flat[keep] - 1, np.bincount(jet[keep], minlength=len(counts)).astype(np.int64)
 
     @contextmanager
-    def _inference(self, device: str) -> Iterator[VQVAE]:
+    def _inference(self, device: str) -> Iterator[VQVAE | Binning]:
         """The model on `device`, without dropout and gradients; afterwards as it was."""
         model = self.model
         was_training, was_on = model.training, model.quantizer.codebook.device

@@ -1,8 +1,9 @@
-"""What defines a tokenizer: its features, its network and its codebook."""
+"""What defines a tokenizer: its features, its network and its codebook, or its bins."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,32 +12,48 @@ from typing import Any, Final, TypeVar
 from tokenizer.errors import InputError
 from tokenizer.preprocessing import Preprocessing
 
+QUANTIZERS: Final = ("vq", "residual", "fsq")
+
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """The VQ-VAE of OmniJet-alpha (Birk, Hallin and Kasieczka, arXiv:2403.05618), shape by shape.
+    """A learned tokenizer; by default the VQ-VAE of OmniJet-alpha (arXiv:2403.05618), shape by shape.
 
     Attributes
     ----------
     codebook_size : int
         Number of codes K; the vocabulary has K + 2 tokens.
+    quantizer : str
+        How latents become codes: ``vq``, the nearest of K learned vectors; ``residual``, the nearest vector
+        of a small codebook plus the nearest of a second one to what is left (arXiv:2107.03312), where the
+        pair is the code; ``fsq``, rounding each latent dimension to a few levels (arXiv:2309.15505).
+    levels : list of int
+        For ``residual`` the codes of each stage, for ``fsq`` the levels of each latent dimension; their
+        product is `codebook_size`. Empty: as equal as powers of two allow (see `balanced_levels`), in two
+        stages for ``residual``. Unused by ``vq``.
+    conditional : bool
+        Whether encoder and decoder see the whole jet. Otherwise they have no attention: a particle's
+        code depends on this particle alone, and what a code decodes to on the code alone.
     latent_dim : int
         Dimensions of the latent space in which particles are quantized.
     d_model, n_heads, n_encoder_blocks, n_decoder_blocks, mlp_ratio : int
         Width, attention heads, depth of both halves, and MLP width in units of `d_model`.
     dropout : float
         Probability of dropping attention weights and MLP activations in training.
+    pt_weight_power : float
+        Particles count in the loss as (pT)^power, with mean one over a batch. Jet observables are made by hard
+        particles, which are few: at 0 every particle counts alike.
     commitment_weight : float
         Weight of the commitment loss, which draws latents to their codes, relative to the reconstruction
         loss. OmniJet-alpha's "10 times the VQ loss" splits into 1 for this and 9 for drawing codes to
-        latents (vqtorch's beta is 0.9); here the codes follow by running means.
+        latents (vqtorch's beta is 0.9); here the codes follow by running means. Unused by ``fsq``.
     ema_decay : float
         Memory of the codebook: a code is the running mean of the latents that chose it, with this decay
         per training step.
     dead_code_threshold : float
-        A code chosen by fewer particles per training step than this (running mean) is moved onto a random
-        particle of the batch. It must lie well below the mean use, particles per step / K: a fresh code
-        starts at the threshold, so one that is too high moves living codes at every step.
+        A code whose running use falls below this share of the mean use (particles per step / K) is moved
+        onto a random particle of the batch. It must lie well below 1: a moved code starts at the
+        threshold, so one that is too high moves living codes at every step.
     kmeans_iterations : int
         Iterations of the k-means that places the codes on the first training batch.
     preprocessing : Preprocessing
@@ -49,6 +66,9 @@ class VQVAEConfig:
     """
 
     codebook_size: int = 512
+    quantizer: str = "vq"
+    levels: list[int] = field(default_factory=list)
+    conditional: bool = True
     latent_dim: int = 4
     d_model: int = 128
     n_heads: int = 8
@@ -56,9 +76,10 @@ class VQVAEConfig:
     n_decoder_blocks: int = 4
     mlp_ratio: int = 1
     dropout: float = 0.0
+    pt_weight_power: float = 0.0
     commitment_weight: float = 1.0
     ema_decay: float = 0.9
-    dead_code_threshold: float = 0.1
+    dead_code_threshold: float = 0.02
     kmeans_iterations: int = 10
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
@@ -72,6 +93,7 @@ class VQVAEConfig:
             "n_decoder_blocks": 1,
             "mlp_ratio": 1,
             "kmeans_iterations": 1,
+            "pt_weight_power": 0,
             "commitment_weight": 0,
             "dead_code_threshold": 0,
         }
@@ -84,6 +106,36 @@ class VQVAEConfig:
             raise InputError(f"dropout={self.dropout}: must lie in [0, 1)")
         if not 0 < self.ema_decay < 1:
             raise InputError(f"ema_decay={self.ema_decay}: must lie between 0 and 1")
+        if not self.dead_code_threshold < 1:
+            raise InputError(
+                f"dead_code_threshold={self.dead_code_threshold}: must be below 1, the mean use of a code"
+            )
+        if self.quantizer not in QUANTIZERS:
+            raise InputError(f"quantizer={self.quantizer!r}: must be one of {', '.join(QUANTIZERS)}")
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        if self.quantizer == "vq":
+            if self.levels:
+                raise InputError(f"levels={self.levels}: only for quantizer residual or fsq; vq has none")
+            return
+        levels = self.resolved_levels
+        if math.prod(levels) != self.codebook_size:
+            raise InputError(
+                f"levels={levels}: their product is {math.prod(levels)}, codebook_size is {self.codebook_size}"
+            )
+        if self.quantizer == "fsq" and len(levels) != self.latent_dim:
+            raise InputError(f"levels={levels}: fsq needs one for each of latent_dim={self.latent_dim}")
+        least = 3 if self.quantizer == "fsq" else 2
+        if min(levels) < least:
+            raise InputError(f"levels={levels}: {self.quantizer} needs at least {least} in each place")
+
+    @property
+    def resolved_levels(self) -> list[int]:
+        """`levels`, or the balanced ones if none were given; empty for ``vq``."""
+        if self.levels or self.quantizer == "vq":
+            return list(self.levels)
+        return balanced_levels(self.codebook_size, self.latent_dim if self.quantizer == "fsq" else 2)
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as plain values, ready for JSON."""
@@ -98,13 +150,93 @@ class VQVAEConfig:
         InputError
             A key is not a field (the message names the nearest) or a value is out of range.
         """
-        values = dict(values)
-        if "preprocessing" in values:
-            values["preprocessing"] = _strict(Preprocessing, values["preprocessing"])
-        return _strict(cls, values)
+        return _nested(cls, values)
+
+
+@dataclass(frozen=True)
+class BinningConfig:
+    """Plain bins: the product of bins in ln(pT), eta_rel and phi_rel, without a network.
+
+    Attributes
+    ----------
+    bins : list of int
+        Number of bins in ln(pT), eta_rel and phi_rel; K is their product.
+    spacing : str
+        ``quantile``: equally many particles of the training jets in the bins of each feature;
+        ``uniform``: equally wide bins in ln(pT) and the angles.
+    pt_range_gev : list of two floats
+        Outer edges of the pT bins. Particles beyond count into the outermost bins; those of the angles
+        end at the preprocessing's `max_abs_angle`.
+    preprocessing : Preprocessing
+        Selection of particles.
+
+    Raises
+    ------
+    InputError
+        A value is out of range.
+    """
+
+    bins: list[int] = field(default_factory=lambda: [8, 8, 8])
+    spacing: str = "quantile"
+    pt_range_gev: list[float] = field(default_factory=lambda: [0.05, 1000.0])
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        if len(self.bins) != 3 or min(self.bins) < 1 or math.prod(self.bins) < 2:
+            raise InputError(f"bins={self.bins}: must be three numbers of bins, for ln(pT), eta_rel, phi_rel")
+        if self.spacing not in ("quantile", "uniform"):
+            raise InputError(f"spacing={self.spacing!r}: must be quantile or uniform")
+        if len(self.pt_range_gev) != 2 or not 0 < self.pt_range_gev[0] < self.pt_range_gev[1]:
+            raise InputError(f"pt_range_gev={self.pt_range_gev}: must be two rising positive numbers")
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes K; the vocabulary has K + 2 tokens."""
+        return math.prod(self.bins)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration as plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BinningConfig:
+        """Build a configuration from plain values, the inverse of `as_dict`; raises as `VQVAEConfig.from_dict`."""
+        return _nested(cls, values)
+
+
+def balanced_levels(codebook_size: int, parts: int) -> list[int]:
+    """Powers of two with this product: all parts alike but the first, which takes what is over or short.
+
+    >>> balanced_levels(1024, 3), balanced_levels(2048, 3), balanced_levels(512, 2)
+    ([16, 8, 8], [8, 16, 16], [32, 16])
+
+    With three parts the first is ln(pT) and the others are the angles, which are to be treated alike.
+
+    Raises
+    ------
+    InputError
+        The size is not a power of two, or too small to be divided.
+    """
+    exponent = codebook_size.bit_length() - 1
+    if codebook_size != 1 << exponent:
+        raise InputError(
+            f"codebook_size={codebook_size}: not a power of two, so it is not divided by itself; give levels"
+        )
+    other = math.ceil(exponent / parts - 0.5)
+    first = exponent - (parts - 1) * other
+    if min(first, other) < 1:
+        raise InputError(f"codebook_size={codebook_size}: too small for {parts} parts; give levels")
+    return [1 << first, *[1 << other] * (parts - 1)]
 
 
 T = TypeVar("T")
+
+
+def _nested(cls: type[T], values: Mapping[str, Any]) -> T:
+    values = dict(values)
+    if "preprocessing" in values:
+        values["preprocessing"] = _strict(Preprocessing, values["preprocessing"])
+    return _strict(cls, values)
 
 
 def _strict(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -119,7 +251,7 @@ def _strict(cls: type[T], values: Mapping[str, Any]) -> T:
 #: `omnijet`: the size released with OmniJet-alpha. `quickstart`: trains in about a minute on one core; of the
 #: shapes tried, more steps of one block each way beat fewer steps of more blocks at equal time.
 PRESETS: Final[Mapping[str, VQVAEConfig]] = {
-    "omnijet": VQVAEConfig(codebook_size=8192, dropout=0.1, dead_code_threshold=0.05),
+    "omnijet": VQVAEConfig(codebook_size=8192, dropout=0.1),
     "quickstart": VQVAEConfig(
         d_model=64, n_heads=4, n_encoder_blocks=1, n_decoder_blocks=1, commitment_weight=2.0
     ),

@@ -64,6 +64,8 @@ class Quality:
         Codes that exist, and those that occur in the sample.
     perplexity : float
         Exponential of the entropy of the codes: the number of equally frequent codes of the same entropy.
+    nominal_bits_per_particle, nominal_bits_per_jet : float
+        log2 K, and that times the mean number of particles: the rate of a code that knows nothing.
     bits_per_particle, bits_per_jet : float
         Entropy of the codes in bits, and that times the mean number of particles: the rate of a code that
         knows the frequencies but no correlations. The plug-in estimate: low by about
@@ -86,6 +88,8 @@ class Quality:
     codebook_size: int
     codes_used: int
     perplexity: float
+    nominal_bits_per_particle: float
+    nominal_bits_per_jet: float
     bits_per_particle: float
     bits_per_jet: float
     particle: dict[str, Residuals]
@@ -143,6 +147,8 @@ def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, dev
         codebook_size=tokenizer.config.codebook_size,
         codes_used=int(np.count_nonzero(counts)),
         perplexity=float(np.exp(nats)),
+        nominal_bits_per_particle=float(np.log2(tokenizer.config.codebook_size)),
+        nominal_bits_per_jet=float(np.log2(tokenizer.config.codebook_size)) * n_particles / len(jets),
         bits_per_particle=nats / np.log(2),
         bits_per_jet=nats / np.log(2) * n_particles / len(jets),
         particle={

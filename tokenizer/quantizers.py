@@ -1,4 +1,6 @@
-"""The vector quantizer: `vector_quantize_pytorch.VectorQuantize` on real particles only.
+"""Latents to codes: the nearest vector of a codebook, of two codebooks in turn, or rounding.
+
+The vector quantizer is `vector_quantize_pytorch.VectorQuantize`, on real particles only.
 
 What is used of the library, and why:
 
@@ -21,7 +23,8 @@ of the encoder at 8,192 codes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import copy
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -30,6 +33,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
+from tokenizer.config import VQVAEConfig
 from tokenizer.errors import InputError
 
 
@@ -40,7 +44,78 @@ class Quantized(NamedTuple):
     codes: Tensor
 
 
+class Search(Protocol):
+    """Codes of latents outside training.
+
+    `scale` is the spread of the codebook in the units of the margins, which say by how much a latent is nearer to
+    its code than to another: float32 noise is judged against it.
+    """
+
+    scale: float
+
+    def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Codes 0..K-1 of latents (n, dim), and their margins."""
+        ...
+
+
 class Quantizer(nn.Module):
+    """What the VQ-VAE asks of its quantizer.
+
+    Attributes
+    ----------
+    commits : bool
+        Whether latents are to be drawn to their codes by a commitment loss.
+    """
+
+    commits = True
+
+    @property
+    def codebook(self) -> Tensor:
+        """The vectors of all codes, shape (K, dim)."""
+        raise NotImplementedError
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Replace latents of shape (n_particles, dim) by their codes; in training also learn the codebook.
+
+        No row may be padding.
+        """
+        raise NotImplementedError
+
+    def search(self) -> Search:
+        """A search for codes in the present codebook.
+
+        Raises
+        ------
+        InputError
+            The codebook was never trained.
+        """
+        raise NotImplementedError
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """The vectors of `codes` (any shape, values in 0..K-1)."""
+        return self.codebook[codes]
+
+
+def make_quantizer(config: VQVAEConfig) -> Quantizer:
+    """The quantizer that a configuration names."""
+    if config.quantizer == "fsq":
+        return FiniteScalarQuantizer(config.resolved_levels)
+
+    def codebook(size: int) -> VectorQuantizer:
+        return VectorQuantizer(
+            config.latent_dim,
+            size,
+            ema_decay=config.ema_decay,
+            dead_code_threshold=config.dead_code_threshold,
+            kmeans_iterations=config.kmeans_iterations,
+        )
+
+    if config.quantizer == "residual":
+        return ResidualQuantizer([codebook(size) for size in config.resolved_levels])
+    return codebook(config.codebook_size)
+
+
+class VectorQuantizer(Quantizer):
     """A codebook of `codebook_size` vectors of `dim` components.
 
     Parameters are those of `tokenizer.config.VQVAEConfig`.
@@ -57,6 +132,7 @@ class Quantizer(nn.Module):
     ) -> None:
         super().__init__()
         self.codebook_size = codebook_size
+        self.dead_code_threshold = dead_code_threshold
         self.vq = VectorQuantize(
             dim=dim,
             codebook_size=codebook_size,
@@ -77,15 +153,13 @@ class Quantizer(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """The codes, shape (codebook_size, dim)."""
+        """The learned vectors, shape (K, dim)."""
         return self.vq.codebook
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents of shape (n_particles, dim) by their codes; in training also learn the codebook.
-
-        No row may be padding.
-        """
+        """Replace latents by codes, as the base class says."""
         if self.training:
+            self._set_dead_code_limit(len(latents))
             # In float32 also where the network runs in less: distances and running means need it.
             with torch.autocast(latents.device.type, enabled=False):
                 vectors, codes, _ = self.vq(latents.float()[None])
@@ -93,21 +167,139 @@ class Quantizer(nn.Module):
         codes = torch.from_numpy(self.search()(latents)[0]).to(latents.device)
         return Quantized(self.lookup(codes), codes)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        """The vectors of `codes` (any shape, values in 0..K-1)."""
-        return self.codebook[codes]
-
     def search(self) -> NearestCodes:
-        """A search for nearest codes in the present codebook.
-
-        Raises
-        ------
-        InputError
-            The codebook was never trained.
-        """
+        """A search in the present codebook; an InputError before the first training step."""
         if not self.is_initialised:
             raise InputError("the tokenizer is untrained: its codebook is empty before the first step")
         return NearestCodes(self.codebook)
+
+    def _set_dead_code_limit(self, n_particles: int) -> None:
+        """Tell the library, which wants particles per step, what the threshold is in this batch."""
+        world = torch.distributed.get_world_size() if _is_distributed() else 1
+        limit = self.dead_code_threshold * n_particles * world / self.codebook_size
+        self.vq._codebook.threshold_ema_dead_code = limit
+        self.vq._codebook.reset_cluster_size = limit
+
+
+class ResidualQuantizer(Quantizer):
+    """Codebooks in turn, each for what the ones before left; the tuple of their codes is one code.
+
+    One token a particle, as for one codebook of the product of the sizes, of which it is a special case: its
+    vectors are all sums of one vector from each stage. It is learned from far fewer vectors.
+    """
+
+    def __init__(self, stages: list[VectorQuantizer]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    @property
+    def codebook(self) -> Tensor:
+        """All sums of one vector from each stage, shape (K, dim)."""
+        first, *others = self._stages()
+        total = first.codebook
+        for stage in others:
+            total = (total[:, None] + stage.codebook[None]).flatten(0, 1)
+        return total
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Replace latents by codes, as the base class says."""
+        # The stages learn from running means and need no gradient: it passes once, straight through all.
+        rest = latents.detach().float()
+        codes = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
+        for stage in self._stages():
+            found = stage(rest)
+            rest = rest - found.vectors
+            codes = codes * stage.codebook_size + found.codes
+        return Quantized(latents - rest.to(latents.dtype), codes)
+
+    def search(self) -> ResidualSearch:
+        """A search in the present codebooks; an InputError before the first training step."""
+        return ResidualSearch([stage.search() for stage in self._stages()])
+
+    def _stages(self) -> list[VectorQuantizer]:
+        return cast(list[VectorQuantizer], list(self.stages))
+
+
+class ResidualSearch:
+    """Nearest codes stage by stage, in double precision; the margin is the smallest of the stages'."""
+
+    def __init__(self, stages: list[NearestCodes]) -> None:
+        self._stages = stages
+        self.scale = stages[0].scale
+
+    def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Codes of latents (n, dim), and their margins."""
+        rest = latents.detach().cpu().double()
+        codes = np.zeros(len(rest), dtype=np.int64)
+        margin = np.full(len(rest), np.inf)
+        for stage in self._stages:
+            found, margins = stage(rest)
+            rest = rest - torch.from_numpy(stage.vectors[found])
+            codes = codes * len(stage.vectors) + found
+            margin = np.minimum(margin, margins)
+        return codes, margin
+
+
+class FiniteScalarQuantizer(Quantizer):
+    """Finite scalar quantization (Mentzer et al., arXiv:2309.15505, appendix A.1): bound and round each dimension.
+
+    There is no codebook to learn: the encoder learns to use the grid. The first dimension varies fastest in the
+    number of a code. The formulas are those of `vector_quantize_pytorch.FSQ`, in the precision of the latents,
+    because encoding needs double precision and the distance to the border.
+    """
+
+    commits = False  # rounding moves nothing, and latents are bounded as they are
+    levels: Tensor
+    basis: Tensor
+
+    def __init__(self, levels: list[int]) -> None:
+        super().__init__()
+        # Not saved: they follow from the configuration.
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("basis", torch.tensor([1, *levels[:-1]]).cumprod(0), persistent=False)
+
+    @property
+    def codebook(self) -> Tensor:
+        """The points of the grid, shape (K, dim), components from -1 to 1."""
+        codes = torch.arange(int(self.levels.prod()), device=self.levels.device)
+        half = self.levels // 2
+        return ((codes[:, None] // self.basis) % self.levels - half) / half
+
+    def bounded(self, latents: Tensor) -> Tensor:
+        """Latents on the scale on which codes are whole numbers, from -(L // 2) to (L - 1) // 2."""
+        reach = (self.levels - 1).to(latents.dtype) * (1 + 1e-3) / 2  # a little more: the ends are reached
+        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).to(latents.dtype)
+        return torch.tanh(latents + torch.atanh(offset / reach)) * reach - offset
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Replace latents by codes, as the base class says."""
+        with torch.autocast(latents.device.type, enabled=False):
+            position = self.bounded(latents.float())
+        whole = position.detach().round()
+        half = self.levels // 2
+        codes = ((whole.long() + half) * self.basis).sum(-1)
+        return Quantized((position + (whole - position).detach()) / half, codes)
+
+    def search(self) -> RoundingSearch:
+        """The rounding of training, in double precision."""
+        return RoundingSearch(self)
+
+
+class RoundingSearch:
+    """Codes of a finite scalar quantizer in double precision; margins are distances from the border."""
+
+    def __init__(self, quantizer: FiniteScalarQuantizer) -> None:
+        self._quantizer = copy.deepcopy(quantizer).cpu()
+        self.scale = float(((quantizer.levels.double() ** 2 - 1) / 12).sum().sqrt())
+
+    def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Codes of latents (n, dim), and their margins."""
+        doubles = latents.detach().cpu().double()
+        position = self._quantizer.bounded(doubles)
+        whole = position.round()
+        half = self._quantizer.levels // 2
+        codes = ((whole.long() + half) * self._quantizer.basis).sum(-1)
+        return codes.numpy(), (0.5 - (position - whole).abs()).amin(-1).numpy()
 
 
 class NearestCodes:
@@ -118,10 +310,10 @@ class NearestCodes:
     """
 
     def __init__(self, codebook: Tensor) -> None:
-        vectors = codebook.detach().cpu().double().numpy()
-        self._tree = cKDTree(vectors)
+        self.vectors = codebook.detach().cpu().double().numpy()
+        self._tree = cKDTree(self.vectors)
         #: Root-mean-square distance of a code from the codebook's centre.
-        self.scale = float(np.sqrt(vectors.var(axis=0).sum()))
+        self.scale = float(np.sqrt(self.vectors.var(axis=0).sum()))
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nearest codes of latents (n, dim), and how much farther away the second-best codes are."""

@@ -13,17 +13,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tokenizer.config import VQVAEConfig
+from tokenizer.config import BinningConfig, VQVAEConfig
 from tokenizer.errors import InputError
 
 FORMAT = "genscale tokenizer"
-VERSION = 1
+VERSION = 2
 DESCRIPTION = "tokenizer.json"
 
+Config = VQVAEConfig | BinningConfig
+KINDS: dict[str, type[Config]] = {"vqvae": VQVAEConfig, "binning": BinningConfig}
 
-def fingerprint(config: VQVAEConfig, weights: Mapping[str, Tensor]) -> str:
+#: Keys that version 1 lacked, with the values that mean what version 1 did. They are left out of the fingerprint,
+#: so that a tokenizer written then keeps its name, and its tokens stay its tokens.
+ADDED_SINCE_VERSION_1 = {"quantizer": "vq", "levels": [], "conditional": True, "pt_weight_power": 0.0}
+
+
+def fingerprint(config: Config, weights: Mapping[str, Tensor]) -> str:
     """SHA-256 over configuration and weights, independent of file format, device and order."""
-    digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode())
+    values = config.as_dict()
+    for key, meaning_before in ADDED_SINCE_VERSION_1.items():
+        if values.get(key) == meaning_before:
+            del values[key]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -31,7 +42,7 @@ def fingerprint(config: VQVAEConfig, weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write(folder: Path, config: VQVAEConfig, weights: Mapping[str, Tensor]) -> None:
+def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
     """Write a tokenizer into `folder`.
 
     The weights get a name of their own; replacing the JSON file, which names them, replaces the tokenizer.
@@ -41,6 +52,7 @@ def write(folder: Path, config: VQVAEConfig, weights: Mapping[str, Tensor]) -> N
     description = {
         "format": FORMAT,
         "version": VERSION,
+        "kind": next(kind for kind, cls in KINDS.items() if isinstance(config, cls)),
         "fingerprint": name,
         "weights": weights_path.name,
         "config": config.as_dict(),
@@ -56,7 +68,7 @@ def write(folder: Path, config: VQVAEConfig, weights: Mapping[str, Tensor]) -> N
             other.unlink()
 
 
-def read(folder: Path) -> tuple[VQVAEConfig, dict[str, Tensor]]:
+def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     """Read what `write` wrote.
 
     Raises
@@ -73,14 +85,17 @@ def read(folder: Path) -> tuple[VQVAEConfig, dict[str, Tensor]]:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{path}: not the description of a tokenizer (its format must be {FORMAT!r})")
-    if description.get("version") != VERSION:
+    if description.get("version") not in range(1, VERSION + 1):
         raise InputError(
-            f"{path}: format version {description.get('version')}, this program reads version {VERSION}; "
+            f"{path}: format version {description.get('version')}, this program reads versions up to {VERSION}; "
             "a newer program can read it"
         )
+    kind = description.get("kind", "vqvae")  # version 1 had no other
+    if kind not in KINDS:
+        raise InputError(f"{path}: kind {kind!r} is not known; it must be one of {', '.join(KINDS)}")
     try:
         weights_path = folder / description["weights"]
-        config = VQVAEConfig.from_dict(description["config"])
+        config: Config = KINDS[kind].from_dict(description["config"])
         expected = description["fingerprint"]
     except KeyError as error:
         raise InputError(f"{path}: key {error} is missing") from None

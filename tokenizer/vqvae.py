@@ -1,4 +1,4 @@
-"""The VQ-VAE: NormFormer encoder, quantizer, NormFormer decoder, each seeing the whole jet.
+"""The VQ-VAE: NormFormer encoder, quantizer, NormFormer decoder, each seeing the whole jet if conditional.
 
 Particles of a batch are one list of rows, without padding: linear layers, norms, the quantizer and the loss
 see rows only, so padding cannot enter them. Attention alone needs jets apart; it lays the rows out
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tokenizer.config import VQVAEConfig
 from tokenizer.errors import InputError
-from tokenizer.quantizers import Quantizer
+from tokenizer.quantizers import make_quantizer
 
 N_FEATURES = 3
 
@@ -65,17 +65,20 @@ class NormFormerBlock(nn.Module):
     """Attention and MLP, each residual, with norms before and after attention and before the MLP.
 
     The layout of OmniJet-alpha's blocks, after NormFormer (arXiv:2110.09456). The last layer
-    of both branches starts at zero, which makes a new block the identity.
+    of both branches starts at zero, which makes a new block the identity. Without heads there is no attention,
+    and a row's output depends on this row alone.
     """
 
     def __init__(self, d_model: int, n_heads: int, mlp_ratio: int, dropout: float) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.dropout = dropout
-        self.norm_in = nn.LayerNorm(d_model)
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-        self.norm_out = nn.LayerNorm(d_model)
+        if n_heads:
+            self.norm_in = nn.LayerNorm(d_model)
+            self.qkv = nn.Linear(d_model, 3 * d_model)
+            self.out = nn.Linear(d_model, d_model)
+            self.norm_out = nn.LayerNorm(d_model)
+            nn.init.zeros_(self.norm_out.weight)
         last = nn.Linear(mlp_ratio * d_model, d_model)
         self.mlp = nn.Sequential(
             nn.LayerNorm(d_model),
@@ -84,12 +87,13 @@ class NormFormerBlock(nn.Module):
             nn.Dropout(dropout),
             last,
         )
-        for parameter in (self.norm_out.weight, last.weight, last.bias):
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Rows in, rows out, shape (n_rows, d_model)."""
-        x = x + self.norm_out(self.out(self._attend(self.qkv(self.norm_in(x)), layout)))
+        if self.n_heads:
+            x = x + self.norm_out(self.out(self._attend(self.qkv(self.norm_in(x)), layout)))
         return x + self.mlp(x)
 
     def _attend(self, qkv: Tensor, layout: Layout) -> Tensor:
@@ -113,8 +117,9 @@ class NormFormer(nn.Module):
     def __init__(self, d_in: int, d_out: int, n_blocks: int, config: VQVAEConfig) -> None:
         super().__init__()
         self.embed = nn.Linear(d_in, config.d_model)
+        n_heads = config.n_heads if config.conditional else 0
         self.blocks = nn.ModuleList(
-            NormFormerBlock(config.d_model, config.n_heads, config.mlp_ratio, config.dropout)
+            NormFormerBlock(config.d_model, n_heads, config.mlp_ratio, config.dropout)
             for _ in range(n_blocks)
         )
         self.project = nn.Linear(config.d_model, d_out)
@@ -150,13 +155,7 @@ class VQVAE(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = NormFormer(N_FEATURES, config.latent_dim, config.n_encoder_blocks, config)
-        self.quantizer = Quantizer(
-            config.latent_dim,
-            config.codebook_size,
-            ema_decay=config.ema_decay,
-            dead_code_threshold=config.dead_code_threshold,
-            kmeans_iterations=config.kmeans_iterations,
-        )
+        self.quantizer = make_quantizer(config)
         self.decoder = NormFormer(config.latent_dim, N_FEATURES, config.n_decoder_blocks, config)
 
     def forward(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -164,7 +163,7 @@ class VQVAE(nn.Module):
         return self.loss(features, mask)
 
     def loss(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Training loss of a padded batch, as means over its real particles.
+        """Training loss of a padded batch, as means over its real particles, weighted by (pT)^pt_weight_power.
 
         In training mode this also moves the codebook (k-means on the first call, then running means).
 
@@ -179,7 +178,8 @@ class VQVAE(nn.Module):
         dict of scalar Tensors
             - ``loss``: ``reconstruction + commitment_weight * commitment``, the one with a gradient;
             - ``reconstruction``: squared error, mean over particles and features;
-            - ``commitment``: squared distance of latents and codes, mean over particles and components;
+            - ``commitment``: squared distance of latents and codes, mean over particles and components; zero
+              for a quantizer that has none;
             - ``code_use``: fraction of the codebook used in this batch;
             - ``perplexity``: exp of the entropy of this batch's codes;
             - ``n_particles``: real particles in this batch.
@@ -199,8 +199,15 @@ class VQVAE(nn.Module):
 
         latents = self.encoder(rows, layout)
         vectors, codes = self.quantizer(latents)
-        reconstruction = functional.mse_loss(self.decoder(vectors, layout), rows)
-        commitment = functional.mse_loss(latents, vectors.detach())
+        # The first feature is ln(pT) up to a constant, which the mean takes out again.
+        weight = torch.exp(self.config.pt_weight_power * rows[:, :1])
+        weight = weight / weight.mean()
+        reconstruction = (weight * (self.decoder(vectors, layout) - rows).square()).mean()
+        commitment = (
+            (weight * (latents - vectors.detach()).square()).mean()
+            if self.quantizer.commits
+            else reconstruction.new_zeros(())
+        )
 
         counts = torch.bincount(codes, minlength=self.config.codebook_size).to(rows.dtype)
         p = counts / counts.sum()

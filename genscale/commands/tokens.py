@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genscale.commands.options import ConfigFile, Device, Out, Overrides, resolve_device
 from genscale.commands.training import report_run
+
+if TYPE_CHECKING:
+    from genscale.tokenizer_comparison import Comparison
 
 app = typer.Typer(help="Jets to discrete tokens and back.", no_args_is_help=True)
 
@@ -61,16 +64,66 @@ def tokenizer_decode(
     typer.echo(f"{out}: {manifest.rows:,} jets")
 
 
+@app.command("bin")
+def tokenizer_bin(
+    store: Annotated[Path, typer.Argument(help="Jet store to place the bins on.")],
+    out: Out,
+    overrides: Overrides = None,
+    jets: Annotated[int, typer.Option(help="Jets to place them on; 0: all.", min=0)] = 20_000,
+) -> None:
+    """Make a tokenizer of plain bins in (ln pT, eta_rel, phi_rel), without a network.
+
+    Keys: bins=[16,8,8], spacing=quantile or uniform, pt_range_gev=[0.05,1000]. Only such a tokenizer has cells of
+    known volume, so that token probabilities are densities of jets.
+    """
+    from genscale.config import load_config
+    from genscale.tokenizer_family import fit_binning
+    from tokenizer import BinningConfig
+
+    made = fit_binning(load_config(BinningConfig, None, overrides or []), store, out, n_jets=jets)
+    typer.echo(f"{out}: {made.config.codebook_size:,} cells")
+
+
 @app.command("quality")
 def tokenizer_quality(
-    tokenizer: Annotated[Path, typer.Argument(help="Folder of the tokenizer.")],
-    store: Annotated[Path, typer.Argument(help="Jet store to measure it on.")],
-    out: Annotated[Path, typer.Option(help="JSON file; a figure goes beside it.")] = Path("quality.json"),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of tokenizers, then the jet store.", metavar="TOKENIZER... STORE"),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="One tokenizer: JSON file, a figure goes beside it [quality.json]. Several: folder [quality]."
+        ),
+    ] = None,
+    jets: Annotated[int, typer.Option(help="Jets to measure on; 0: all of the store.", min=0)] = 0,
+    device: Device = "auto",
 ) -> None:
-    """Measure codebook use, resolution per feature, and the distance of decoded from original jets."""
+    """Measure rate, codebook use, resolution, and the distance of decoded from original jets.
+
+    With several tokenizers: compare them, and name the one to use within each budget.
+    """
+    from genscale.errors import InputError
+
+    *tokenizers, store = paths
+    if not tokenizers:
+        raise InputError(
+            f"{store}: one path only; give the tokenizers and then the jet store to measure them on"
+        )
+    if len(tokenizers) > 1:
+        from genscale.tokenizer_comparison import compare_tokenizers
+
+        folder = out or Path("quality")
+        _report(
+            compare_tokenizers(tokenizers, store, folder, n_jets=jets, device=resolve_device(device)), folder
+        )
+        return
     from genscale.tokens import tokenizer_quality as run
 
-    found = run(tokenizer, store, out, out.with_suffix(".png"))
+    file = out or Path("quality.json")
+    found = run(
+        tokenizers[0], store, file, file.with_suffix(".png"), n_jets=jets, device=resolve_device(device)
+    )
     typer.echo(
         f"codes used {found['codes_used']} of {found['codebook_size']}, perplexity {found['perplexity']:.1f}, "
         f"{found['bits_per_jet']:.0f} bits per jet"
@@ -80,4 +133,41 @@ def tokenizer_quality(
             typer.echo(
                 f"  {group:8s} {name:14s} bias {r['bias']:+.4f}  68 % half-width {r['half_width_68']:.4f}"
             )
-    typer.echo(f"written to {out} and {out.with_suffix('.png')}")
+    typer.echo(f"written to {file} and {file.with_suffix('.png')}")
+
+
+@app.command("compare")
+def tokenizer_compare(
+    jets: Annotated[Path, typer.Option(help="Jet store to train on.")],
+    validation: Annotated[Path, typer.Option(help="Held-out jet store for the trainings.")],
+    test: Annotated[Path, typer.Option(help="Jet store to measure on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tokenizers and their comparison.")],
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    test_jets: Annotated[int, typer.Option(help="Jets to measure on; 0: all of the store.", min=0)] = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a family of tokenizers and compare them; finished ones are kept when run again.
+
+    For example with --config configs/tokenizer/comparison.yaml; kinds=[vq,fsq] codebook_sizes=[512] make it small.
+    """
+    from genscale.config import load_config
+    from genscale.tokenizer_comparison import compare_tokenizers
+    from genscale.tokenizer_family import FamilyConfig, train_family
+
+    family = load_config(FamilyConfig, config, overrides or [])
+    folders = train_family(family, jets, validation, out)
+    _report(compare_tokenizers(folders, test, out, n_jets=test_jets, device=resolve_device(device)), out)
+
+
+def _report(found: Comparison, out: Path) -> None:
+    """Print the recommendations."""
+    for choice in found.by_rate:
+        tied = f"; not resolved from it: {', '.join(choice.tied)}" if choice.tied else ""
+        typer.echo(
+            f"up to {choice.budget:.0f} bits per particle: {choice.name}, "
+            f"SWD {choice.swd:.4f} +- {choice.swd_error:.4f}{tied}"
+        )
+    for choice in found.by_training_time:
+        typer.echo(f"up to {choice.budget:,.0f} s of training: {choice.name}, SWD {choice.swd:.4f}")
+    typer.echo(f"page, table and figure: {out / 'comparison.md'}")

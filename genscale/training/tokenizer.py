@@ -103,7 +103,9 @@ class TokenizerTask(Task):
     def parameters(self) -> dict[str, int]:
         """Parameters by part, and their total; the codebook counts as embedding."""
         total = sum(p.numel() for p in self.model.parameters())
-        codebook = self.config.model.codebook_size * self.config.model.latent_dim
+        codebook = sum(
+            b.numel() for name, b in self.model.named_buffers() if name.endswith("_codebook.embed")
+        )
         return {"embedding": codebook, "blocks": total, "head": 0, "total": total + codebook}
 
     def flops(self, jets: int, tokens: int) -> float:

@@ -46,6 +46,8 @@ def test_quality_of_a_trained_tokenizer(trained, jets):
     assert found.bits_per_particle == pytest.approx(-(p * np.log2(p)).sum())
     assert found.perplexity == pytest.approx(2**found.bits_per_particle)
     assert found.bits_per_jet == pytest.approx(found.bits_per_particle * len(codes) / len(jets))
+    assert found.nominal_bits_per_particle == 6.0
+    assert found.nominal_bits_per_jet == pytest.approx(6.0 * len(codes) / len(jets))
     kept = trained.preprocessing.select(jets)
     decoded = trained.decode(tokens, sort=False)
     eta = ak.to_numpy(ak.flatten(decoded.eta_rel - kept.eta_rel))

@@ -1,11 +1,11 @@
 import numpy as np
 import torch
 
-from tokenizer.quantizers import NearestCodes, Quantizer
+from tokenizer.quantizers import NearestCodes, VectorQuantizer
 
 
 def make(dim=4, codes=32, decay=0.5, threshold=0.5):
-    return Quantizer(dim, codes, ema_decay=decay, dead_code_threshold=threshold, kmeans_iterations=5)
+    return VectorQuantizer(dim, codes, ema_decay=decay, dead_code_threshold=threshold, kmeans_iterations=5)
 
 
 def test_kmeans_start_places_codes_on_the_latents():
@@ -46,7 +46,7 @@ def test_dead_codes_move_onto_real_latents_only():
         n_encoder_blocks=1,
         n_decoder_blocks=1,
         ema_decay=0.5,
-        dead_code_threshold=2.0,
+        dead_code_threshold=0.9,
     )
     model = VQVAE(config).train()
     mask = torch.arange(50) < torch.tensor([5, 9, 2, 7, 1, 6])[:, None]

@@ -8,12 +8,12 @@ import pytest
 
 PROGRAM = """
 import sys, torch
-from tokenizer.quantizers import Quantizer
+from tokenizer.quantizers import VectorQuantizer
 
 rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 torch.manual_seed(rank)
-quantizer = Quantizer(2, 16, ema_decay=0.5, dead_code_threshold=1.0, kmeans_iterations=5).train()
+quantizer = VectorQuantizer(2, 16, ema_decay=0.5, dead_code_threshold=0.06, kmeans_iterations=5).train()
 for step in range(5):
     # Rank 0 sees particles near (0, 0), rank 1 others near (10, 10), and more of them.
     quantizer(torch.randn(100 + 60 * rank, 2) + 10 * rank)

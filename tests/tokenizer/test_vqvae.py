@@ -167,7 +167,7 @@ def test_all_three_features_are_learnt(trained, jets):
 
 def test_training_with_dropout_resumes_exactly(small_config, make_jets):
     """Weights, optimizer and generator state are all there is."""
-    config = dataclasses.replace(small_config, dropout=0.1, dead_code_threshold=2.0)
+    config = dataclasses.replace(small_config, dropout=0.1, dead_code_threshold=0.2)
     jets = make_jets(200, seed=5)
     preprocessing = config.preprocessing
     batches = [preprocessing.padded(jets[i : i + 32]) for i in range(0, 192, 32)]
