@@ -6,6 +6,7 @@ Runs that are finished are skipped, one that was interrupted goes on from its ch
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import itertools
@@ -16,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from genscale.config import from_mapping, require, to_mapping
+from genscale.config import from_mapping, require
 from genscale.files import write_atomic
 from genscale.records import RunRecord, points
 from genscale.training.generator import GeneratorRun
@@ -28,14 +29,14 @@ class Sweep:
 
     Attributes
     ----------
-    run : GeneratorRun
-        What all runs share.
+    run : dict
+        What all runs share: keys of GeneratorRun.
     grids : list of dict
         Each maps dotted keys of ``run`` to lists of values and stands for their product; a run that is in two
         of them is trained once.
     """
 
-    run: GeneratorRun = field(default_factory=GeneratorRun)
+    run: dict[str, Any] = field(default_factory=dict)
     grids: list[dict[str, list[Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,8 +94,8 @@ def _rows(name: str, changes: dict[str, Any], record: RunRecord) -> list[dict[st
     return [{**row, **changes, "wall_s": record.wall_s} for row in points([(name, record)])]
 
 
-def _changed(run: GeneratorRun, changes: dict[str, Any], name: str) -> GeneratorRun:
-    values = to_mapping(run)
+def _changed(run: dict[str, Any], changes: dict[str, Any], name: str) -> GeneratorRun:
+    values = copy.deepcopy(run)
     for key, value in changes.items():
         *folders, last = key.split(".")
         place = values

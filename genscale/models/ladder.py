@@ -42,6 +42,31 @@ OMNIJET: Final[dict[str, Any]] = {
     "tied_head": False,
 }
 
+#: Peak learning rate of AdamW for 100,000 parameters in blocks and 32 jets a step, and how it falls with them: found by
+#: a sweep on simulated jets (docs/generator.md). OmniJet-alpha's is the released one, whatever the batch.
+RATE_AT_1E5: Final = 3e-3
+RATE_EXPONENT: Final = 0.40
+OMNIJET_RATE: Final = 1e-3
+
+
+def learning_rate(size: str, batch_jets: int) -> float:
+    """Return the peak learning rate for a size, constant after warm-up.
+
+    ``RATE_AT_1E5 (N / 1e5)^-RATE_EXPONENT (batch_jets / 32)^(1/2)`` with N = 12 layers width^2. The square root is
+    that of Malladi et al. (arXiv:2205.10287) for Adam.
+
+    Raises
+    ------
+    InputError
+        If there is no such size.
+    """
+    if size.lower() == "omnijet":
+        return OMNIJET_RATE
+    shape = generator_config(size, 1)
+    blocks = 12 * shape.n_layers * shape.d_model**2
+    rate = RATE_AT_1E5 * (blocks / 1e5) ** -RATE_EXPONENT * (batch_jets / 32) ** 0.5
+    return float(f"{rate:.2g}")  # more digits would say more than is known
+
 
 def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:
     """Return the configuration of a rung of the ladder, or of the preset ``omnijet``.

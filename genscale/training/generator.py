@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from genscale.errors import InputError
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
-from genscale.models.ladder import generator_config
+from genscale.models.ladder import generator_config, learning_rate
 from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 from tokenizer import Tokenizer
 
@@ -46,6 +46,7 @@ class GeneratorRun:
     model : dict
         Changes to the rung's shape: keys of GeneratorConfig.
     training : TrainingConfig
+        A learning rate of 0, the default, becomes that of the size (:func:`genscale.models.ladder.learning_rate`).
     """
 
     tokens: str = ""
@@ -54,7 +55,12 @@ class GeneratorRun:
     size: str = "pico"
     class_conditional: bool = False
     model: dict[str, Any] = field(default_factory=dict)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.0))
+
+    def __post_init__(self) -> None:
+        if self.training.learning_rate == 0:
+            rate = learning_rate(self.size, self.training.batch_jets)
+            object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
 
 
 class GeneratorTask(Task):

@@ -26,7 +26,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 from tqdm import tqdm
 
-from genscale.config import config_hash, to_mapping
+from genscale.config import config_hash, require, to_mapping
 from genscale.data.batching import BatchStream, JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
@@ -77,6 +77,9 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     Interrupted
         On SIGTERM or SIGINT, after saving.
     """
+    require(
+        config.learning_rate > 0, f"training.learning_rate: a {task.name} has no rule for it; give a rate"
+    )
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),

@@ -34,7 +34,8 @@ class TrainingConfig:
     accumulate : int
         Micro-batches per step and process.
     learning_rate, weight_decay, clip_norm : float
-        AdamW's peak rate and decay; largest norm of the gradient.
+        AdamW's peak rate and decay; largest norm of the gradient. A rate of 0 stands for the rule of a generator's
+        size (:func:`genscale.models.ladder.learning_rate`); other tasks have none.
     schedule : "constant", "cosine" or "wsd"
     warmup_steps : int
     evaluations : int
@@ -83,9 +84,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("jets", "batch_jets", "accumulate", "evaluations", "first_evaluation_jets"):
             require(getattr(self, name) >= 1, f"{name}: {getattr(self, name)} is not at least 1")
-        for name in ("learning_rate", "clip_norm", "checkpoint_s"):
+        for name in ("clip_norm", "checkpoint_s"):
             require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} is not positive")
         for name in (
+            "learning_rate",
             "jets_unique",
             "weight_decay",
             "warmup_steps",
