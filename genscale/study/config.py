@@ -65,7 +65,7 @@ class GeneratorStage:
     model : dict
         Changes to the shape of every rung.
     training : TrainingConfig
-        Its ``seed`` is replaced by each of ``seeds``.
+        Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each size.
     """
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
@@ -75,7 +75,7 @@ class GeneratorStage:
     learning_rates: dict[str, float] = field(default_factory=dict)
     class_conditional: bool = False
     model: dict[str, Any] = field(default_factory=dict)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.0))
 
     @property
     def names(self) -> list[str]:
