@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genscale.models.dropout import Dropout
 from genscale.models.packing import Packing
+from genscale.models.set_attention import set_attention
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 
@@ -61,7 +64,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, rows: Tensor, packing: Packing) -> Tensor:
         """Packed rows ``[n_tokens, d]`` to the same."""
-        return self.out(packing.attend(self.qkv(rows), self._attend))
+        qkv = self.qkv(rows)
+        if not self.causal and qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64):
+            attended = set_attention(qkv, packing, self.n_heads, self.dropout if self.training else 0.0)
+        else:
+            attended = packing.attend(qkv, self._attend)
+        return self.out(attended)
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
         """One token of every jet, with the jets' cached keys and values.
@@ -108,7 +116,7 @@ class Block(nn.Module):
         # SwiGLU's gate and values come from one matrix product, as queries, keys and values do.
         self.up = nn.Linear(d_model, 2 * hidden if activation == "swiglu" else hidden)
         self.down = nn.Linear(hidden, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _mlp(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(activate(self.up(x), self.activation)))
