@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from eval.scaling import Estimate, FitResult, Frontier
 from genscale.errors import InputError
 from genscale.models.counting import ParameterCount, count_parameters, generator_flops
 from genscale.models.generator import Generator, GeneratorConfig
-from genscale.models.ladder import LADDER, generator_config
+from genscale.models.ladder import LADDER, generator_config, learning_rate
 
 #: Compute-optimal training tokens per parameter of language models (Hoffmann et al., arXiv:2203.15556). Nothing says
 #: that it holds for jets: it is a stand-in until a fit tells.
@@ -94,6 +94,8 @@ def cost(
         line = Frontier.of(law)
         data = (n.total / line.G) ** (line.b / line.a) / line.G  # D on the line of compute-optimal (N, D)
         best = Estimate.from_samples(data[0], data[1:])
+        if best.ci95 is not None and best.ci95[1] > 100 * best.ci95[0]:
+            best = replace(best, identified=False, reason="the 95 % interval spans more than two decades")
     flops = best.value * tokens_per_jet * flops_per_token
     return Cost(size, config, n, flops_per_token, TRAINING_BYTES * n.total + activations, best, flops)
 
@@ -122,11 +124,12 @@ def describe(
     ]
     lines = [
         f"{'size':8s} {'width':>6s} {'layers':>6s} {'heads':>5s} {'embedding':>12s} {'blocks':>12s} {'head':>10s} "
-        f"{'N':>12s}"
+        f"{'N':>12s} {'rate':>8s}"
     ]
     lines += [
         f"{c.size:8s} {c.config.d_model:6d} {c.config.n_layers:6d} {c.config.n_heads:5d} "
-        f"{c.parameters.embedding:12,d} {c.parameters.blocks:12,d} {c.parameters.head:10,d} {c.parameters.total:12,d}"
+        f"{c.parameters.embedding:12,d} {c.parameters.blocks:12,d} {c.parameters.head:10,d} {c.parameters.total:12,d} "
+        f"{learning_rate(c.size, batch_jets):8.2g}"
         for c in costs
     ]
     hours = "" if flops_per_second is None else f" {'hours':>9s}"
@@ -138,6 +141,7 @@ def describe(
     for c in costs:
         time = "" if flops_per_second is None else f" {c.flops / flops_per_second / 3600:9.3g}"
         interval = "" if c.jets.ci68 is None else f"  {c.jets.ci68[0]:.2g} to {c.jets.ci68[1]:.2g}"
+        interval += f" (not identified: {c.jets.reason})" if c.jets.reason else ""
         lines.append(
             f"{c.size:8s} {c.flops_per_token:12.3g} {6 * c.parameters.total:9.3g} "
             f"{_bytes(4 * c.parameters.total):>10s} {_bytes(c.training_bytes):>10s} {c.jets.value:9.3g} "
@@ -152,6 +156,7 @@ def describe(
     lines += [
         "",
         f"vocabulary {vocab_size:,}, {tokens_per_jet:g} tokens per jet; D in jets, N all parameters",
+        f"rate: default peak learning rate for {batch_jets} jets a step (docs/generator.md)",
         "FLOPs/token: training, counted from the architecture, attention and head included; 6N beside it",
         f"training memory: {TRAINING_BYTES} bytes per parameter (float32 weight, gradient, AdamW's two moments) and "
         f"the activations of {batch_jets} jets, 4 tokens ((9 + 2 mlp_ratio) layers + 3) width bytes",
