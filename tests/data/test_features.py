@@ -94,6 +94,16 @@ def test_jets_do_not_see_each_other(make_jets):
     np.testing.assert_array_equal(together, np.concatenate(apart))
 
 
+def test_many_particles_are_computed_as_few_are(make_jets):
+    jets = make_jets(3000, seed=2)
+    together, counts = particle_features(jets, "full21", max_particles=20)
+    assert counts.sum() > 2 * 8192  # more than are computed at a time
+    apart = [
+        particle_features(jets[low : low + 250], "full21", max_particles=20)[0] for low in range(0, 3000, 250)
+    ]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
 def test_order_of_names_is_order_of_columns(make_jets):
     jets = make_jets(5)
     names = ["part_dphi", "part_px", "part_isMuon"]
