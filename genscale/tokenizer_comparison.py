@@ -24,7 +24,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_atomic, write_json
 from tokenizer import BinningConfig, Tokenizer
-from tokenizer.quality import Residuals, quality
+from tokenizer.quality import Residuals, judge
 
 SCHEMA: Final = "genscale tokenizer comparison"
 SCHEMA_VERSION: Final = 1
@@ -210,8 +210,9 @@ def compare_tokenizers(
 def _measure(
     folder: Path, coder: Tokenizer, particles: ak.Array, before: Observables, device: str
 ) -> Measured:
-    found = quality(coder, particles, device=device)
-    decoded = coder.reconstruct(particles, device=device)
+    tokens = coder.encode(particles, device=device)
+    decoded = coder.decode(tokens, device=device, sort=False)
+    found = judge(coder, particles, tokens, decoded)
     after = compute_observables(decoded, DEFAULT_FIVE, "decoded")
     swd, swd_error = same_jets_distance(after, before)
     half = len(particles) // 2

@@ -27,6 +27,7 @@ from tokenizer.config import balanced_levels
 #: What each kind changes of the family's common network; bins have none.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "vq": {},
+    "vq-unweighted": {"pt_weight_power": 0.0},
     "vq-unconditional": {"conditional": False},
     "residual": {"quantizer": "residual"},
     "fsq": {"quantizer": "fsq", "latent_dim": 3},
@@ -42,7 +43,7 @@ class FamilyConfig:
     Attributes
     ----------
     kinds : list of str
-        ``vq`` (conditional on the jet), ``vq-unconditional``, ``residual``, ``fsq``, ``bins-quantile``,
+        ``vq`` (conditional on the jet), ``vq-unweighted`` (all particles alike in its loss), ``vq-unconditional``, ``residual``, ``fsq``, ``bins-quantile``,
         ``bins-uniform``.
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +123,27 @@ def _generate(
     label: int | None, progress: bool,
 ) -> int:  # fmt: skip
     """Write all shards; return the number of jets that hit the maximal length."""
-    hits = 0
-    for key, part in _shards(n_jets, "generate", progress):
-        count = writer.partial / f"hits-{key}.json"  # before the shard: a resumed run counts this one's, too
-        if writer.has_shard(key):
-            hits += read_json(count)
-            continue
-        drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label)
-        write_json(count, int(drawn.hit_max_length.sum()))
-        hits += read_json(count)
-        labels = None if label is None else np.full(len(part), label)
-        rows = to_store_rows(coder.decode(drawn.tokens), labels)
-        writer.write_shard(key, rows)
-    return hits
+    cut = 0
+    with tqdm(total=n_jets, unit="jet", desc="generate", disable=not progress, mininterval=0.5) as bar:
+
+        def report(jets: int, hits: int) -> None:
+            nonlocal cut
+            cut += hits
+            bar.set_postfix(hit_max_length=cut, refresh=False)
+            bar.update(jets)
+
+        for key, part in _parts(n_jets):
+            count = (
+                writer.partial / f"hits-{key}.json"
+            )  # before the shard: a resumed run counts this one's, too
+            if writer.has_shard(key):
+                report(len(part), read_json(count))
+                continue
+            drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label, report=report)
+            write_json(count, int(drawn.hit_max_length.sum()))
+            labels = None if label is None else np.full(len(part), label)
+            writer.write_shard(key, to_store_rows(coder.decode(drawn.tokens), labels))
+    return cut
 
 
 def tokenizer_quality(
@@ -184,10 +193,15 @@ def _token_meta(coder: Tokenizer, source: str) -> dict[str, Any]:
     }
 
 
-def _shards(n: int, name: str, progress: bool) -> Any:
-    """Keys and places of consecutive shards of n jets, with a progress bar over them."""
+def _parts(n: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Keys and places of consecutive shards of n jets."""
+    for low in range(0, n, SHARD_JETS):
+        yield f"{low // SHARD_JETS:05d}", np.arange(low, min(low + SHARD_JETS, n))
+
+
+def _shards(n: int, name: str, progress: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Those with a progress bar over them."""
     with tqdm(total=n, unit="jet", unit_scale=True, desc=name, disable=not progress) as bar:
-        for low in range(0, n, SHARD_JETS):
-            places = np.arange(low, min(low + SHARD_JETS, n))
-            yield f"{low // SHARD_JETS:05d}", places
+        for key, places in _parts(n):
+            yield key, places
             bar.update(len(places))

@@ -253,6 +253,11 @@ def _strict(cls: type[T], values: Mapping[str, Any]) -> T:
 PRESETS: Final[Mapping[str, VQVAEConfig]] = {
     "omnijet": VQVAEConfig(codebook_size=8192, dropout=0.1),
     "quickstart": VQVAEConfig(
-        d_model=64, n_heads=4, n_encoder_blocks=1, n_decoder_blocks=1, commitment_weight=2.0
+        d_model=64,
+        n_heads=4,
+        n_encoder_blocks=1,
+        n_decoder_blocks=1,
+        pt_weight_power=0.5,
+        commitment_weight=2.0,
     ),
 }

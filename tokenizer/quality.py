@@ -123,10 +123,31 @@ def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, dev
     InputError
         No jet has a particle that preprocessing keeps, or as for `Tokenizer.encode`.
     """
-    kept = tokenizer.preprocessing.select(jets)
-    tokens = tokenizer.encode(kept, progress=progress, device=device)
+    tokens = tokenizer.encode(jets, progress=progress, device=device)
     # In the order of the tokens, so that decoded and original particles are pairs.
-    paired = tokenizer.decode(tokens, progress=progress, device=device, sort=False)
+    return judge(
+        tokenizer, jets, tokens, tokenizer.decode(tokens, progress=progress, device=device, sort=False)
+    )
+
+
+def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Array) -> Quality:
+    """Compare jets with what the tokenizer made of them.
+
+    Parameters
+    ----------
+    tokenizer, jets
+        As for `quality`.
+    tokens : ak.Array
+        The encoded jets.
+    paired : ak.Array
+        The decoded jets in the order of their tokens (``sort=False``).
+
+    Raises
+    ------
+    InputError
+        No jet has a particle that preprocessing keeps.
+    """
+    kept = tokenizer.preprocessing.select(jets)
     n_particles = int(ak.sum(ak.num(kept)))
     if n_particles == 0:
         raise InputError("quality: no jet has a particle within the preprocessing's cuts")

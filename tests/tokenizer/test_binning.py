@@ -92,7 +92,7 @@ def test_bad_bins_are_named(jets, trained):
         with pytest.raises(InputError, match="its bins are not placed"):
             use()
     with pytest.raises(InputError, match=r"too few different values of ln\(pT\) for 8 quantile bins"):
-        fitted(jets[:1][:, :2])
+        fitted(ak.with_field(jets[:5], ak.full_like(jets[:5].pt, 7.0), "pt"))
     with pytest.raises(InputError, match="no particles"):
         fitted(jets[:1][:, :0])
     with pytest.raises(InputError, match=r"bins=\[8, 8\]: must be three"):
