@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from genscale.errors import InputError
 from genscale.files import read_json, sha256, write_json
+from genscale.training.averaging import WeightAverage
 
 _KEPT = 2
 
@@ -83,12 +84,18 @@ class Checkpoints:
         save_tensors(random_state(device), aside / f"random-{self.rank}.safetensors")
 
     def save(
-        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage,
+        state: dict[str, Any],
     ) -> None:
         """Complete and publish the checkpoint of this step; older ones than the two newest go."""
         aside = self._aside(step)
         save_tensors(dict(model.state_dict()), aside / "model.safetensors")
         save_tensors(optimizer_tensors(optimizer), aside / "optimizer.safetensors")
+        save_tensors(average.tensors(), aside / "average.safetensors")
         files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
         write_json(aside / "state.json", {"step": step, "files": files, "state": state})
         final = self.folder / f"step-{step:09d}"
@@ -112,15 +119,21 @@ class Checkpoints:
         return None
 
     def restore(
-        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+        self,
+        folder: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage,
+        device: torch.device,
     ) -> dict[str, Any]:
-        """Load a checkpoint into model, optimizer and random generators; return the loop's state."""
+        """Load a checkpoint into model, optimizer, average and random generators; return the loop's state."""
         random = folder / f"random-{self.rank}.safetensors"
         if not random.is_file():
             raise InputError(f"{folder}: made by fewer processes than now run; resume with as many as before")
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"))
             load_optimizer_tensors(optimizer, load_file(folder / "optimizer.safetensors"))
+            average.load(load_file(folder / "average.safetensors"))
             restore_random_state(load_file(random), device)
         except (SafetensorError, RuntimeError) as error:
             raise InputError(f"{folder}: does not fit this run's model: {error}") from error

@@ -31,6 +31,7 @@ from genscale.data.batching import BatchStream, JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
+from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.schedule import evaluation_steps, learning_rate_factor
 from genscale.training.task import Task, TrainingConfig
@@ -124,6 +125,7 @@ class _Loop:
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
         # What torch.compile returns is a module too; its type says less.
         self.forward: nn.Module = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
+        self.average = WeightAverage(self._bare_model(), config.average)
         self.checkpoints = Checkpoints(run, accelerator.process_index)
         self.stop_signal = 0
 
@@ -157,6 +159,7 @@ class _Loop:
             jets, tokens, stop, save = self._agree(micro_batches, wishes_save)
             loss = self._step(micro_batches, jets if task.terms == "jets" else tokens, rate, step)
             state.step, state.jets_seen = step + 1, state.jets_seen + jets
+            self.average.update(state.step)
             state.tokens_seen += tokens
             state.wall_s = time.monotonic() - started
             bar.update(config.batch_jets)
@@ -164,7 +167,8 @@ class _Loop:
                 tensorboard.add_scalar("train/loss", loss, state.jets_seen)
                 tensorboard.add_scalar("train/learning_rate", rate, state.jets_seen)
             if state.step in due:
-                self._evaluate(state, rate, tensorboard)
+                with self.average.in_model():
+                    self._evaluate(state, rate, tensorboard)
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
                 if self._out_of_patience(state):
                     break
@@ -261,7 +265,9 @@ class _Loop:
         newest = self.checkpoints.newest()
         if newest is None:
             return State()
-        values = self.checkpoints.restore(newest, self._bare_model(), self.optimizer, self.accelerator.device)
+        values = self.checkpoints.restore(
+            newest, self._bare_model(), self.optimizer, self.average, self.accelerator.device
+        )
         if values.pop("config_hash") != self.digest:
             raise InputError(f"{self.folder}: was begun with another configuration; choose another folder")
         return State(**values)
@@ -271,8 +277,9 @@ class _Loop:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoints.save(
-                state.step, self._bare_model(), self.optimizer, {**asdict(state), "config_hash": self.digest}
-            )
+                state.step, self._bare_model(), self.optimizer, self.average,
+                {**asdict(state), "config_hash": self.digest},
+            )  # fmt: skip
         self.accelerator.wait_for_everyone()
 
     def _finish(self, state: State) -> RunRecord:
@@ -301,9 +308,10 @@ class _Loop:
             git_commit=git_commit(),
         )
         if self.accelerator.is_main_process:
-            if config.patience:
-                self.checkpoints.restore_best(self._bare_model())
-            task.save(self._bare_model(), self.folder)
+            with self.average.in_model():
+                if config.patience:
+                    self.checkpoints.restore_best(self._bare_model())
+                task.save(self._bare_model(), self.folder)
             record.save(self.folder)  # last: a run with a record is a finished run
         self.accelerator.wait_for_everyone()
         return record

@@ -48,6 +48,9 @@ class TrainingConfig:
     patience : int
         The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
         lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
+    average : float
+        Held-out losses and the saved model are those of weights averaged over about this share of the steps so far
+        (:mod:`genscale.training.averaging`); 0: of the last weights.
     validation_jets : int
         Held-out jets; 0 means all.
     checkpoint_s : float
@@ -74,6 +77,7 @@ class TrainingConfig:
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
     patience: int = 0
+    average: float = 0.0
     validation_jets: int = 2_000
     checkpoint_s: float = 30.0
     precision: str = "fp32"
@@ -105,6 +109,7 @@ class TrainingConfig:
             self.precision in ("fp32", "bf16", "fp16"),
             f"precision: {self.precision!r} is not fp32, bf16 or fp16",
         )
+        require(0 <= self.average < 1, f"average: {self.average} is not in [0, 1)")
         require(
             self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"
         )
