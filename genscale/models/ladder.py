@@ -45,7 +45,7 @@ OMNIJET: Final[dict[str, Any]] = {
 #: Peak learning rate of AdamW for 100,000 parameters in blocks and 32 jets a step, and how it falls with them: found by
 #: a sweep on simulated jets (docs/generator.md). OmniJet-alpha's is the released one, whatever the batch.
 RATE_AT_1E5: Final = 3e-3
-RATE_EXPONENT: Final = 0.40
+RATE_EXPONENT: Final = 0.5
 OMNIJET_RATE: Final = 1e-3
 
 
