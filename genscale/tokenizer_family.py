@@ -43,8 +43,8 @@ class FamilyConfig:
     Attributes
     ----------
     kinds : list of str
-        ``vq`` (conditional on the jet), ``vq-unweighted`` (all particles alike in its loss), ``vq-unconditional``, ``residual``, ``fsq``, ``bins-quantile``,
-        ``bins-uniform``.
+        ``vq`` (conditional on the jet), ``vq-unweighted`` (all particles alike in its loss),
+        ``vq-unconditional``, ``residual``, ``fsq``, ``bins-quantile``, ``bins-uniform``.
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.
     seeds : list of int
@@ -60,7 +60,7 @@ class FamilyConfig:
     training : TrainingConfig
     """
 
-    kinds: list[str] = field(default_factory=lambda: list(KINDS))
+    kinds: list[str] = field(default_factory=lambda: [kind for kind in KINDS if kind != "vq-unweighted"])
     codebook_sizes: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048, 4096, 8192])
     seeds: list[int] = field(default_factory=lambda: [1, 2])
     repeated_sizes: list[int] = field(default_factory=lambda: [512])

@@ -9,6 +9,7 @@ cost. Repeats of all sizes and of the matrix product take turns, so that a busy 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,15 @@ import torch
 from tokenizer import PRESETS, Tokenizer, VQVAEConfig
 
 MATRIX = 1024
+
+#: The presets, and the small one with every other quantizer.
+SMALL = PRESETS["quickstart"]
+CONFIGS = {
+    **PRESETS,
+    "quickstart, unconditional": dataclasses.replace(SMALL, conditional=False),
+    "quickstart, residual": dataclasses.replace(SMALL, quantizer="residual"),
+    "quickstart, fsq": dataclasses.replace(SMALL, quantizer="fsq", latent_dim=3),
+}
 
 
 def bench_jets(n: int, mean: float = 45.0, seed: int = 0) -> ak.Array:
@@ -38,8 +48,9 @@ def bench_jets(n: int, mean: float = 45.0, seed: int = 0) -> ak.Array:
 def encoder_gflop(config: VQVAEConfig, lengths: np.ndarray) -> float:
     """Multiplications and additions of the encoder's linear layers and attention, in units of 1e9."""
     d, blocks = config.d_model, config.n_encoder_blocks
-    per_particle = 2 * (blocks * (4 + 2 * config.mlp_ratio) * d * d + d * (3 + config.latent_dim))
-    attention = 4 * blocks * d * lengths.astype(float) ** 2
+    projections = 4 if config.conditional else 0
+    per_particle = 2 * (blocks * (projections + 2 * config.mlp_ratio) * d * d + d * (3 + config.latent_dim))
+    attention = projections * blocks * d * lengths.astype(float) ** 2
     return float(per_particle * lengths.sum() + attention.sum()) / 1e9
 
 
@@ -64,7 +75,7 @@ def main() -> None:
     jets = bench_jets(arguments.jets)
     lengths = ak.to_numpy(ak.num(jets))
     tokenizers = {}
-    for name, config in PRESETS.items():
+    for name, config in CONFIGS.items():
         tokenizers[name] = Tokenizer.create(config)
         first = bench_jets(max(64, 2 * config.codebook_size // 45), seed=1)
         tokenizers[name].model.train().loss(*tokenizers[name].preprocessing.padded(first))
