@@ -46,9 +46,6 @@ def run_guarded(command: Callable[[], object]) -> int:
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the same command to go on", file=sys.stderr)
-        return 130
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.signal

@@ -10,12 +10,11 @@ class InputError(ValueError):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop (SIGTERM or SIGINT) and has saved a checkpoint; ``signal`` is the number."""
+    """A training or a study was asked to stop (SIGTERM or SIGINT) and has saved; ``signal`` is the number."""
 
-    def __init__(self, number: int, run: Path, step: int) -> None:
-        super().__init__(
-            f"{run}: stopped by signal {number} after step {step}; run the same command to go on"
-        )
+    def __init__(self, number: int, folder: Path, step: int | None = None) -> None:
+        after = "" if step is None else f" after step {step}"
+        super().__init__(f"{folder}: stopped by signal {number}{after}; run the same command to go on")
         self.signal = number
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from tqdm import tqdm
 
 from genscale.config import config_hash, load_config, save_yaml, to_mapping
-from genscale.errors import CellFailed, InputError
+from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.study.backends import Backend, Job, log_file
@@ -50,18 +54,37 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
-        try:
-            while waiting or running:
-                _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
-                running = _collect(running, folder, bar)
-                bar.set_postfix_str(", ".join(_progress(r, folder) for r in running))
-                if running:
-                    time.sleep(0.2)
-        finally:
-            for r in running:
-                r.job.stop()
-            bar.close()
+        with _signals_interrupt(folder):
+            try:
+                while waiting or running:
+                    _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
+                    running = _collect(running, folder, bar)
+                    bar.set_postfix_str(", ".join(_progress(r, folder) for r in running))
+                    if running:
+                        time.sleep(0.2)
+            finally:
+                for r in running:
+                    r.job.stop()
+                bar.close()
     return folder / "report.html"
+
+
+@contextlib.contextmanager
+def _signals_interrupt(folder: Path) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the study in order, so that its cells are told to save."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number, folder)
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _anchored(config: StudyConfig) -> StudyConfig:

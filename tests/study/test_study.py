@@ -140,6 +140,34 @@ def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
     assert (folder / "fidelity.json").read_bytes() == (finished / "fidelity.json").read_bytes()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_by_a_signal_it_lets_its_cells_save(tiny, tmp_path, number):
+    folder = tmp_path / "stopped"
+    command = [
+        sys.executable,
+        "-m",
+        "genscale.cli",
+        "study",
+        "run",
+        str(tiny),
+        "--out",
+        str(folder),
+        "--jobs",
+        "1",
+    ]
+    longer = ["generator.sizes=[]", *NO_REPETITION, "tagger.training.jets=600000", "tagger.widths=[4]"]
+    process = subprocess.Popen(
+        [*command, *longer], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "tagger/d4-s1/checkpoints").exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + number
+    assert f"{folder}: stopped by signal {number}; run the same command to go on" in said
+    assert "run the same command to go on" in (folder / "logs/tagger.d4-s1.log").read_text()
+
+
 @pytest.mark.slow
 def test_runs_through_submitit(finished, tiny, tmp_path):
     pytest.importorskip("submitit")
