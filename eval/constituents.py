@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eval.clustering import ClusterTrees, cluster, kinematics, soft_drop, squared_distance
 from eval.correlators import FLOW_GRAPHS, energy_correlators, flow_polynomials
-from eval.errors import InputError
+from eval.errors import InputError, TooFewJets
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -78,9 +78,9 @@ class Constituents:
         return self.counts.size
 
     def require(self, n_jets: int) -> None:
-        """Raise InputError unless there are at least this many jets, with particles in some."""
+        """Raise TooFewJets unless there are at least this many jets, with particles in some."""
         if len(self) < n_jets or self.pt.size == 0:
-            raise InputError(
+            raise TooFewJets(
                 f"{self.name} has {len(self)} jets with {self.pt.size} particles: at least {n_jets} jets are needed"
             )
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from eval.clustering import squared_distance
 from eval.constituents import Constituents
-from eval.errors import InputError
+from eval.errors import TooFewJets
 from eval.floors import RESOLVED_AT
 from eval.scores import Row
 
@@ -138,8 +138,10 @@ def coverage_and_matching(
 
     Raises
     ------
+    TooFewJets
+        When there are fewer than n_jets generated or 2 n_jets reference jets with particles.
     InputError
-        When there are fewer than n_jets generated or 2 n_jets reference jets with particles, or bad constituents.
+        For bad constituents.
     """
     batches = draw_batches(reference, generated, n_jets, n_batches, seed)
     bar = tqdm(batches, desc="energy mover's distances", disable=not progress)
@@ -160,7 +162,7 @@ def draw_batches(
         particles = np.stack([checked.pt, checked.eta, checked.phi], axis=1)
         split = [jet for jet in np.split(particles, np.cumsum(checked.counts)[:-1]) if len(jet)]
         if len(split) < needed:
-            raise InputError(
+            raise TooFewJets(
                 f"{name} has {len(split)} jets with particles: at least {needed} are needed for n_jets = {n_jets}"
             )
         lists.append(split)

@@ -7,6 +7,7 @@ Colours are those of Okabe and Ito, which people with colour vision deficiencies
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from eval.constituents import Constituents
 from eval.errors import InputError
 from eval.fidelity import FidelityResult
 from eval.floors import RESOLVED_AT
@@ -28,6 +30,17 @@ FloatArray = NDArray[np.float64]
 Parameters = ParamSpec("Parameters")
 
 REFERENCE, GENERATED, TOKENIZER, FLOOR = "#4d4d4d", "#0072B2", "#D55E00", "#009E73"
+
+_LABELS = {
+    "particle_pt": r"particle $p_\mathrm{T}$",
+    "particle_eta_rel": r"particle $\eta_\mathrm{rel}$",
+    "particle_phi_rel": r"particle $\phi_\mathrm{rel}$",
+    "fpd": "FPD",
+    "kpd": "KPD",
+    "mmd_emd": "MMD",
+    "trees_on_observables": "AUC of trees",
+    "tagger_on_constituents": "AUC of tagger",
+}
 
 _SIZES: dict[str, Any] = {
     "font.size": 11,
@@ -87,39 +100,95 @@ def ratio_plots(
             raise InputError(
                 f"{what}: observable {missing[0]} is missing (found {', '.join(sample) or 'none'})"
             )
-    n_columns = min(3, len(names))
-    n_rows = -(-len(names) // n_columns)
+    samples = _samples(generated_label, reference, tokenizer, generated)
+    panels = [
+        _Panel(
+            REGISTRY[name].axis_label if name in REGISTRY else name,
+            [(label, np.asarray(sample[name]), None, colour) for label, sample, colour in samples],
+        )
+        for name in names
+    ]
+    return _ratio_figure(panels, n_bins)
+
+
+@_hep_style
+def particle_plots(
+    generated: Constituents,
+    reference: Constituents,
+    tokenizer: Constituents | None = None,
+    n_bins: int = 30,
+    generated_label: str = "generated",
+) -> Figure:
+    """Spectra of single particles with their ratio to the reference; error bars are those of whole jets.
+
+    Parameters
+    ----------
+    generated, reference, tokenizer : the jets.
+    n_bins, generated_label : as for :func:`ratio_plots`.
+    """
+    samples = _samples(generated_label, reference, tokenizer, generated)
+    panels = [
+        _Panel(
+            f"particle {label}",
+            [(name, getattr(jets, key), jets.jet_index, colour) for name, jets, colour in samples],
+            "particles",
+            is_steep=key == "pt",
+        )
+        for label, key in (
+            (r"$p_\mathrm{T}$ [GeV]", "pt"),
+            (r"$\eta_\mathrm{rel}$", "eta"),
+            (r"$\phi_\mathrm{rel}$", "phi"),
+        )
+    ]
+    return _ratio_figure(panels, n_bins)
+
+
+def _samples(
+    generated_label: str, reference: Any, tokenizer: Any, generated: Any
+) -> list[tuple[str, Any, str]]:
+    """Labels, samples and colours, the denominator first."""
+    own = [] if tokenizer is None else [("tokenizer only", tokenizer, TOKENIZER)]
+    return [("reference", reference, REFERENCE), *own, (generated_label, generated, GENERATED)]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One distribution: label, values, the jet of each value (None for one value a jet), and colour of every sample."""
+
+    label: str
+    samples: Sequence[tuple[str, FloatArray, NDArray[np.int64] | None, str]]
+    counted: str = "jets"
+    is_steep: bool = False
+
+
+def _ratio_figure(panels: Sequence[_Panel], n_bins: int) -> Figure:
+    n_columns = min(3, len(panels))
+    n_rows = -(-len(panels) // n_columns)
     figure = Figure(figsize=(4.3 * n_columns, 4.1 * n_rows + 0.4))
     grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[3, 1.1] * n_rows)
     handles: dict[str, Any] = {}
-    for k, name in enumerate(names):
+    for k, panel in enumerate(panels):
         row, column = divmod(k, n_columns)
         top = figure.add_subplot(grid[2 * row, column])
         bottom = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
-        samples = [("reference", reference, REFERENCE), (generated_label, generated, GENERATED)]
-        if tokenizer is not None:
-            samples.insert(1, ("tokenizer only", tokenizer, TOKENIZER))
-        _one_ratio(top, bottom, name, [(label, np.asarray(s[name]), c) for label, s, c in samples], n_bins)
+        _one_ratio(top, bottom, panel, n_bins)
         for handle, label in zip(*top.get_legend_handles_labels(), strict=True):
             handles[label] = handle
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
-def _one_ratio(
-    top: Axes, bottom: Axes, name: str, samples: Sequence[tuple[str, FloatArray, str]], n_bins: int
-) -> None:
+def _one_ratio(top: Axes, bottom: Axes, panel: _Panel, n_bins: int) -> None:
     """Draw one observable; the first sample is the denominator."""
-    edges = _edges(samples[0][1], n_bins)
+    edges = _edges(panel.samples[0][1], n_bins)
     widths = np.diff(edges)
     centres = edges[:-1] + widths / 2
-    reference_counts = np.histogram(samples[0][1], edges)[0]
-    reference_share = reference_counts / samples[0][1].size
-    relative = 1 / np.sqrt(np.maximum(reference_counts, 1))
-    for position, (label, values, colour) in enumerate(samples):
-        counts = np.histogram(values, edges)[0]
-        share = counts / values.size
-        error = np.sqrt(counts) / values.size
+    reference_counts, reference_share, reference_error = _shares(*panel.samples[0][1:3], edges)
+    relative = np.divide(
+        reference_error, reference_share, out=np.ones_like(reference_share), where=reference_share > 0
+    )
+    for position, (label, values, jets, colour) in enumerate(panel.samples):
+        counts, share, error = _shares(values, jets, edges)
         if position == 0:
             top.stairs(share, edges, fill=True, color=colour, alpha=0.25, label=label)
             bottom.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color=colour, alpha=0.25)
@@ -133,11 +202,33 @@ def _one_ratio(
         ratio = np.divide(share, reference_share, out=np.ones_like(share), where=shown)
         spread = np.divide(error, reference_share, out=np.zeros_like(error), where=shown)
         bottom.errorbar(x[shown], ratio[shown], spread[shown], **(style | {"fmt": "o", "markersize": 2.4}))
-    observable = REGISTRY.get(name)
-    top.set(ylabel="share of jets per bin", ylim=(0, 1.25 * top.get_ylim()[1]), xlim=(edges[0], edges[-1]))
+        # What lies outside the frame is said by an arrow at its edge: the worst bins must not vanish.
+        for beyond, edge, marker in ((ratio > 1.5, 1.46, "^"), (ratio < 0.5, 0.54, "v")):
+            here = shown & beyond
+            bottom.plot(x[here], np.full(here.sum(), edge), marker, color=colour, markersize=4)
+    if panel.is_steep:
+        top.set_yscale("log")
+    else:
+        top.set_ylim(0, 1.25 * top.get_ylim()[1])
+    top.set(ylabel=f"share of {panel.counted} per bin", xlim=(edges[0], edges[-1]))
     top.tick_params(labelbottom=False)
     bottom.axhline(1, color=REFERENCE, linewidth=1)
-    bottom.set(ylim=(0.5, 1.5), ylabel="ratio", xlabel=observable.axis_label if observable else name)
+    bottom.set(ylim=(0.5, 1.5), ylabel="ratio", xlabel=panel.label)
+
+
+def _shares(
+    values: FloatArray, jets: NDArray[np.int64] | None, edges: FloatArray
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """Counts in bins, shares of all values, and their errors: of counts, or of jets with several values each."""
+    counts = np.histogram(values, edges)[0]
+    if jets is None:
+        return counts, counts / values.size, np.sqrt(counts) / values.size
+    n_bins, n_jets = len(edges) - 1, int(jets.max(initial=0)) + 1
+    place = np.searchsorted(edges, values, side="right") - 1
+    inside = (place >= 0) & (place < n_bins)
+    table = np.bincount(jets[inside] * n_bins + place[inside], minlength=n_jets * n_bins)
+    spread = table.reshape(n_jets, n_bins).std(axis=0) * np.sqrt(n_jets)
+    return counts, counts / values.size, spread / values.size
 
 
 def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
@@ -258,4 +349,37 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
         edge.set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.set_label("spreads above the floor\n(grey: not resolved)", fontsize=10)
+    return figure
+
+
+@_hep_style
+def significance_bars(result: FidelityResult) -> Figure:
+    """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
+
+    Energy flow polynomials and divergences, forty numbers that say much the same, are left to the table.
+
+    Parameters
+    ----------
+    result : the score of one sample.
+    """
+    rows = [row for row in result.rows() if row.group != "divergence" and not row.name.startswith("efp_")]
+    labels = [
+        REGISTRY[row.name].label if row.name in REGISTRY else row.name.replace("_", " ") for row in rows
+    ]
+    values = np.array([row.significance for row in rows])
+    colours = [GENERATED if row.resolved else "#bdbdbd" for row in rows]
+    figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(rows)))
+    axes = figure.subplots()
+    axes.barh(range(len(rows)), values, color=colours, height=0.7)
+    axes.axvline(
+        RESOLVED_AT, color=FLOOR, linestyle=":", label=f"resolution limit ({RESOLVED_AT:.0f} spreads)"
+    )
+    axes.set_xscale("symlog", linthresh=RESOLVED_AT, linscale=0.7)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.yaxis.minorticks_off()
+    axes.set_xlabel("spreads above the floor (grey: not resolved)")
+    figure.legend(loc="outside upper center", frameon=False)
     return figure

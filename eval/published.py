@@ -23,7 +23,7 @@ from scipy.stats import entropy, iqr
 from eval.constituents import Constituents
 from eval.correlators import FLOW_GRAPHS, graph_name
 from eval.distances import Distance
-from eval.errors import InputError
+from eval.errors import InputError, TooFewJets
 from eval.floors import reference_floor
 from eval.scores import PublishedDistance, Score
 
@@ -203,7 +203,7 @@ def score_divergences(
         value = quantile_kl(y, x, n_bins)
         for what, sample in (("generated", x), ("reference", y)):
             if len(sample) < FEWEST_PER_BIN * n_bins:
-                raise InputError(
+                raise TooFewJets(
                     f"{what} has {len(sample)} jets: at least {FEWEST_PER_BIN * n_bins} are needed for {n_bins} bins"
                 )
         edges = _quantile_edges(y, n_bins)
@@ -319,7 +319,7 @@ def _features(reference: ArrayLike, generated: ArrayLike, needed: int) -> tuple[
                 f"{name} has shape {sample.shape}: (jets, features) with as many features are needed"
             )
         if len(sample) < needed:
-            raise InputError(
+            raise TooFewJets(
                 f"{name} has {len(sample)} jets: at least {needed} are needed, {FPD_JETS} recommended"
             )
         if not np.isfinite(sample).all():

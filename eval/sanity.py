@@ -110,7 +110,8 @@ def _ranges(generated: Mapping[str, FloatArray], reference: Mapping[str, FloatAr
             if key in CUT_ON:
                 found.append(
                     f"{key}: {100 * outside:.2g} % of {inner_name} lie outside the range {low:.4g} to {high:.4g} "
-                    f"of {outer_name}; if the samples were cut differently the comparison means nothing"
+                    f"of {outer_name}: the samples were cut differently, which makes the comparison meaningless, or "
+                    "the generator does not keep to the cut"
                 )
             else:
                 beyond.append(f"{key} ({100 * outside:.2g} % of {inner_name})")

@@ -134,10 +134,10 @@ class Score:
     @property
     def verdict(self) -> str:
         """One sentence; a value at the floor is "not resolved at n = ...", never "perfect"."""
-        side = "above" if self.significance >= 0 else "below"
+        side, size = "above" if self.significance >= 0 else "below", abs(self.significance)
         text = (
             f"{'resolved' if self.resolved else 'not resolved'} at n = {self.distance.n_generated}: "
-            f"{abs(self.significance):.2g} spreads {side} the floor {self.floor.mean:.3g}"
+            f"{f'{size:.1f}' if size < 10 else f'{size:,.0f}'} spreads {side} the floor {self.floor.mean:.3g}"
         )
         if self.tokenizer is None:
             return text

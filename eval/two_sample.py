@@ -16,7 +16,7 @@ from scipy.stats import norm
 from tqdm import tqdm
 
 from eval.boosting import BoostedTrees, fit_boosted_trees
-from eval.errors import InputError
+from eval.errors import InputError, TooFewJets
 from eval.floors import RESOLVED_AT
 from eval.rejection import area_under_curve
 from eval.scores import Row
@@ -36,7 +36,7 @@ class TwoSampleTest:
     classifier : what was trained, and on what.
     auc : mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
     standard_error : over the held-out jets of all folds.
-    significance : (auc - 0.5) / standard_error.
+    significance : (auc - 0.5) / null_error.
     importance : drop of the AUC when one observable is shuffled among the held-out jets; empty if not measured.
     n_generated, n_reference : jets that were held out, each once.
     n_folds : 1 for a single division into jets to train on and jets to test on.
@@ -59,8 +59,9 @@ class TwoSampleTest:
         cls, classifier: str, auc: float, standard_error: float, importance: dict[str, float], n_generated: int,
         n_reference: int, n_folds: int,
     ) -> TwoSampleTest:  # fmt: skip
-        """Judge an AUC: three standard errors above one half tell the samples apart."""
-        significance = (auc - 0.5) / standard_error if standard_error > 0 else np.inf
+        """Judge an AUC: three errors of the null above one half tell the samples apart."""
+        null_error = _null_error(standard_error, n_folds)
+        significance = (auc - 0.5) / null_error if null_error > 0 else np.inf
         found = f"AUC {auc:.3f} +- {standard_error:.3f}"
         if significance >= RESOLVED_AT:
             most = f", most by {max(importance, key=importance.__getitem__)}" if importance else ""
@@ -73,6 +74,11 @@ class TwoSampleTest:
         )  # fmt: skip
 
     @property
+    def null_error(self) -> float:
+        """Spread of the AUC for samples of one distribution."""
+        return _null_error(self.standard_error, self.n_folds)
+
+    @property
     def p_value(self) -> float:
         """Probability of an AUC at least as high for samples of one distribution."""
         return float(norm.sf(self.significance))
@@ -81,7 +87,7 @@ class TwoSampleTest:
         """The line of this test in a table; its floor is 1/2."""
         needed = self.n_generated * (RESOLVED_AT / self.significance) ** 2 if self.significance > 0 else None
         return Row(
-            "classifier", name, "AUC", self.auc, self.standard_error, 0.5, self.standard_error, self.significance,
+            "classifier", name, "AUC", self.auc, self.standard_error, 0.5, self.null_error, self.significance,
             self.p_value, max(self.auc - 0.5, 0.0), None if needed is None else int(np.ceil(needed)),
             self.significance >= RESOLVED_AT, None, None, None, self.verdict,
         )  # fmt: skip
@@ -117,11 +123,12 @@ def classifier_two_sample_test(
         raise InputError("the samples have no observable in common: at least one is needed")
     samples = [_matrix(s, chosen, what) for s, what in ((generated, "generated"), (reference, "reference"))]
     for what, sample in zip(("generated", "reference"), samples, strict=True):
-        needed = int(np.ceil(_FEWEST * n_folds / (n_folds - 1))) if n_folds > 1 else 0
-        if n_folds < 2 or len(sample) < needed:
-            raise InputError(
-                f"{what} has {len(sample)} jets and n_folds is {n_folds}: at least 2 folds and "
-                f"{max(needed, 2 * _FEWEST)} jets are needed"
+        if n_folds < 2:
+            raise InputError(f"n_folds is {n_folds}: at least 2 are needed")
+        needed = int(np.ceil(_FEWEST * n_folds / (n_folds - 1)))
+        if len(sample) < needed:
+            raise TooFewJets(
+                f"{what} has {len(sample)} jets: at least {needed} are needed for {n_folds} folds"
             )
     rng = np.random.default_rng(seed)
     folds = [rng.permutation(len(sample)) % n_folds for sample in samples]
@@ -151,6 +158,16 @@ def classifier_two_sample_test(
         len(samples[1]),
         n_folds,
     )
+
+
+def _null_error(standard_error: float, n_folds: int) -> float:
+    """Error of a cross-validated AUC when there is nothing to find.
+
+    What a classifier then learns is the noise of its training folds. To first order each pair of folds agrees by the
+    same chance whichever of the two is held out, so each of these chances enters the mean twice: the variance is
+    doubled.
+    """
+    return standard_error * (np.sqrt(2) if n_folds > 1 else 1.0)
 
 
 def _area(model: BoostedTrees, bins: NDArray[np.int64], n_generated: int) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def convert(
     if workers < 1 or rows_per_shard < 1:
         raise InputError(f"workers={workers}, rows_per_shard={rows_per_shard}: both must be at least 1")
     files = find_files(sources, format)
-    reader = _reader(files[0], format)
+    reader = reader_of(files[0], format)
     parts = list(_parts(files, reader, rows_per_shard))
     meta = {
         "source": "conversion",
@@ -134,7 +134,8 @@ def find_files(sources: Sequence[str | Path], format: str = "auto") -> list[Path
     return sorted(found)
 
 
-def _reader(file: Path, format: str) -> Reader:
+def reader_of(file: Path, format: str = "auto") -> Reader:
+    """Return the reader of this name; for "auto" the first that knows the file."""
     if format != "auto":
         return READERS[format]
     for reader in READERS.values():

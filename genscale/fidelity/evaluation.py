@@ -1,0 +1,327 @@
+"""Everything that is measured on two samples, shared by worker processes, and what is written about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import awkward as ak
+import numpy as np
+from tqdm import tqdm
+
+from eval.constituents import Constituents
+from eval.errors import TooFewJets
+from eval.fidelity import FidelityResult, score
+from eval.matching import combine_batches, draw_batches, measure_batch
+from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+from eval.particles import score_particles
+from eval.published import FLOW_NAMES, products_of_polynomials, score_divergences, score_frechet, score_kernel
+from eval.sanity import particle_warnings
+from eval.two_sample import TwoSampleTest, classifier_two_sample_test
+from genscale.data.workers import exit_with_parent
+from genscale.errors import InputError
+from genscale.fidelity.samples import Sample, load_sample, sample_pair_warnings
+from genscale.files import write_atomic
+
+Observables = dict[str, np.ndarray]
+
+#: Jets whose observables are computed by one task. The padding of a batch moves last digits, so this is fixed.
+CHUNK_JETS = 2_500
+
+#: Jets of a batch and batches of coverage and MMD: 100,000 optimal transports with their floor, 40 s of one core.
+MATCHING_JETS, MATCHING_BATCHES = 100, 5
+
+#: Jets of either kind that the boosted trees use at most.
+MOST_FOR_TREES = 50_000
+
+#: With fewer jets not even a floor can be measured.
+FEWEST_JETS = 4
+
+#: Numerical libraries take one thread in a worker: the last digits then depend on no machine's number of cores.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def evaluate_stores(
+    generated: Path,
+    reference: Path,
+    out: Path,
+    *,
+    tokenizer_floor: Path | None = None,
+    n_jets: int = 0,
+    n_directions: int = 200,
+    seed: int = 0,
+    figures: Path | None = None,
+) -> FidelityResult:
+    """Score generated jets by the five observables of the joint distance alone, and write ``fidelity.json``.
+
+    This is what a study does for each of its generators: seconds, one process. :func:`evaluate` measures everything.
+
+    Parameters
+    ----------
+    generated, reference : Path
+        Jet stores, or files in a format of `genscale.data.readers`.
+    out : Path
+        The JSON file.
+    tokenizer_floor : Path, optional
+        Store of jets that were only encoded and decoded.
+    n_jets : int
+        At most this many jets of each store; 0 means all.
+    n_directions, seed : int
+        Of the sliced distance.
+    figures : Path, optional
+        Folder for the ratio plots.
+
+    Raises
+    ------
+    InputError
+        For files that cannot be read and samples that cannot be compared, naming them.
+    """
+    samples = _load(generated, reference, tokenizer_floor, n_jets)
+    tables = [compute_observables(sample.particles, DEFAULT_FIVE, sample.name) for sample in samples]
+    made, real, decoded = tables[0], tables[1], tables[2] if len(tables) > 2 else None
+    result = score(made, real, decoded, n_directions=n_directions, seed=seed)
+    result = dataclasses.replace(result, warnings=(*sample_pair_warnings(*samples[:2]), *result.warnings))
+    if figures is not None:
+        from eval.plots import ratio_plots
+
+        figures.mkdir(parents=True, exist_ok=True)
+        ratio_plots(made, real, decoded).savefig(figures / "observables.png", dpi=100)
+    write_atomic(out, result.to_json())
+    return result
+
+
+def evaluate(
+    generated: Path,
+    reference: Path,
+    out: Path,
+    *,
+    tokenizer_floor: Path | None = None,
+    n_jets: int = 0,
+    order: Literal[1, 2] = 1,
+    n_directions: int = 200,
+    seed: int = 0,
+    matching_batches: int = MATCHING_BATCHES,
+    workers: int = 0,
+    progress: bool = True,
+) -> FidelityResult:
+    """Measure everything in `eval` on two samples; write JSON, CSV, a page and its figures.
+
+    Parameters
+    ----------
+    generated, reference, tokenizer_floor, n_jets, n_directions, seed
+        As for :func:`evaluate_stores`.
+    out : Path
+        The JSON file; the page and the CSV have its name with another suffix, figures go into ``<name>_figures/``.
+    order : 1 or 2
+        Of the Wasserstein distances.
+    matching_batches : int
+        Batches of MATCHING_JETS jets for coverage and MMD; each takes eight seconds of one core.
+    workers : int
+        Processes; 0 means one a core. The numbers do not depend on it.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    FidelityResult
+        What was measured; what could not be is in `skipped`, with the number of jets that it would need.
+
+    Raises
+    ------
+    InputError
+        For files that cannot be read and samples that cannot be compared, naming them.
+    """
+    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_page
+
+    if out.suffix != ".json":
+        raise InputError(f"--out {out}: a name that ends in .json; page, CSV and figures go beside it")
+    samples = _load(generated, reference, tokenizer_floor, n_jets)
+    made, real = samples[:2]
+    names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
+    with _processes(workers or os.cpu_count() or 1) as pool:
+        tasks = _Tasks(pool)
+        # In this order: what takes longest, what most waits for, what can fill the time, the rest.
+        tasks.add("tagger", _tagger, made.particles, real.particles, seed)
+        pieces = [_observables(pool, sample, names) for sample in samples]
+        _add_matching(tasks, made, real, matching_batches, seed)
+        tasks.add("particles", score_particles, made.particles, real.particles, order, 20, seed)
+        tasks.add("figure particles", particle_png, samples)
+        tables = _collect(pieces, sum(map(len, samples)), progress)
+        _add_tables(tasks, tables, names, order, n_directions, seed)
+        groups = figure_groups(names)
+        for key, (_, shown) in groups.items():
+            some = [{name: table[name] for name in shown} for table in tables]
+            tasks.add(f"figure {key}", ratio_png, some, shown)
+        done = tasks.results(progress)
+    result = _assemble(done, tasks.skipped, samples)
+    titles = {
+        **{key: title for key, (title, _) in groups.items()},
+        "particles": "Spectra of single particles",
+    }
+    write_atomic(out, result.to_json())
+    write_page(result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out)
+    return result
+
+
+def _load(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int) -> list[Sample]:
+    paths = {"generated": generated, "reference": reference}
+    if tokenizer is not None:
+        paths["tokenizer"] = tokenizer
+    samples = [load_sample(path, name, n_jets) for name, path in paths.items()]
+    for sample in samples:
+        if len(sample) < FEWEST_JETS:
+            raise InputError(
+                f"{sample.path}: {len(sample)} jets; at least {FEWEST_JETS} are needed, 1000 to say much"
+            )
+    return samples
+
+
+# -- tasks ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes of one thread each; what is still to be done is dropped when an error ends the work."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    # spawn: a forked child would inherit the threads of Arrow and torch in an unknown state
+    pool = ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=exit_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Tasks:
+    """Named pieces of work; those that find too few jets are skipped with the reason."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+        self._futures: dict[str, Future[Any]] = {}
+        self.skipped: dict[str, str] = {}
+
+    def add(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Submit one piece of work."""
+        self._futures[name] = self._pool.submit(function, *arguments)
+
+    def results(self, progress: bool) -> dict[str, Any]:
+        """Wait for everything; what each piece returned, without the skipped ones."""
+        names = {future: name for name, future in self._futures.items()}
+        done = {}
+        with tqdm(total=len(names), desc="distances and tests", unit="task", disable=not progress) as bar:
+            for future in as_completed(names):
+                try:
+                    done[names[future]] = future.result()
+                except TooFewJets as error:
+                    self.skipped[names[future]] = str(error)
+                bar.set_postfix_str(names[future])
+                bar.update()
+        return done
+
+
+def _observables(
+    pool: ProcessPoolExecutor, sample: Sample, names: tuple[str, ...]
+) -> list[Future[Observables]]:
+    """Begin to compute the observables of a sample, chunk by chunk."""
+    return [
+        pool.submit(
+            compute_observables, ak.to_packed(sample.particles[low : low + CHUNK_JETS]), names, sample.name
+        )
+        for low in range(0, len(sample), CHUNK_JETS)
+    ]
+
+
+def _collect(pieces: list[list[Future[Observables]]], n_jets: int, progress: bool) -> list[Observables]:
+    """Wait for the observables of every sample."""
+    with tqdm(total=n_jets, desc="observables", unit="jet", disable=not progress) as bar:
+        for future in as_completed([future for futures in pieces for future in futures]):
+            bar.update(len(next(iter(future.result().values()))))
+    tables = [[future.result() for future in futures] for futures in pieces]
+    return [{name: np.concatenate([part[name] for part in parts]) for name in parts[0]} for parts in tables]
+
+
+def _tagger(generated: ak.Array, reference: ak.Array, seed: int) -> TwoSampleTest:
+    import torch
+
+    from genscale.fidelity.tagger_test import tagger_two_sample_test
+
+    torch.set_num_threads(1)
+    return tagger_two_sample_test(generated, reference, seed)
+
+
+def _trees(generated: Observables, reference: Observables, seed: int) -> TwoSampleTest:
+    rng = np.random.default_rng(seed)
+    some = []
+    for table in (generated, reference):
+        n = len(next(iter(table.values())))
+        rows = rng.permutation(n)[:MOST_FOR_TREES]
+        some.append({name: values[rows] for name, values in table.items()})
+    return classifier_two_sample_test(some[0], some[1], seed=seed)
+
+
+def _add_matching(tasks: _Tasks, made: Sample, real: Sample, n_batches: int, seed: int) -> None:
+    try:
+        batches = draw_batches(
+            Constituents(real.particles, real.name), Constituents(made.particles, made.name), MATCHING_JETS,
+            n_batches, seed,
+        )  # fmt: skip
+    except TooFewJets as error:
+        tasks.skipped["coverage and MMD"] = str(error)
+        return
+    for k, batch in enumerate(batches):
+        tasks.add(f"coverage and MMD {k}", measure_batch, batch)
+
+
+def _add_tables(
+    tasks: _Tasks, tables: list[Observables], names: tuple[str, ...], order: int, n_directions: int, seed: int
+) -> None:
+    """Everything that is measured on observables."""
+    made, real = tables[:2]
+    tasks.add("boosted trees", _trees, made, real, seed)
+    flow = [products_of_polynomials(np.stack([t[n] for n in FLOW_NAMES], axis=1)) for t in (made, real)]
+    tasks.add("kpd", score_kernel, *flow, 50, seed)
+    tasks.add("fpd", score_frechet, *flow, 50, seed)
+    tasks.add("scores", _score, tables, names, order, n_directions, seed)
+    tasks.add("divergences", score_divergences, made, real, 30, 50, seed)
+
+
+def _score(
+    tables: list[Observables], names: tuple[str, ...], order: Literal[1, 2], n_directions: int, seed: int
+) -> FidelityResult:
+    made, real, decoded = tables[0], tables[1], tables[2] if len(tables) > 2 else None
+    return score(made, real, decoded, alone=names, p=order, n_directions=n_directions, seed=seed)
+
+
+def _assemble(done: dict[str, Any], skipped: dict[str, str], samples: list[Sample]) -> FidelityResult:
+    made, real = samples[:2]
+    result: FidelityResult = done["scores"]
+    batches = [done[name] for name in sorted(done) if name.startswith("coverage and MMD")]
+    jets = [Constituents(sample.particles, sample.name) for sample in (made, real)]
+    return dataclasses.replace(
+        result,
+        particles=done.get("particles", {}),
+        divergences=done.get("divergences", {}),
+        published={name: done[name] for name in ("fpd", "kpd") if name in done},
+        matching=combine_batches(batches, MATCHING_JETS) if batches else None,
+        classifiers={
+            label: done[name]
+            for name, label in (
+                ("boosted trees", "trees_on_observables"),
+                ("tagger", "tagger_on_constituents"),
+            )
+            if name in done
+        },
+        skipped=dict(sorted(skipped.items())),
+        warnings=(*sample_pair_warnings(made, real), *result.warnings, *particle_warnings(*jets)),
+    )
