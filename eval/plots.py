@@ -42,6 +42,9 @@ _LABELS = {
     "tagger_on_constituents": "AUC of tagger",
 }
 
+#: Half of the values in this share of the axis or less make it logarithmic.
+_LONG_TAIL = 7
+
 _SIZES: dict[str, Any] = {
     "font.size": 11,
     "axes.labelsize": 12,
@@ -183,6 +186,9 @@ def _one_ratio(top: Axes, bottom: Axes, panel: _Panel, n_bins: int) -> None:
     edges = _edges(panel.samples[0][1], n_bins)
     widths = np.diff(edges)
     centres = edges[:-1] + widths / 2
+    if not np.allclose(widths, widths[0]):
+        top.set_xscale("log")
+        centres = np.sqrt(edges[1:] * edges[:-1])
     reference_counts, reference_share, reference_error = _shares(*panel.samples[0][1:3], edges)
     relative = np.divide(
         reference_error, reference_share, out=np.ones_like(reference_share), where=reference_share > 0
@@ -232,12 +238,15 @@ def _shares(
 
 
 def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
-    low, high = np.quantile(reference, [0.005, 0.995])
+    """Even bins over the bulk of a sample: of whole numbers whole ones, of a long tail logarithmic ones."""
+    low, middle, high = np.quantile(reference, [0.005, 0.5, 0.995])
     if np.all(reference == np.round(reference)):
         step = max(1, int(np.ceil((high - low + 1) / n_bins)))
         return np.arange(low - 0.5, high + step, step)
     if high <= low:
         low, high = low - 0.5, low + 0.5
+    if low > 0 and high - low > _LONG_TAIL * (middle - low):
+        return np.geomspace(low, high, n_bins + 1)
     return np.linspace(low, high, n_bins + 1)
 
 
@@ -364,7 +373,7 @@ def significance_bars(result: FidelityResult) -> Figure:
     """
     rows = [row for row in result.rows() if row.group != "divergence" and not row.name.startswith("efp_")]
     labels = [
-        REGISTRY[row.name].label if row.name in REGISTRY else row.name.replace("_", " ") for row in rows
+        REGISTRY[row.name].label if row.name in REGISTRY else _LABELS.get(row.name, row.name) for row in rows
     ]
     values = np.array([row.significance for row in rows])
     colours = [GENERATED if row.resolved else "#bdbdbd" for row in rows]

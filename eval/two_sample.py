@@ -62,7 +62,7 @@ class TwoSampleTest:
         """Judge an AUC: three errors of the null above one half tell the samples apart."""
         null_error = _null_error(standard_error, n_folds)
         significance = (auc - 0.5) / null_error if null_error > 0 else np.inf
-        found = f"AUC {auc:.3f} +- {standard_error:.3f}"
+        found = f"AUC {auc:.3f} ± {standard_error:.3f}"
         if significance >= RESOLVED_AT:
             most = f", most by {max(importance, key=importance.__getitem__)}" if importance else ""
             verdict = f"told apart by {classifier} with {found}{most}"

@@ -200,10 +200,11 @@ def _cells(row: Row) -> list[str]:
     if row.published is not None and row.published_error is not None:
         value += f" ({_pm(row.published, row.published_error)})"
     return [
-        f"{row.name}{unit}", value, _pm(row.floor, row.floor_spread), _short(row.significance), f"{row.p_value:.2g}",
-        f"{row.corrected:.3g}" if row.corrected > 0 else "not resolved",
+        f"{row.name}{unit}", value, _pm(row.floor, row.floor_spread), _short(row.significance),
+        f"{row.corrected:.3g}" if row.corrected > 0 else "0",
         "" if row.jets_to_resolve is None else f"{float(f'{row.jets_to_resolve:.2g}'):,.0f}",
         "" if row.tokenizer is None else f"{row.tokenizer:.3g}",
+        "resolved" if row.resolved else "not resolved",
     ]  # fmt: skip
 
 
