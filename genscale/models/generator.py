@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -113,15 +112,11 @@ class Generator(nn.Module):
         hidden = self.hidden(tokens, packing, labels)
         return head_nats(hidden, *self._head(), targets)
 
-    def new_cache(self, jets: int, device: torch.device | str = "cpu") -> list[tuple[Tensor, Tensor]]:
-        """Empty key/value caches, one pair ``[jets, heads, max_tokens, head width]`` for each block."""
-        c = self.config
-        shape = (jets, c.n_heads, c.max_tokens, c.d_model // c.n_heads)
-        dtype = self.embedding.weight.dtype
-        return [
-            (torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-            for _ in self.blocks
-        ]
+    def new_cache(self, jets: int) -> list[tuple[Tensor, Tensor]]:
+        """Empty key/value caches, one pair ``[max_tokens, jets, d_model]`` for each block."""
+        shape = (self.config.max_tokens, jets, self.config.d_model)
+        new = self.embedding.weight.new_empty
+        return [(new(shape), new(shape)) for _ in self.blocks]
 
     def step(
         self, tokens: Tensor, position: int, cache: list[tuple[Tensor, Tensor]], labels: Tensor | None = None

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Jets that share an attention call. On a CPU few, so that hardly a slot is padding; on an accelerator calls cost more.
+#: Jets that share an attention call. On a CPU few, so that hardly a slot is padding; on a GPU calls cost more.
 JETS_PER_GROUP_CPU = 8
-JETS_PER_GROUP_ACCELERATOR = 128
+JETS_PER_GROUP_GPU = 128
 
 
 Shapes = tuple[tuple[int, int], ...]
@@ -70,14 +70,14 @@ class Packing:
 
     Attributes
     ----------
+    shapes : tuple of (jets, longest)
+        Shapes of the groups: consecutive jets that share an attention call.
     lengths : Tensor [jets]
         Tokens of each jet, in the order in which they lie in the flat batch.
     starts : Tensor [jets]
         First flat row of each jet.
     positions : Tensor [n_tokens]
         Position of each row within its jet.
-    shapes : tuple of (jets, longest)
-        Shapes of the groups: consecutive jets that share an attention call.
     to_slots : Tensor [slots]
         Flat row in each slot of the groups, one group after another (any row of the jet where there is padding).
     to_flat : Tensor [n_tokens]
@@ -85,10 +85,10 @@ class Packing:
     is_padding : Tensor of bool [slots]
     """
 
+    shapes: Shapes
     lengths: Tensor
     starts: Tensor
     positions: Tensor
-    shapes: Shapes
     to_slots: Tensor
     to_flat: Tensor
     is_padding: Tensor
@@ -102,8 +102,8 @@ class Packing:
         if lengths.size == 0 or lengths.min() < 1:
             raise ValueError("a packed batch needs at least one jet, and every jet at least one token")
         if jets_per_group is None:
-            on_cpu = torch.device(device).type == "cpu"
-            jets_per_group = JETS_PER_GROUP_CPU if on_cpu else JETS_PER_GROUP_ACCELERATOR
+            # A batch is laid out on the CPU, whatever it goes to next; training takes a GPU if there is one.
+            jets_per_group = JETS_PER_GROUP_GPU if torch.cuda.is_available() else JETS_PER_GROUP_CPU
         ends = np.cumsum(lengths)
         starts = ends - lengths
         shapes, rows, is_real = [], [], []
@@ -113,21 +113,23 @@ class Packing:
             shapes.append((len(length), len(place)))
             rows.append((starts[here, None] + np.minimum(place, length - 1)).ravel())
             is_real.append((place < length).ravel())
-
         padding = ~np.concatenate(is_real)
+        positions = np.arange(ends[-1]) - np.repeat(starts, lengths)
+        slots = np.concatenate(rows), np.flatnonzero(~padding), padding
+        tensors = [torch.from_numpy(array) for array in (lengths, starts, positions, *slots)]
+        return Packing(tuple(shapes), *tensors).to(device)
 
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(device, non_blocking=True)
+    def to(self, device: torch.device | str) -> Packing:
+        """The same packing on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        return Packing(
-            tensor(lengths),
-            tensor(starts),
-            tensor(np.arange(ends[-1]) - np.repeat(starts, lengths)),
-            tuple(shapes),
-            tensor(np.concatenate(rows)),
-            tensor(np.flatnonzero(~padding)),
-            tensor(padding),
-        )
+    def pin_memory(self) -> Packing:
+        """The same packing in memory from which a GPU copies without waiting."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Packing:
+        tensors = self.lengths, self.starts, self.positions, self.to_slots, self.to_flat, self.is_padding
+        return Packing(self.shapes, *map(change, tensors))
 
     def attend(self, rows: Tensor, attention: Callable[..., Tensor], parts: int = 3) -> Tensor:
         """Apply ``attention`` to each group and bring the result back to flat rows.
