@@ -46,7 +46,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
         (["simulate", "--out", "x", "--jets", "10", "--classes", "QCDD"], "QCD"),
         (["simulate", "--out", "x", "--jets", "10", "--format", "csv"], "known are store and root"),
         (["inspect", "nowhere"], "nowhere: no such folder"),
-        (["evaluate", "nowhere", "elsewhere"], "nowhere: no manifest.json here"),
+        (["evaluate", "nowhere", "elsewhere"], "nowhere: no such file"),
         (["generate", "nowhere", "--jets", "3", "--out", "x"], "no trained generator here"),
         (["train", "generator", "--out", "x", "sise=pico"], "did you mean size"),
         (["train", "tagger", "--out", "x"], "jets: missing"),

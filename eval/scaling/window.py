@@ -279,6 +279,8 @@ def _saturation(
         low, high = estimate.ci95
         if not np.isfinite(high):
             reason = "the 95% interval has no upper end"
+        elif not low > 0:
+            reason = "the 95% interval reaches zero"
         elif np.log10(high / low) > 2:
             reason = f"the 95% interval spans {np.log10(high / low):.1f} decades"
     estimate = Estimate(
