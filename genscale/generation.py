@@ -1,11 +1,11 @@
 """Sampling jets from a generator, with a key/value cache.
 
-Every jet has a random stream of its own, a function of the seed and the jet's number, with two numbers for each
-token: the first chooses a block of the vocabulary, the second a token within it, both by inverting cumulative
-probabilities. So a jet does not depend on how many jets are drawn together. Where float32 rounding could
-decide (a random number next to a step of the cumulative probabilities), the jet's logits are computed again in
-double precision, alone. Two short searches have fewer steps to be next to than one over the vocabulary, and they
-need no cumulative sum of all of it.
+Every jet has a random stream of its own, a function of the seed and the jet's number, so a jet does not depend on
+how many jets are drawn together. The vocabulary is a tree: random numbers of the stream choose a branch, a
+branch of that, and at last a token, each by inverting the cumulative probabilities of some tens of branches.
+Where float32 rounding could decide (a random number next to a step of the cumulative probabilities), the
+jet's logits are computed again in double precision, alone. The tree has a hundredth of the steps that one
+search over 8,194 tokens could be next to, and needs no cumulative sum of all of them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from genscale.models.packing import Packing
 START_TOKEN = 0
 
 #: Random numbers nearer than this to a step of the cumulative probabilities are settled in double precision;
-#: float32 noise of the logits was seen to move the steps by up to 2e-6. A token in a thousand is so near.
+#: float32 noise of the logits was seen to move the steps by up to 2e-6. A token in some thousands is so near.
 NEAR_STEP = 4e-6
 
-#: Tokens in a block of the vocabulary: about the square root of 8,194.
-BLOCK_TOKENS = 64
+#: Branches of each node of the vocabulary's tree (the root may have fewer).
+BRANCHES = 32
 
 #: Finished jets leave the batch when fewer rows than this share still grow: copying the cache costs, too.
-SLOTS_IN_USE = 0.9
+SLOTS_IN_USE = 0.85
 
 #: Memory for keys and values if all jets of a batch grow to the maximal length, and most jets in a batch.
 CACHE_BYTES = 2**30
@@ -132,14 +132,17 @@ class _Draw:
     ) -> None:
         self.model, self.config, self.label, self.report = model, config, label, report
         self.device = model.embedding.weight.device
+        self.depth = 1  # of the vocabulary's tree
+        while BRANCHES**self.depth < model.config.vocab_size:
+            self.depth += 1
         self._exact: Generator | None = None
 
     def batch(self, jets: np.ndarray) -> list[np.ndarray]:
         """Sequences of the jets with these numbers."""
         model, device = self.model, self.device
         limit = model.config.max_tokens
-        numbers = np.stack([_stream(self.config.seed, jet, 2 * limit) for jet in jets.tolist()])
-        uniform = torch.from_numpy(numbers).to(device).view(len(jets), limit, 2)
+        numbers = np.stack([_stream(self.config.seed, jet, limit * self.depth) for jet in jets.tolist()])
+        uniform = torch.from_numpy(numbers).to(device).view(len(jets), limit, self.depth)
         written = torch.full((len(jets), limit + 1), START_TOKEN, dtype=torch.int64, device=device)
         lengths = np.full(len(jets), limit)
         cache = model.new_cache(len(jets))
@@ -173,7 +176,7 @@ class _Draw:
         return None if self.label is None else torch.full((n,), self.label, device=self.device)
 
     def _choose(self, logits: Tensor, uniform: Tensor, prefixes: Tensor) -> Tensor:
-        """Tokens ``[jets]`` at which the cumulative probabilities pass the random numbers ``[jets, 2]``."""
+        """Tokens ``[jets]`` at which the cumulative probabilities pass the random numbers ``[jets, depth]``."""
         token, margin = self._invert(logits, uniform)
         near = (margin < NEAR_STEP).nonzero()[:, 0]
         if len(near):
@@ -183,16 +186,18 @@ class _Draw:
     def _invert(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens, and how far rounding was from choosing others; the logits are overwritten."""
         probabilities, margin = self._probabilities(logits)
-        n = probabilities.shape[1]
-        whole = n - n % BLOCK_TOKENS
-        blocks = probabilities[:, :whole].unflatten(1, (-1, BLOCK_TOKENS)).sum(-1)
-        blocks = torch.cat([blocks, probabilities[:, whole:].sum(-1, keepdim=True)], dim=1)
-        block, block_margin = _pick(blocks, uniform[:, 0])
-        tokens = BLOCK_TOKENS * block[:, None] + torch.arange(BLOCK_TOKENS, device=block.device)
-        within = probabilities.gather(1, tokens.clamp(max=n - 1)).masked_fill_(tokens >= n, 0.0)
-        place, place_margin = _pick(within, uniform[:, 1])
-        margin = torch.minimum(margin, torch.minimum(block_margin, place_margin))
-        return BLOCK_TOKENS * block + place, margin
+        levels = [probabilities]
+        while levels[-1].shape[1] > BRANCHES:
+            levels.append(_sums(levels[-1]))
+        place = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        for number, level in enumerate(reversed(levels)):
+            branches = BRANCHES * place[:, None] + torch.arange(BRANCHES, device=place.device)
+            n = level.shape[1]
+            weights = level.gather(1, branches.clamp(max=n - 1)).masked_fill_(branches >= n, 0.0)
+            branch, distance = _pick(weights, uniform[:, number])
+            place = BRANCHES * place + branch
+            margin = torch.minimum(margin, distance)
+        return place, margin
 
     def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities after temperature, top-k and top-p, and how far the kept tokens were from being others.
@@ -202,7 +207,8 @@ class _Draw:
         c = self.config
         margin = logits.new_full(logits.shape[:1], torch.inf, dtype=torch.float64)
         logits[:, START_TOKEN] = -torch.inf
-        logits /= c.temperature
+        if c.temperature != 1:
+            logits /= c.temperature
         if 0 < c.top_k < logits.shape[1]:
             likeliest = logits.topk(c.top_k + 1).values.double()
             margin = likeliest[:, -2] - likeliest[:, -1]
@@ -225,6 +231,14 @@ class _Draw:
         labels = None if self.label is None else torch.full((jets,), self.label)
         hidden = self._exact.hidden(prefixes.cpu().flatten(), packing, labels)
         return self._exact.logits(hidden.view(jets, tokens, -1)[:, -1]).to(self.device)
+
+
+def _sums(level: Tensor) -> Tensor:
+    """Sums ``[jets, nodes]`` over the branches ``[jets, n]`` of each node."""
+    whole = level.shape[1] - level.shape[1] % BRANCHES
+    sums = level[:, :whole].unflatten(1, (-1, BRANCHES)).sum(-1)
+    rest = level[:, whole:]
+    return torch.cat([sums, rest.sum(-1, keepdim=True)], dim=1) if rest.shape[1] else sums
 
 
 def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -204,35 +204,41 @@ def padded(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 # -- sampling ---------------------------------------------------------------------------------------------------
 
 
-def stop_logits() -> Tensor:
-    """Logit of the stop token at each position that gives the jets' lengths, ``[max_tokens]``, for fresh models."""
-    lengths = lengths_of_jets(1_000_000, np.random.default_rng(0))
-    ended = np.bincount(lengths, minlength=MAX_TOKENS)[:MAX_TOKENS]
-    growing = len(lengths) - np.cumsum(ended) + ended
-    hazard = np.clip(ended / np.maximum(growing, 1), 1e-6, 1 - 1e-6)
-    return torch.tensor(np.log(hazard / (1 - hazard)), dtype=torch.float32)
+class Lengths:
+    """Sets the stop token's logit by position, so that fresh models draw jets as long as real ones."""
+
+    def __init__(self) -> None:
+        lengths = lengths_of_jets(1_000_000, np.random.default_rng(0))
+        ended = np.bincount(lengths, minlength=MAX_TOKENS)[:MAX_TOKENS]
+        growing = len(lengths) - np.cumsum(ended) + ended
+        hazard = np.clip(ended / np.maximum(growing, 1), 1e-6, 1 - 1e-6)
+        self.log_odds = torch.tensor(np.log(hazard / (1 - hazard)), dtype=torch.float32)
+        self.others: Tensor | None = None  # all other tokens together: nearly constant in a fresh model
+
+    def impose(self, logits: Tensor, position: int) -> Tensor:
+        """Change logits ``[jets, vocabulary]`` after the token at this position, in place."""
+        if self.others is None:
+            self.others = logits[0, 1:STOP].logsumexp(-1)
+        logits[:, STOP] = self.log_odds[min(position, MAX_TOKENS - 1)] + self.others
+        return logits
 
 
 class WithLengths(Generator):
     """A fresh generator whose jets end as trained ones do."""
 
-    stop_logits = stop_logits()
+    lengths = Lengths()
 
     def step(self, tokens: Tensor, position: int, cache: Any, labels: Tensor | None = None) -> Tensor:
         """Logits with that of the stop token replaced."""
-        logits = super().step(tokens, position, cache, labels)
-        logits[:, STOP] = self.stop_logits[position] + logits[:1, 1:STOP].logsumexp(-1)
-        return logits
+        return self.lengths.impose(super().step(tokens, position, cache, labels), position)
 
 
-def their_sampling(model: Any, jets: int) -> float:
+def their_sampling(model: Any, lengths: Lengths, jets: int) -> float:
     """Draw a batch with transformers' generate and its cache; return the mean number of tokens."""
-    values = WithLengths.stop_logits
 
     def impose(tokens: Tensor, logits: Tensor) -> Tensor:
         logits[:, START] = -torch.inf
-        logits[:, STOP] = values[min(tokens.shape[1], MAX_TOKENS) - 1] + logits[:1, 1:STOP].logsumexp(-1)
-        return logits
+        return lengths.impose(logits, tokens.shape[1] - 1)
 
     start = torch.full((jets, 1), START)
     drawn = model.generate(
@@ -285,7 +291,7 @@ def bench_sampling(jets: int, their_batches: tuple[int, ...], repeats: int) -> N
     """Ours with its own choice of batch, theirs with several."""
     torch.manual_seed(0)
     ours = WithLengths(generator_config("omnijet", VOCABULARY, MAX_TOKENS)).eval()
-    theirs = gpt2().eval()
+    theirs, lengths = gpt2().eval(), Lengths()
     sample(ours, 64, SamplingConfig(seed=0))
     rates: dict[str, list[float]] = {"ours": []}
     tokens: dict[str, float] = {}
@@ -299,7 +305,7 @@ def bench_sampling(jets: int, their_batches: tuple[int, ...], repeats: int) -> N
             name = f"GPT-2, batches of {size}"
 
             def generate(size: int = size, name: str = name) -> None:
-                tokens[name] = their_sampling(theirs, size)
+                tokens[name] = their_sampling(theirs, lengths, size)
 
             rates.setdefault(name, []).append(size / seconds(generate))
     best = max((name for name in rates if name != "ours"), key=lambda name: np.median(rates[name]))
@@ -367,7 +373,7 @@ def main() -> None:
         print(f"matrix product {MATRIX}^3: {summary(rates)} GFLOP/s")
         bench_training(matrix, folder / str(stores[0]), repeats)
         jets = 256 if arguments.quick else 1024
-        bench_sampling(jets, (32,) if arguments.quick else (32, 128), min(repeats, 3))
+        bench_sampling(jets, (32,) if arguments.quick else (1, 32, 128), min(repeats, 3))
         bench_encoding(200 if arguments.quick else 1000, repeats)
         bench_reading(folder, stores, min(repeats, 3))
         print(f"  (writing them: {', '.join(f'{spent[size]:.1f} s for {size:,} jets' for size in stores)})")

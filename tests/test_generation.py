@@ -5,15 +5,15 @@ import torch
 from scipy.stats import chisquare
 
 from genscale.errors import InputError
-from genscale.generation import BLOCK_TOKENS, SamplingConfig, sample
+from genscale.generation import BRANCHES, SamplingConfig, sample
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.packing import Packing
 
 
-def made(vocab_size: int, seed: int = 0) -> Generator:
+def made(vocab_size: int, max_tokens: int = 9) -> Generator:
     """A generator with weights large enough to prefer some tokens."""
-    torch.manual_seed(seed)
-    model = Generator(GeneratorConfig(16, 2, 2, vocab_size, max_tokens=9)).eval()
+    torch.manual_seed(0)
+    model = Generator(GeneratorConfig(16, 2, 2, vocab_size, max_tokens)).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.5 * torch.randn_like(p))
@@ -25,8 +25,8 @@ def model() -> Generator:
     return made(12)
 
 
-#: One block of the vocabulary, whole blocks only, and a last block that is short.
-VOCABULARIES = [12, 2 * BLOCK_TOKENS, 2 * BLOCK_TOKENS + 5]
+#: Trees of one, two and three levels, with and without a last node that has fewer branches.
+VOCABULARIES = [12, BRANCHES + 5, BRANCHES**2, BRANCHES**2 + 1]
 
 
 def first_probabilities(model: Generator, temperature: float = 1.0) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_sequences_are_well_formed_and_hits_of_the_limit_are_reported(model):
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_frequencies_follow_the_models_probabilities(vocab_size, temperature):
-    n, model = 20_000, made(vocab_size)
+    n, model = 20_000, made(vocab_size, max_tokens=1)
     drawn = sample(model, n, SamplingConfig(temperature=temperature, seed=5), batch_jets=5000).tokens
     counts = np.bincount(ak.to_numpy(drawn[:, 1]), minlength=vocab_size)
     expected = n * first_probabilities(model, temperature)
