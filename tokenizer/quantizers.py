@@ -159,7 +159,7 @@ class VectorQuantizer(Quantizer):
     def forward(self, latents: Tensor) -> Quantized:
         """Replace latents by codes, as the base class says."""
         if self.training:
-            self._set_dead_code_limit(len(latents))
+            self._set_dead_code_limit(latents)
             # In float32 also where the network runs in less: distances and running means need it.
             with torch.autocast(latents.device.type, enabled=False):
                 vectors, codes, _ = self.vq(latents.float()[None])
@@ -173,10 +173,12 @@ class VectorQuantizer(Quantizer):
             raise InputError("the tokenizer is untrained: its codebook is empty before the first step")
         return NearestCodes(self.codebook)
 
-    def _set_dead_code_limit(self, n_particles: int) -> None:
-        """Tell the library, which wants particles per step, what the threshold is in this batch."""
-        world = torch.distributed.get_world_size() if _is_distributed() else 1
-        limit = self.dead_code_threshold * n_particles * world / self.codebook_size
+    def _set_dead_code_limit(self, latents: Tensor) -> None:
+        """Tell the library, which wants particles per step, what the threshold is in this batch of all processes."""
+        n_particles = torch.tensor(len(latents), device=latents.device)
+        if _is_distributed():  # or processes would disagree on which codes are dead
+            torch.distributed.all_reduce(n_particles)
+        limit = self.dead_code_threshold * int(n_particles) / self.codebook_size
         self.vq._codebook.threshold_ema_dead_code = limit
         self.vq._codebook.reset_cluster_size = limit
 

@@ -43,7 +43,7 @@ def test_a_constant_rate_does_not_know_the_end():
 
 def test_evaluations_are_log_spaced_and_end_with_the_run():
     assert evaluation_steps(1250, 9, 78) == [78, 110, 156, 221, 312, 442, 625, 884, 1250]
-    assert evaluation_steps(10, 50) == list(range(1, 21))
+    assert evaluation_steps(10, 50) == list(range(1, 11))
     assert evaluation_steps(7, 1) == [7]
 
 
