@@ -82,7 +82,7 @@ def test_sequences_are_well_formed_and_hits_of_the_limit_are_reported(model):
 @pytest.mark.parametrize("vocab_size", VOCABULARIES)
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_frequencies_follow_the_models_probabilities(vocab_size, temperature):
-    n, model = 20_000, made(vocab_size, max_tokens=1)
+    n, model = 20_000, made(vocab_size, max_tokens=2)
     drawn = sample(model, n, SamplingConfig(temperature=temperature, seed=5), batch_jets=5000).tokens
     counts = np.bincount(ak.to_numpy(drawn[:, 1]), minlength=vocab_size)
     expected = n * first_probabilities(model, temperature)
