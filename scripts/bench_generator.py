@@ -344,7 +344,8 @@ def bench_reading(folder: Path, sizes: tuple[int, ...], repeats: int) -> None:
         part = {key: [run[key] for run in runs] for key in runs[0]}
         print(
             f"  {size:9,d} jets: {summary(part['us_per_token'], 2)} us/token, first step of micro after "
-            f"{summary(part['first_step_s'], 1)} s (clock), {summary(part['mib'])} MiB more memory than before opening it"
+            f"{summary(part['first_step_s'], 1)} s (clock), {summary(part['mib'])} MiB more memory than before "
+            "opening it"
         )
     ratio = [
         b["us_per_token"] / a["us_per_token"] for a, b in zip(found[sizes[0]], found[sizes[-1]], strict=True)
