@@ -167,17 +167,23 @@ class _Panel:
 def _ratio_figure(panels: Sequence[_Panel], n_bins: int) -> Figure:
     n_columns = min(3, len(panels))
     n_rows = -(-len(panels) // n_columns)
-    figure = Figure(figsize=(4.3 * n_columns, 4.1 * n_rows + 0.4))
-    grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[3, 1.1] * n_rows)
+    width, height = 4.3 * n_columns, 4.1 * n_rows + 0.4
+    # Margins in inches: constrained layout would take two thirds of the time of forty panels.
+    figure = Figure(figsize=(width, height), layout="none")
+    grid = figure.add_gridspec(
+        n_rows, n_columns, left=0.75 / width, right=1 - 0.15 / width, bottom=0.55 / height,
+        top=1 - 0.45 / height, wspace=0.26, hspace=0.2,
+    )  # fmt: skip
     handles: dict[str, Any] = {}
     for k, panel in enumerate(panels):
-        row, column = divmod(k, n_columns)
-        top = figure.add_subplot(grid[2 * row, column])
-        bottom = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
+        pair = grid[divmod(k, n_columns)].subgridspec(2, 1, height_ratios=[3, 1.1], hspace=0.06)
+        top = figure.add_subplot(pair[0])
+        bottom = figure.add_subplot(pair[1], sharex=top)
         _one_ratio(top, bottom, panel, n_bins)
         for handle, label in zip(*top.get_legend_handles_labels(), strict=True):
             handles[label] = handle
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3, frameon=False)
+        figure.align_ylabels([top, bottom])
+    figure.legend(list(handles.values()), list(handles), loc="upper center", ncols=3, frameon=False)
     return figure
 
 

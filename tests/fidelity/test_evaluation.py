@@ -105,6 +105,7 @@ def test_files_agree_with_the_result(evaluation):
     assert page.count('<img src="data:image/png') == len(figures)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_workers(stores, evaluation, tmp_path):
     out, _ = evaluation
     evaluate(stores["wider"], stores["reference"], tmp_path / "mine.json", tokenizer_floor=stores["alike"],

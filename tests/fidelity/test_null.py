@@ -68,7 +68,7 @@ def p_values(measure, n_seeds, sizes):
 
 @pytest.mark.parametrize(
     ("measure", "sizes", "n_seeds"),
-    [(divergence, (600, 900), 40), (kernel, (1000, 1500), 12), (particles, (100, 300), 40), (trees, (400, 600), 20)],
+    [(divergence, (600, 900), 20), (kernel, (1000, 1500), 12), (particles, (100, 300), 40), (trees, (400, 600), 20)],
 )  # fmt: skip
 def test_null_rejection_rate(measure, sizes, n_seeds):
     p = p_values(measure, n_seeds, sizes)
