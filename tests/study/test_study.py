@@ -64,6 +64,11 @@ def finished(tiny, tmp_path_factory) -> Path:
     return folder
 
 
+def study_command(config: Path, out: Path, jobs: int) -> list[str]:
+    study = [sys.executable, "-m", "genscale.cli", "study", "run"]
+    return [*study, str(config), "--out", str(out), "--jobs", str(jobs)]
+
+
 def losses(folder: Path) -> dict[str, list[float]]:
     records = sorted(folder.glob("*/*/record.json"))
     return {str(r.parent.relative_to(folder)): [e["metrics"]["loss"] for e in json.loads(r.read_text())["evaluations"]]
@@ -115,18 +120,7 @@ def test_another_configuration_is_refused_by_name(finished, tiny):
 @pytest.mark.slow
 def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
     folder, chance = tmp_path / "killed", random.Random(3)
-    command = [
-        sys.executable,
-        "-m",
-        "genscale.cli",
-        "study",
-        "run",
-        str(tiny),
-        "--out",
-        str(folder),
-        "--jobs",
-        "2",
-    ]
+    command = study_command(tiny, folder, jobs=2)
     for _ in range(5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(8, 25))
@@ -143,18 +137,7 @@ def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal_it_lets_its_cells_save(tiny, tmp_path, number):
     folder = tmp_path / "stopped"
-    command = [
-        sys.executable,
-        "-m",
-        "genscale.cli",
-        "study",
-        "run",
-        str(tiny),
-        "--out",
-        str(folder),
-        "--jobs",
-        "1",
-    ]
+    command = study_command(tiny, folder, jobs=1)
     longer = ["generator.sizes=[]", *NO_REPETITION, "tagger.training.jets=600000", "tagger.widths=[4]"]
     process = subprocess.Popen(
         [*command, *longer], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -181,7 +164,9 @@ def test_two_tasks_of_a_cluster_job_share_a_training(tiny, tmp_path):
     """As on a node with two GPUs: the losses are those of one process, up to float noise."""
     pytest.importorskip("submitit")
     tagger_only = ["tagger.widths=[8]", "tagger.dropout=0", "generator.sizes=[]", *NO_REPETITION]
-    config = load_config(StudyConfig, tiny, tagger_only)  # without dropout, whose draws differ between the two
+    config = load_config(
+        StudyConfig, tiny, tagger_only
+    )  # without dropout, whose draws differ between the two
     run_study(config, tmp_path / "one", make_backend("debug"), progress=False)
     shared = make_backend("submitit-local", 2, {"tasks_per_node": 2})
     run_study(config, tmp_path / "two", shared, progress=False)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig
 
+TWO_CPUS = Path(__file__).parents[2] / "configs" / "accelerate" / "two_cpus.yaml"
 TRAINING = TrainingConfig(
     jets=480, batch_jets=16, evaluations=4, first_evaluation_jets=100, validation_jets=64, warmup_steps=5
 )
@@ -226,15 +228,8 @@ def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):
 def command(run: GeneratorRun, out, **training) -> list[str]:
     keys = {"tokens": run.tokens, "validation": run.validation, "tokenizer": run.tokenizer}
     keys |= {f"training.{k}": v for k, v in {**dataclasses.asdict(run.training), **training}.items()}
-    return [
-        "-m",
-        "genscale.cli",
-        "train",
-        "generator",
-        "--out",
-        str(out),
-        *(f"{k}={v}" for k, v in keys.items()),
-    ]
+    train_generator = ["-m", "genscale.cli", "train", "generator", "--out", str(out)]
+    return [*train_generator, *(f"{k}={v}" for k, v in keys.items())]
 
 
 def test_killed_at_random_moments_it_ends_bit_identical(generator_run, tmp_path):
@@ -266,12 +261,11 @@ def test_killed_at_random_moments_it_ends_bit_identical(generator_run, tmp_path)
 
 def test_two_processes_give_the_loss_curve_of_one(generator_run, tmp_path):
     whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "one", progress=False)
-    # Accelerate takes its place among processes from the environment that torchrun sets. Its own launcher
-    # starts a single one on CPU (unless through MPI).
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_CPUS)]
     done = subprocess.run(
-        [*launch, *command(generator_run, tmp_path / "two")], capture_output=True, text=True, timeout=120
-    )
+        [*launch, *command(generator_run, tmp_path / "two")],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     two = RunRecord.load(tmp_path / "two")
     assert two.processes == 2
