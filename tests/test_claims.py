@@ -185,6 +185,37 @@ def test_claims_on_generation():
     assert found["generation: window"].verdict == "contradicts"
 
 
+def test_size_that_changes_nothing_supports_no_law_of_size():
+    """The amplitude of a fit cannot be negative: its interval alone would always lie above zero."""
+    n, d = grid(np.geomspace(1e4, 1e7, 6), np.geomspace(5e3, 2e5, 8))
+    verdicts = []
+    for seed in range(4):
+        loss = simulate(
+            get_law("power", "D"), {"E": 3.0, "B": 20.0, "beta": 0.5}, noise=3e-3, seed=seed, D=d
+        ).L
+        flat = fit(Points.from_arrays(N=n, D=d, L=loss), bootstrap=100)
+        verdicts.append(by_key(Findings(generation=flat))["generation: N"].verdict)
+    assert "supports" not in verdicts
+    assert "contradicts" in verdicts
+
+
+def test_two_absent_terms_cannot_be_compared():
+    strong = measured({"E": 3.0, "A": 20.0, "alpha": 0.3, "B": 5.0, "beta": 0.6}, 1e-3)
+    samples = strong.samples.copy()
+    samples[:, [1, 3]] = 1e-300  # A and B
+    params = dict(strong.params) | {"A": Estimate(1e-300), "B": Estimate(1e-300)}
+    nothing = by_key(Findings(generation=replace(strong, params=params, samples=samples)))
+    assert nothing["generation: D"].verdict == "cannot tell"
+    assert nothing["generation: N"].verdict == "contradicts"
+
+
+def test_another_task_is_not_compared_even_on_the_same_jets(paper):
+    rows = constants_table(replace(paper, same_jets=True))
+    comparable = {(r.published.key, r.published.source): r.comparable for r in rows}
+    assert comparable["L_inf", VIGL]
+    assert not comparable["beta", "ATL-SOFT-PUB-2026-002"]
+
+
 def test_every_measured_constant_stands_beside_its_published_one(paper):
     rows = constants_table(paper)
     shown = {(r.published.key, r.published.source, r.published.variant) for r in rows}
