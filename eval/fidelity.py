@@ -149,7 +149,7 @@ class FidelityResult:
             particles=scores("particles"),
             divergences=scores("divergences"),
             published=scores("published"),
-            matching=None if matching is None else CoverageMatching(**matching),
+            matching=None if matching is None else CoverageMatching(**_infinite(matching)),
             classifiers={name: TwoSampleTest(**entry) for name, entry in data.get("classifiers", {}).items()},
             skipped=data.get("skipped", {}),
         )
@@ -294,3 +294,8 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _infinite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_finite` where only an error can be without end: that of a single batch."""
+    return {key: math.inf if value is None else value for key, value in entry.items()}

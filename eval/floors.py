@@ -6,11 +6,12 @@ times. The parts of one split share no jet, so they are independent draws; the s
 their spread is that of a permutation test (the null distribution given this pool), and more splits make it
 better known, not smaller.
 
-A pool of m jets has no room for n + m: each part is smaller than what it stands for by m / (n + m), and
-since empirical Wasserstein distances fall as sqrt(1/n + 1/m), the values are multiplied by
-sqrt(m / (n + m)). With a reference much larger than the generated sample that factor is close to one.
-Squared distances (Frechet and kernel physics distance, Kullback-Leibler divergence) fall as 1/n + 1/m: their
-factor is m / (n + m), and their floor is subtracted, not subtracted in quadrature.
+A pool of m jets has no room for n + m: its parts a and b are smaller than what they stand for. Empirical
+Wasserstein distances fall as sqrt(1/n + 1/m), so the values are multiplied by the root of
+(1/n + 1/m) / (1/a + 1/b), which is m / (n + m) but for rounding. With a reference much larger than the
+generated sample that factor is close to one. Squared distances (Frechet and kernel physics distance,
+Kullback-Leibler divergence) fall as 1/n + 1/m: their factor has no root, and their floor is subtracted, not
+subtracted in quadrature.
 """
 
 from __future__ import annotations
@@ -58,9 +59,16 @@ class Floor:
         """Standard deviation over the splits."""
         return float(self.values.std(ddof=1))
 
+    @property
+    def even_size(self) -> float:
+        """Size of two equal samples that would have this floor."""
+        return 2 / (1 / self.n_generated + 1 / self.n_reference)
+
     def significance(self, value: float) -> float:
-        """How many spreads a distance lies above the mean of the floor."""
-        return (value - self.mean) / self.spread if self.spread > 0 else 0.0
+        """How many spreads a distance lies above the mean of the floor; infinite above a floor without spread."""
+        if self.spread > 0:
+            return (value - self.mean) / self.spread
+        return float("inf") if value > self.mean else 0.0
 
     def p_value(self, value: float) -> float:
         """Share of null distances at least as large, the observed one counted in: never below 1 / (R + 1)."""
@@ -77,9 +85,9 @@ class Floor:
         return float(np.sqrt(max(value**2 - self.mean**2, 0.0)))
 
     def jets_needed(self, distance: float, significance: float = RESOLVED_AT) -> float:
-        """Generated jets with which a true distance would be seen at this significance.
+        """Jets of each kind with which a true distance would be seen at this significance.
 
-        Both samples are taken to grow together. The floor's mean f and spread s fall as 1 / sqrt(n), so
+        Two samples of n_0 = 2 n m / (n + m) jets have this floor. Its mean f and spread s fall as 1 / sqrt(n), so
         sqrt(d^2 + f^2) - f = k s at n = n_0 (k^2 s_0^2 + 2 k f_0 s_0) / d^2. Those of a squared distance fall as
         1 / n, so d = k s at n = n_0 k s_0 / d.
         """
@@ -88,14 +96,14 @@ class Floor:
                 f"distance is {distance}: no number of jets resolves less than something positive"
             )
         if self.squared:
-            return self.n_generated * significance * self.spread / distance
+            return self.even_size * significance * self.spread / distance
         excess = (significance * self.spread) ** 2 + 2 * significance * self.mean * self.spread
-        return self.n_generated * excess / distance**2
+        return self.even_size * excess / distance**2
 
 
 def reference_floor(
     reference: NDArray[Any],
-    n_generated: int,
+    n_generated: float,
     distance: Callable[[NDArray[Any], NDArray[Any]], float],
     n_repeats: int = 50,
     seed: int = 0,
@@ -105,8 +113,9 @@ def reference_floor(
 
     Parameters
     ----------
-    reference : (m, ...) the reference sample, one row a jet: observables, or positions in a list of jets.
-    n_generated : size of the sample that is compared with it (the effective size, if weighted).
+    reference : (m, ...) the reference sample, one row a jet: observables, or positions in a list of jets or of
+        groups of jets.
+    n_generated : size of the sample that is compared with it (the effective size, if weighted), in rows.
     distance : of two samples of rows.
     n_repeats : random splits R; the smallest p-value that can be seen is 1 / (R + 1).
     seed : of the splits.
@@ -115,20 +124,18 @@ def reference_floor(
     Raises
     ------
     InputError
-        When either part of a split would hold fewer than two jets, or n_repeats is less than 2.
+        For fewer than four rows, or n_repeats less than 2.
     """
     m = len(reference)
-    part = round(m * n_generated / (n_generated + m))
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}: at least 2 splits are needed for a spread")
-    if min(part, m - part) < 2:
-        raise InputError(
-            f"a reference of {m} jets cannot be split for a sample of {n_generated}: each part needs 2 jets"
-        )
+    if m < 4:
+        raise InputError(f"a reference of {m} jets cannot be split: each of two parts needs 2 jets")
+    part = min(max(round(m * n_generated / (n_generated + m)), 2), m - 2)
     rng = np.random.default_rng(seed)
-    scale = float((m / (n_generated + m)) ** (1 if squared else 0.5))
+    scale = float(((1 / n_generated + 1 / m) / (1 / part + 1 / (m - part))) ** (1 if squared else 0.5))
     values = np.empty(n_repeats)
     for repeat in range(n_repeats):
         order = rng.permutation(m)
         values[repeat] = scale * distance(reference[order[:part]], reference[order[part:]])
-    return Floor(values, n_generated, m, scale, squared)
+    return Floor(values, round(n_generated), m, scale, squared)

@@ -45,6 +45,9 @@ _LABELS = {
 #: Half of the values in this share of the axis or less make it logarithmic.
 _LONG_TAIL = 7
 
+#: More spreads than this above a floor, or infinitely many over one without spread, are drawn as this.
+_MOST_SPREADS = 1e5
+
 _SIZES: dict[str, Any] = {
     "font.size": 11,
     "axes.labelsize": 12,
@@ -340,7 +343,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     for column, result in enumerate(results.values()):
         for row, name in enumerate(names):
             if name in result.scores:
-                table[row, column] = result.scores[name].significance
+                table[row, column] = min(result.scores[name].significance, _MOST_SPREADS)
     resolved = np.array(
         [[name in r.scores and r.scores[name].resolved for r in results.values()] for name in names]
     )
@@ -381,7 +384,7 @@ def significance_bars(result: FidelityResult) -> Figure:
     labels = [
         REGISTRY[row.name].label if row.name in REGISTRY else _LABELS.get(row.name, row.name) for row in rows
     ]
-    values = np.array([row.significance for row in rows])
+    values = np.clip([row.significance for row in rows], -_MOST_SPREADS, _MOST_SPREADS)
     colours = [GENERATED if row.resolved else "#bdbdbd" for row in rows]
     figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(rows)))
     axes = figure.subplots()

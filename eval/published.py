@@ -267,8 +267,7 @@ def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50
     def of_groups(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
         return _squared_mmd(*(_total([parts_y[k] for k in groups]) for groups in (a, b)))
 
-    # In units of groups, so that the parts are in the ratio of the two samples.
-    in_groups = max(2, round(_GROUPS * len(x) / len(y)))
+    in_groups = _GROUPS * len(x) / len(y)
     floor = reference_floor(np.arange(_GROUPS), in_groups, of_groups, n_repeats, seed, squared=True)
     floor = replace(floor, n_generated=len(x), n_reference=len(y))
     return Score(

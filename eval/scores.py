@@ -14,6 +14,9 @@ from eval.floors import RESOLVED_AT, Floor
 #: Key of the sliced distance over all observables at once.
 JOINT = "joint"
 
+#: A resolved distance, its floor taken off, is larger than this many of its own errors.
+ERRORS_LEFT = 2.0
+
 
 @dataclass(frozen=True)
 class PublishedDistance:
@@ -124,12 +127,17 @@ class Score:
         The second condition matters for heavy tails, where one jet that the reference does not have can move
         the value by many spreads of the floor.
         """
-        return self.significance >= RESOLVED_AT and self.corrected > 2 * self.distance.standard_error
+        return (
+            self.significance >= RESOLVED_AT and self.corrected > ERRORS_LEFT * self.distance.standard_error
+        )
 
     @property
     def jets_to_resolve(self) -> int | None:
         """Jets of each kind that would resolve the corrected distance; None where nothing is left of it."""
-        return math.ceil(self.floor.jets_needed(self.corrected)) if self.corrected > 0 else None
+        if not self.corrected > 0:
+            return None
+        over_its_error = (ERRORS_LEFT * self.distance.standard_error / self.corrected) ** 2
+        return math.ceil(max(self.floor.jets_needed(self.corrected), self.floor.even_size * over_its_error))
 
     @property
     def verdict(self) -> str:

@@ -60,8 +60,7 @@ class TwoSampleTest:
         n_reference: int, n_folds: int,
     ) -> TwoSampleTest:  # fmt: skip
         """Judge an AUC: three errors of the null above one half tell the samples apart."""
-        null_error = _null_error(standard_error, n_folds)
-        significance = (auc - 0.5) / null_error if null_error > 0 else np.inf
+        significance = (auc - 0.5) / _null_error(n_generated, n_reference, n_folds)
         found = f"AUC {auc:.3f} ± {standard_error:.3f}"
         if significance >= RESOLVED_AT:
             most = f", most by {max(importance, key=importance.__getitem__)}" if importance else ""
@@ -76,7 +75,7 @@ class TwoSampleTest:
     @property
     def null_error(self) -> float:
         """Spread of the AUC for samples of one distribution."""
-        return _null_error(self.standard_error, self.n_folds)
+        return _null_error(self.n_generated, self.n_reference, self.n_folds)
 
     @property
     def p_value(self) -> float:
@@ -160,14 +159,15 @@ def classifier_two_sample_test(
     )
 
 
-def _null_error(standard_error: float, n_folds: int) -> float:
-    """Error of a cross-validated AUC when there is nothing to find.
+def _null_error(n_generated: int, n_reference: int, n_folds: int) -> float:
+    """Spread of an AUC when there is nothing to find: (n + m + 1) / (12 n m) is its variance (Mann and Whitney 1947).
 
-    What a classifier then learns is the noise of its training folds. To first order each pair of folds agrees by the
-    same chance whichever of the two is held out, so each of these chances enters the mean twice: the variance is
-    doubled.
+    What a cross-validated classifier then learns is the noise of its training folds. To first order each pair of folds
+    agrees by the same chance whichever of the two is held out, so each of these chances enters the mean twice: the
+    variance is doubled.
     """
-    return standard_error * (np.sqrt(2) if n_folds > 1 else 1.0)
+    variance = (n_generated + n_reference + 1) / (12 * n_generated * n_reference)
+    return float(np.sqrt(variance * (2 if n_folds > 1 else 1)))
 
 
 def _area(model: BoostedTrees, bins: NDArray[np.int64], n_generated: int) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import pytest
 
 from eval.errors import InputError
 from eval.fidelity import score
-from eval.plots import distance_vs_loss, ratio_plots, significance_heatmap
+from eval.plots import distance_vs_loss, ratio_plots, significance_bars, significance_heatmap
 
 NAMES = ("jet_mass", "multiplicity")
 
@@ -60,6 +60,15 @@ def test_heatmap_greys_what_is_not_resolved(results):
     mask = np.ma.getmaskarray(figure.axes[0].images[0].get_array())
     assert not mask[0, 0]
     assert mask[:, 2].all()
+
+
+def test_a_floor_without_spread_can_be_drawn():
+    """Its significance is infinite, which no axis can show."""
+    reference = toy(300, 0) | {"multiplicity": np.zeros(300)}
+    result = score(toy(300, 1), reference, observables=NAMES, n_repeats=5)
+    assert np.isinf(result.observables["multiplicity"].significance)
+    for figure in (significance_heatmap({"A": result}), significance_bars(result)):
+        figure.canvas.draw()
 
 
 def test_style_does_not_leak(results):

@@ -83,6 +83,29 @@ def test_json_is_strict_versioned_and_read_back(shifted):
     assert FidelityResult.from_json(text).to_json() == text
 
 
+def test_what_needs_no_more_jets_is_resolved_and_what_needs_more_is_not():
+    judged = []
+    for shift in (0.0, 0.05, 0.1, 0.2, 1.0):
+        result = score(toy(800, 1, shift=shift), toy(2400, 2), n_repeats=20)
+        judged += list(result.observables.values())
+    judged += list(
+        score(toy(800, 1) | {"jet_mass": np.r_[1e7, toy(799, 1)["jet_mass"]]}, toy(2400, 2)).scores.values()
+    )
+    assert {entry.resolved for entry in judged} == {True, False}
+    for entry in judged:
+        needed = entry.jets_to_resolve
+        assert entry.resolved == (needed is not None and needed <= np.ceil(entry.floor.even_size))
+
+
+def test_a_constant_reference_is_told_from_what_varies():
+    generated, reference = toy(300, 1) | {"tau32": np.full(300, 0.1)}, toy(300, 2) | {"tau32": np.zeros(300)}
+    result = score(generated, reference, n_repeats=5)
+    assert result.observables["tau32"].resolved
+    again = FidelityResult.from_json(result.to_json())
+    assert again.observables["tau32"].resolved
+    assert [row.name for row in again.rows()] == [row.name for row in result.rows()]
+
+
 def test_a_foreign_json_is_refused():
     with pytest.raises(InputError, match=r"other.json: expected schema genscale.fidelity version 2, found"):
         FidelityResult.from_json('{"schema": "genscale.fidelity", "schema_version": 99}', "other.json")

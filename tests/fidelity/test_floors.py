@@ -60,6 +60,28 @@ def test_jets_needed_resolves_just_that_distance():
         floor.jets_needed(0.0)
 
 
+def test_jets_needed_are_those_of_two_equal_samples():
+    """A floor at 1,000 against 9,000 jets is that of 1,800 against 1,800."""
+    values = np.random.default_rng(0).normal(0.05, 0.005, 50)
+    uneven, even = Floor(values, 1000, 9000, 0.9), Floor(values, 1800, 1800, 0.7)
+    assert uneven.jets_needed(0.02) == pytest.approx(even.jets_needed(0.02))
+
+
+def test_a_floor_without_spread_hides_nothing():
+    floor = Floor(np.zeros(5), 100, 100, 0.7)
+    assert floor.significance(0.1) == np.inf
+    assert floor.significance(0.0) == 0.0
+
+
+@pytest.mark.parametrize("n", [15, 20_000])
+def test_floor_of_very_unequal_sizes_is_scaled_by_the_parts_it_has(n):
+    """Of 400 jets neither 15 / 415 nor 20,000 / 20,400 leaves parts in that ratio: the law of sizes does the rest."""
+    rng = np.random.default_rng(1)
+    independent = [distance(rng.normal(size=(n, 5)), rng.normal(size=(400, 5))) for _ in range(20)]
+    floors = [reference_floor(rng.normal(size=(400, 5)), n, distance, 20, seed) for seed in range(6)]
+    assert np.mean([f.mean for f in floors]) == pytest.approx(np.mean(independent), rel=0.3)
+
+
 def test_two_halves_of_one_sample_are_rarely_told_apart():
     rejected, resolved = [], []
     for seed in range(60):

@@ -77,6 +77,17 @@ def test_null_rejection_rate(measure, sizes, n_seeds):
     assert np.sum(p > 0.5) >= 1
 
 
+@pytest.mark.parametrize("sizes", [(1000, 30_000), (20_000, 1000)])
+def test_kernel_distance_of_very_unequal_samples_keeps_to_its_floor(sizes):
+    """Its floor splits twenty groups of jets, which cannot be in the ratio of the samples."""
+    rng = np.random.default_rng(0)
+    scores = [
+        score_kernel(rng.normal(size=(sizes[0], 3)), rng.normal(size=(sizes[1], 3)), seed=seed)
+        for seed in range(20)
+    ]
+    assert 0.5 < np.std([s.value for s in scores]) / np.mean([s.floor.spread for s in scores]) < 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("measure", "sizes"),

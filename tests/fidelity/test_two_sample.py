@@ -40,6 +40,16 @@ def test_alike_samples_of_unequal_size_are_not_told_apart():
     assert result.verdict.startswith("not resolved at n = 400: not told apart by boosted trees")
 
 
+def test_samples_without_any_difference_or_overlap():
+    nothing = classifier_two_sample_test({"a": np.zeros(300)}, {"a": np.zeros(300)}, n_trees=5)
+    assert (nothing.auc, nothing.significance) == (0.5, 0.0)
+    assert nothing.verdict.startswith("not resolved")
+    everything = classifier_two_sample_test({"a": np.zeros(300)}, {"a": np.ones(300)}, n_trees=5)
+    assert everything.auc == 1.0
+    assert 10 < everything.significance < np.inf
+    assert everything.row("trees").resolved
+
+
 def test_same_seed_same_result():
     def run(seed):
         return classifier_two_sample_test(gaussians(300, 1), gaussians(300, 2), n_trees=10, seed=seed)
