@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
 from eval.errors import InputError
 from eval.tagging import check_probabilities
@@ -65,6 +65,13 @@ class Reliability:
     def resolved(self) -> bool:
         """Whether the error stands out from its floor."""
         return self.p_value < RESOLVED_P
+
+    def resolved_among(self, events: int) -> bool:
+        """Whether it stands out as one of several events that were looked at.
+
+        A few hundred draws of the floor cannot show a probability as small as this takes: their spread must.
+        """
+        return self.resolved and self.error > self.floor + norm.isf(RESOLVED_P / events) * self.floor_spread
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -116,7 +123,7 @@ class Calibration:
             f"{100 * c.floor_spread:.2f} come from n = {self.n_jets:,} alone"
         )
         temperature = f"T = {self.temperature:.3f} ± {self.temperature_error:.3f}"
-        worst = [name for name, r in self.classes.items() if r.p_value < RESOLVED_P / len(self.classes)]
+        worst = [name for name, r in self.classes.items() if r.resolved_among(len(self.classes))]
         if abs(self.significance) > 3:
             word = "overconfident" if self.temperature > 1 else "underconfident"
             gain = self.loss - self.loss_at_temperature

@@ -75,6 +75,22 @@ def test_one_class_too_sure_is_named():
     assert "confident" in found.verdict or "QCD" in found.verdict
 
 
+def test_classes_that_are_never_the_likeliest_are_named_among_many():
+    """The default number of draws must be able to single out one class of ten."""
+    rng = np.random.default_rng(5)
+    n, names = 20_000, [f"c{k}" for k in range(10)]
+    share = rng.dirichlet(np.ones(8), n)
+    true = np.column_stack([0.94 * share, np.full((n, 2), 0.03) * rng.uniform(0.5, 1.5, (n, 2))])
+    true /= true.sum(axis=1, keepdims=True)
+    labels = (rng.random(n)[:, None] > true.cumsum(axis=1)).sum(axis=1)
+    stated = true.copy()
+    stated[:, 8], stated[:, 9] = 0.75 * true[:, 8], true[:, 9] + 0.25 * true[:, 8]
+    assert calibrate(true, labels, names).verdict.startswith("no miscalibration resolved")
+    found = calibrate(stated, labels, names)
+    assert not found.confidence.resolved
+    assert found.verdict.startswith("miscalibrated (in c8, c9), but not by a temperature")
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.integers(100, 700), st.integers(2, 10))
 def test_bins_hold_every_jet_once(seed, n, n_bins):
