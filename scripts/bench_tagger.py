@@ -32,9 +32,7 @@ from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.models.counting import count_parameters, tagger_flops
-from genscale.models.dropout import drop, dropped_places
 from genscale.models.packing import Packing
-from genscale.models.set_attention import set_attention
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask
@@ -146,6 +144,7 @@ class StackedTaggers:
             torch.manual_seed(seed)
             models.append(Tagger(config))
         self.config, self.seeds = config, seeds
+        self.attend = models[0].blocks[0].attention.attend  # has no weights, and is the same in all
         self.weights = {
             name: torch.stack([model.get_parameter(name).detach() for model in models]).requires_grad_()
             for name, _ in models[0].named_parameters()
@@ -159,10 +158,6 @@ class StackedTaggers:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return torch.addcmul(bias[:, None], F.layer_norm(x, x.shape[-1:]), weight[:, None])
 
-    def _drop(self, x: Tensor) -> Tensor:
-        p = self.config.dropout
-        return drop(x.contiguous(), dropped_places(x.numel(), p), p) if p else x
-
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy, summed over the seeds so that each has its own gradient."""
         seeds, jets = self.seeds, batch.packing.lengths.numpy()
@@ -173,11 +168,11 @@ class StackedTaggers:
         for layer in range(self.config.n_layers):
             name = f"blocks.{layer}"
             qkv = self._linear(self._norm(x, f"{name}.norm1"), f"{name}.attention.qkv")
-            heads, p = self.config.n_heads, self.config.dropout
-            attended = set_attention(qkv.flatten(0, 1), packing, heads, p).view_as(x)
-            x = x + self._drop(self._linear(attended, f"{name}.attention.out"))
+            attended = packing.attend(qkv.flatten(0, 1), self.attend).view_as(x)
+            p = self.config.dropout
+            x = x + F.dropout(self._linear(attended, f"{name}.attention.out"), p)
             hidden = F.gelu(self._linear(self._norm(x, f"{name}.norm2"), f"{name}.up"))
-            x = x + self._drop(self._linear(self._drop(hidden), f"{name}.down"))
+            x = x + F.dropout(self._linear(F.dropout(hidden, p), f"{name}.down"), p)
         first = x.index_select(1, batch.packing.starts)
         logits = self._linear(self._norm(first, "final_norm"), "head")
         targets = batch.targets.expand(seeds, -1)

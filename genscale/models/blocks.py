@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genscale.models.dropout import Dropout
 from genscale.models.packing import Packing
-from genscale.models.set_attention import set_attention
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 
@@ -49,7 +47,8 @@ class SelfAttention(nn.Module):
         """``[jets, tokens, d]`` to a view ``[jets, heads, tokens, head width]``."""
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor) -> Tensor:
+        """Attention without its projections: ``[jets, longest, d]`` of a group (see Packing.attend) to the same."""
         # Padding lies after the real tokens, so under a causal mask no real token can see it.
         mask = None if self.causal else ~padding[:, None, None, :]
         out = F.scaled_dot_product_attention(
@@ -64,12 +63,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, rows: Tensor, packing: Packing) -> Tensor:
         """Packed rows ``[n_tokens, d]`` to the same."""
-        qkv = self.qkv(rows)
-        if not self.causal and qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64):
-            attended = set_attention(qkv, packing, self.n_heads, self.dropout if self.training else 0.0)
-        else:
-            attended = packing.attend(qkv, self._attend)
-        return self.out(attended)
+        return self.out(packing.attend(self.qkv(rows), self.attend))
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
         """One token of every jet, with the jets' cached keys and values.
@@ -122,7 +116,7 @@ class Block(nn.Module):
         # SwiGLU's gate and values come from one matrix product, as queries, keys and values do.
         self.up = nn.Linear(d_model, 2 * hidden if activation == "swiglu" else hidden)
         self.down = nn.Linear(hidden, d_model)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def _mlp(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(activate(self.up(x), self.activation)))

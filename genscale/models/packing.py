@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Jets that share an attention call. On a CPU few, so that hardly a slot is padding; on a GPU calls cost more.
-JETS_PER_GROUP_CPU = 8
+#: Jets that share an attention call. On a CPU few, so that hardly a slot is padding; on a GPU calls cost more. Of 8, 16
+#: and 32, generators from pico to small and taggers of width 4 to 64 train fastest with 16, or as fast to 5 %.
+JETS_PER_GROUP_CPU = 16
 JETS_PER_GROUP_GPU = 128
 
 

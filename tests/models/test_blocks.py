@@ -3,8 +3,48 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genscale.models.blocks import Block, mlp_weights
+from genscale.models.blocks import Block, SelfAttention, mlp_weights
 from genscale.models.packing import Packing
+
+LENGTHS = (7, 5, 5, 2, 1)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n_heads", [1, 4])
+@pytest.mark.parametrize("jets_per_group", [1, 2, 8])
+def test_attention_and_its_gradient_are_those_of_each_jet_alone(causal, n_heads, jets_per_group):
+    torch.manual_seed(0)
+    attention = SelfAttention(12, n_heads, causal=causal, qkv_bias=True, dropout=0.0).double()
+    rows = torch.randn(sum(LENGTHS), 12, dtype=torch.float64, requires_grad=True)
+    together = attention(rows, Packing.build(np.array(LENGTHS), jets_per_group=jets_per_group))
+    alone = []
+    # Written out: nothing to pad, and nothing to mask but the future.
+    for jet in attention.qkv(rows).split(LENGTHS):
+        q, k, v = (part.unflatten(1, (n_heads, -1)).transpose(0, 1) for part in jet.chunk(3, dim=1))
+        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+        if causal:
+            scores = scores + torch.full(scores.shape[1:], -torch.inf, dtype=torch.float64).triu(1)
+        alone.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+    expected = attention.out(torch.cat(alone))
+    torch.testing.assert_close(together, expected, rtol=1e-12, atol=1e-12)
+    weights = torch.randn_like(together)
+    gradients = [torch.autograd.grad((out * weights).sum(), rows)[0] for out in (together, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-12)
+
+
+def test_dropout_acts_in_training_alone_and_keeps_the_mean():
+    torch.manual_seed(0)
+    block, packing = Block(8, 2, causal=False, dropout=0.2).double(), Packing.build(np.array(LENGTHS))
+    rows = torch.randn(sum(LENGTHS), 8, dtype=torch.float64)
+    attention = block.attention
+    with torch.no_grad():
+        draws = torch.stack([attention(rows, packing) for _ in range(1000)])
+        assert not torch.equal(block(rows, packing), block(rows, packing))
+        block.eval()
+        pulls = (draws.mean(0) - attention(rows, packing)) / (draws.std(0) / len(draws) ** 0.5)
+        assert torch.equal(block(rows, packing), block(rows, packing))
+    assert pulls.abs().max() < 5
+    assert 0.7 < pulls.std() < 1.3
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "swiglu"])
