@@ -17,7 +17,8 @@ def learning_rate_factor(schedule: str, step: int, n_steps: int, warmup_steps: i
     """Factor on the peak learning rate for the step with this index (0 .. n_steps - 1).
 
     Linear warm-up in every schedule; then ``constant``, ``cosine`` to a tenth, or ``wsd``: constant with a
-    linear decay to zero over the last tenth. The horizon of the decaying ones is the run's own D.
+    linear decay over the last tenth, which would reach zero at the step after the last; the last step of a
+    short run decays, too. The horizon of the decaying ones is the run's own D.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -27,7 +28,7 @@ def learning_rate_factor(schedule: str, step: int, n_steps: int, warmup_steps: i
         done = (step - warmup_steps) / max(1, n_steps - warmup_steps)
         return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
     if schedule == "wsd":
-        return min(1.0, (n_steps - step) / max(1.0, DECAY_SHARE * n_steps))
+        return min(1.0, (n_steps - step) / max(2.0, DECAY_SHARE * n_steps))
     raise ValueError(f"schedule {schedule!r}: known are {', '.join(SCHEDULES)}")
 
 

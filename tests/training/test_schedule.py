@@ -36,6 +36,11 @@ def test_decays_end_with_the_run_whatever_its_length(n_steps):
     np.testing.assert_allclose(wsd[stable:], np.arange(n_steps - stable, 0, -1) / (n_steps / 10))
 
 
+@pytest.mark.parametrize("n_steps", [2, 9, 10, 15])
+def test_the_shortest_runs_decay_in_their_last_step(n_steps):
+    assert factors("wsd", n_steps, 0).tolist() == [1.0] * (n_steps - 1) + [0.5]
+
+
 def test_a_constant_rate_does_not_know_the_end():
     # So the first part of a long run is a short run: one run gives a whole column of D.
     np.testing.assert_array_equal(factors("constant", 300, 50), factors("constant", 10_000, 50)[:300])
