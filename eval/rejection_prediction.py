@@ -74,10 +74,13 @@ def expected_loss(
     Raises
     ------
     InputError
-        A law without bootstrap.
+        A law without bootstrap, or a variable that the law does not have.
     """
     if law.samples is None:
         raise InputError("law: has no bootstrap; fit with bootstrap > 0")
+    for name, value in {"N": N, "D": D, "U": U}.items():
+        if np.isfinite(value) and name not in law.law.variables:
+            raise InputError(f"{name}: law {law.law.name} is one of {', '.join(law.law.variables)}")
     if flops is not None:
         losses = Frontier.of(law).loss(flops)
         return ExpectedLoss(f"C = {flops:.3g}", float(losses[0]), losses[1:])

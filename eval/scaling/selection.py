@@ -105,7 +105,11 @@ def aicc(points: Points, result: FitResult) -> float:
     residual = np.log(prediction / y) if objective.log else prediction - y
     weight = np.ones(len(y)) if points.weight is None else points.weight
     k, n = result.law.size + 1, len(y)  # the scale is a constant, too
-    likelihood = log_likelihood(residual, weight, objective.threshold)
+    likelihood = (
+        -objective.report(residual, weight)
+        if objective.kind == "huber-likelihood"
+        else log_likelihood(residual, weight, objective.threshold)
+    )
     return float(2 * k - 2 * likelihood + 2 * k * (k + 1) / (n - k - 1)) if n > k + 1 else float("inf")
 
 

@@ -194,7 +194,7 @@ def window(
         # A resample whose floor exceeds the reference has no window: its scales are infinite.
         width = np.where(reference > floor, reference - floor, np.nan)
         saturation = tuple(
-            _saturation(fit, variable, share, width, *terms[variable])
+            _saturation(fit, variable, share, width, *terms[variable], floor_reason)
             for variable in terms
             for share in occupancies
         )
@@ -269,13 +269,15 @@ def _saturation(
     floor: FloatArray,
     amplitude: FloatArray,
     exponent: FloatArray,
+    floor_reason: str,
 ) -> Saturation:
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.exp(np.minimum((np.log(amplitude) - np.log((1 - share) * width)) / exponent, 700.0))
     scale = np.where(np.isnan(scale) | (scale > 1e300), np.inf, scale)
     estimate = Estimate.from_samples(scale[0], scale[1:] if len(scale) > 1 else None)
-    reason = ""
-    if estimate.ci95 is not None:
+    # A floor that runs into its bound cuts the interval of the scale short.
+    reason = f"L_inf is not identified: {floor_reason}" if floor_reason else ""
+    if not reason and estimate.ci95 is not None:
         low, high = estimate.ci95
         if not np.isfinite(high):
             reason = "the 95% interval has no upper end"

@@ -234,6 +234,8 @@ def test_expected_losses_of_a_law():
     best = expected_loss(result, flops=1e15)
     sizes = np.geomspace(1e3, 1e8, 20_001)
     assert best.value == pytest.approx(float(result.predict(N=sizes, D=1e15 / 240 / sizes).min()), rel=1e-6)
+    with pytest.raises(InputError, match="U: law additive is one of N, D"):
+        expected_loss(result, U=1e6)
     with pytest.raises(InputError, match="no bootstrap"):
         expected_loss(fit(simulate(get_law("additive"), values, N=n, D=d), bootstrap=0))
 

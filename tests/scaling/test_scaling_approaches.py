@@ -25,6 +25,7 @@ from eval.scaling import (
     sensitivity,
     simulate,
 )
+from eval.scaling.selection import aicc
 
 LAW = get_law("additive")
 
@@ -249,6 +250,13 @@ def test_the_law_that_made_the_points_predicts_best():
     assert json.dumps(ranking.to_dict(), allow_nan=False)
     values = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
     assert compare_laws(simulate(get_law("kaplan"), values, noise=2e-3, N=n, D=d)).best == "kaplan"
+
+
+def test_the_aicc_of_a_huber_likelihood_is_made_of_that_likelihood():
+    points = simulate(LAW, truth(0.34, 0.28), noise=5e-3, N=CURVES[0][::20], D=CURVES[1][::20])
+    result = fit(points, loss="huber-likelihood", bootstrap=0)
+    k, n = 6, len(points)
+    assert aicc(points, result) == pytest.approx(2 * result.objective + 2 * k * n / (n - k - 1))
 
 
 def test_laws_of_one_variable_are_compared_and_failures_listed():

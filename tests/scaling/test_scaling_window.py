@@ -1,6 +1,7 @@
 """Reference levels from tokens and the learnable window, against closed forms; and the figures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,15 @@ def test_a_saturation_scale_the_points_cannot_give_is_not_identified():
     found = window({"uniform": 6.0}, fit(near, bootstrap=80))
     scale = next(s for s in found.levels["uniform"].saturation if s.variable == "N" and s.occupancy == 0.99)
     assert scale.scale.identified is False
+
+
+def test_without_a_floor_no_saturation_is_identified(result):
+    """A floor on its bound cuts the interval of the scale short, which then looks narrow."""
+    floor = replace(result.params["E"], identified=False, reason="the 95% interval runs into its lower bound")
+    found = window({"uniform": 6.0}, replace(result, params={**result.params, "E": floor}))
+    for saturation in found.levels["uniform"].saturation:
+        assert saturation.scale.identified is False
+        assert saturation.scale.reason.startswith("L_inf is not identified: the 95% interval runs into")
 
 
 def test_window_refuses_what_has_none(points, result):
