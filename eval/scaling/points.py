@@ -203,6 +203,8 @@ def read_points(
 ) -> Points:
     """Read ``POINTS.csv`` (or JSON lines): columns ``N``, ``D``, ``L``; optional ``C U seed weight group``.
 
+    Without ``group`` a column ``run``, which the tables of studies have, says which losses share their noise.
+
     Parameters
     ----------
     path : path
@@ -247,6 +249,9 @@ def read_points(
         else:
             found[name] = np.array(table[column], dtype=str)
     used = {names[name] for name in found}
+    if "group" not in found and any(table.get("run", ())):
+        # A training run is what repeats: its losses share initialisation and order of data. The column stays, too.
+        found["group"] = np.array(table["run"], dtype=str)
     extra = {key: tuple(cells) for key, cells in table.items() if key not in used}
     points = Points(**found, extra=extra, source=str(path), rows=np.array(lines, dtype=np.int64))
     return _checked(points, unit="line")

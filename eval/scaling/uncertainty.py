@@ -33,6 +33,8 @@ def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
     if wanted != "auto" or points.group is None:
         return ("points" if wanted == "auto" else wanted), []
     count = len(np.unique(points.group))
+    if count == len(points):
+        return "points", []
     if count >= MIN_GROUPS:
         return "groups", []
     return "points", [

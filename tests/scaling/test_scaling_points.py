@@ -119,6 +119,15 @@ def test_selection_keeps_rows_and_extras(tmp_path):
     assert part.extra["run"] == ["b", "c"]
 
 
+def test_the_losses_of_one_run_are_a_group(tmp_path):
+    points = read_points(write(tmp_path, "N,D,L,run\n1,1,3,a\n1,2,2,a\n3,1,1,c\n"))
+    assert list(points.group) == ["a", "a", "c"]
+    assert list(points.extra["run"]) == ["a", "a", "c"]
+    named = read_points(write(tmp_path, "N,D,L,run,group\n1,1,3,a,x\n1,2,2,a,y\n3,1,1,c,z\n"))
+    assert list(named.group) == ["x", "y", "z"]
+    assert read_points(write(tmp_path, "N,D,L,run\n1,1,3,\n1,2,2,\n")).group is None
+
+
 def test_importing_the_library_imports_neither_torch_nor_matplotlib():
     code = "import sys, eval.scaling; print({'torch', 'matplotlib', 'genscale'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

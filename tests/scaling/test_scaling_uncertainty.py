@@ -8,7 +8,7 @@ from eval.scaling import InputError, Points, fit, get_law, grid, profile, simula
 from eval.scaling.objective import Objective
 from eval.scaling.result import Estimate, interval
 from eval.scaling.solve import Problem, distinct, search
-from eval.scaling.uncertainty import bootstrap_counts, resample
+from eval.scaling.uncertainty import bootstrap_counts, bootstrap_unit, resample
 
 TRUTH = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 N, D = grid(np.geomspace(3e6, 3e9, 6), np.geomspace(1e8, 2e11, 10))
@@ -104,6 +104,11 @@ def test_shared_noise_within_runs_needs_the_group_bootstrap():
     by_group, by_point = (fit(points, unit=unit, bootstrap=150).params["A"] for unit in ("groups", "points"))
     assert fit(points, bootstrap=2).bootstrap_unit == "groups"
     assert np.diff(by_group.ci68)[0] > 1.5 * np.diff(by_point.ci68)[0]
+
+
+def test_groups_of_one_point_each_are_points():
+    single = Points.from_arrays(N=N[:5], D=D[:5], L=np.arange(5, 10), group=np.arange(5))
+    assert bootstrap_unit(single, "auto") == ("points", [])
 
 
 def test_few_groups_fall_back_to_points_and_say_so():
