@@ -66,6 +66,7 @@ def loss_vs_fidelity(
     floor_mean: float,
     floor_spread: float,
     loss_errors: ArrayLike | None = None,
+    models: Sequence[str] | None = None,
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> LossFidelity:
@@ -78,6 +79,8 @@ def loss_vs_fidelity(
         error over directions is common to all models of one seed).
     floor_mean, floor_spread : of the reference-against-reference floor at the same sample size.
     loss_errors : (K,) standard errors of the losses; none by default.
+    models : K names; runs of one name are seeds of one model. They are averaged, for they are no independent rungs,
+        and what they scatter beyond the errors enters the error of every model. By default each run is a model.
     n_bootstrap, seed : resamplings behind the intervals and p_monotone.
 
     Raises
@@ -93,10 +96,14 @@ def loss_vs_fidelity(
             f"losses, distances and errors differ in length: {loss.size}, {distance.size}, {error.size}, "
             f"{loss_error.size}; one of each a model is needed"
         )
-    if loss.size < 3:
-        raise InputError(f"{loss.size} models: at least 3 are needed to speak of a relation")
     if (error <= 0).any():
         raise InputError("distance_errors must be above 0: without errors no deviation can be judged")
+    if models is not None:
+        if len(models) != loss.size:
+            raise InputError(f"models: {len(models)} names for {loss.size} runs")
+        loss, distance, error, loss_error = _average_seeds(models, loss, distance, error, loss_error)
+    if loss.size < 3:
+        raise InputError(f"{loss.size} models: at least 3 are needed to speak of a relation")
     rng = np.random.default_rng(seed)
     limit = floor_mean + RESOLVED_AT * floor_spread
 
@@ -130,6 +137,22 @@ def loss_vs_fidelity(
         share_reaching=reached.size / n_bootstrap,
         verdict=_verdict(kendall.value, p_no_relation, p_monotone, loss.size),
     )
+
+
+def _average_seeds(
+    models: Sequence[str], loss: FloatArray, distance: FloatArray, error: FloatArray, loss_error: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Loss, SWD and their errors of each model from those of its runs."""
+    names, index, count = np.unique(np.asarray(models), return_inverse=True, return_counts=True)
+
+    def mean(values: FloatArray) -> FloatArray:
+        return np.bincount(index, values) / count
+
+    spare = loss.size - names.size
+    scatter = float(np.sum((distance - mean(distance)[index]) ** 2)) / spare if spare else 0.0
+    training = max(scatter - float(np.mean(error**2)), 0.0)
+    # Losses are measured on the same jets: their error does not fall with the number of seeds.
+    return mean(loss), mean(distance), np.sqrt((mean(error**2) + training) / count), mean(loss_error)
 
 
 def _column(values: ArrayLike, name: str) -> FloatArray:

@@ -77,6 +77,31 @@ def test_errors_on_the_loss_widen_the_meeting_point():
     assert width(np.full(6, 0.02)) > 2 * width(None)
 
 
+def test_seeds_of_one_model_are_no_rungs_of_their_own():
+    """Three sizes of three seeds cannot say more than three sizes, whatever their nine points look like."""
+    losses, distances = np.repeat([3.0, 2.5, 2.0], 3), np.repeat([0.3, 0.2, 0.1], 3)
+    names = np.repeat(["a", "b", "c"], 3)
+    apart = loss_vs_fidelity(losses, distances, [0.01] * 9, 0.02, 0.003, n_bootstrap=50)
+    assert apart.verdict.startswith("supports")
+    together = loss_vs_fidelity(losses, distances, [0.01] * 9, 0.02, 0.003, models=names, n_bootstrap=50)
+    assert together.n_models == 3
+    assert together.p_no_relation == pytest.approx(1 / 6)
+    assert together.verdict.startswith("cannot tell")
+
+
+def test_what_seeds_scatter_does_not_contradict_a_relation():
+    rng = np.random.default_rng(0)
+    losses = np.repeat(LOSSES, 3) + rng.normal(0, 1e-3, 18)
+    distances = np.repeat(0.3 * (LOSSES - 3.0), 3) + rng.normal(0, 0.03, 18)
+    names = np.repeat(list("abcdef"), 3)
+    apart = loss_vs_fidelity(losses, distances, [0.003] * 18, 0.02, 0.003, n_bootstrap=200)
+    assert apart.verdict.startswith("contradicts")
+    together = loss_vs_fidelity(losses, distances, [0.003] * 18, 0.02, 0.003, models=names, n_bootstrap=200)
+    assert together.verdict.startswith("supports")
+    with pytest.raises(InputError, match="models: 2 names for 18 runs"):
+        loss_vs_fidelity(losses, distances, [0.003] * 18, 0.02, 0.003, models=["a", "b"])
+
+
 def test_three_models_have_no_interval():
     result = loss_vs_fidelity([3, 2, 1], [0.3, 0.2, 0.1], [0.01] * 3, 0.02, 0.003, n_bootstrap=50)
     assert result.kendall.interval is None
