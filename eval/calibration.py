@@ -112,6 +112,8 @@ class Calibration:
     @property
     def significance(self) -> float:
         """Deviation of ln T from zero in standard errors; positive is overconfident."""
+        if self.temperature_error == 0:  # probabilities of zero and one are the same at every temperature
+            return 0.0
         return float(np.log(self.temperature) * self.temperature / self.temperature_error)
 
     @property

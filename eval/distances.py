@@ -114,6 +114,8 @@ def sliced_wasserstein(
         if directions is None
         else _sample(directions, "directions")
     )
+    if theta.shape[1] != x.shape[1]:
+        raise InputError(f"directions have {theta.shape[1]} components and x has {x.shape[1]} columns")
     if standardise:
         centre, scale = location_scale(y, wy)
         x, y = (x - centre) / scale, (y - centre) / scale

@@ -131,7 +131,7 @@ def fit_rejection_law(
         Loss and ln R of every tagger in replicas of the test set, as ``score_tagger`` makes them. Without them the
         counts fluctuate independently, with their binomial error, and the losses not at all.
     bootstrap : int
-        Replicas where none are given.
+        Replicas where none are given; at least 2.
     name, efficiency : str, float
         Kept for the reader.
     seed : int
@@ -139,7 +139,7 @@ def fit_rejection_law(
     Raises
     ------
     InputError
-        Arrays of different length, fewer than three taggers, counts above the number of jets.
+        Arrays of different length, fewer than three taggers or two replicas, counts above the number of jets.
     """
     x, k = np.array(loss, dtype=np.float64, ndmin=1), np.array(kept, dtype=np.float64, ndmin=1)
     if x.ndim != 1 or x.shape != k.shape:
@@ -152,6 +152,8 @@ def fit_rejection_law(
         )
     given = log_rejection_replicas is not None
     moves = np.array(log_rejection_replicas, dtype=np.float64) if given else np.zeros((bootstrap, len(x)))
+    if len(moves) < 2:
+        raise InputError(f"bootstrap: at least two replicas are needed for an interval, found {len(moves)}")
     shift_x = np.zeros_like(moves) if loss_replicas is None else np.asarray(loss_replicas) - x
     for what, array in {"loss_replicas": shift_x, "log_rejection_replicas": moves}.items():
         if array.shape != (len(moves), len(x)) or not np.isfinite(array).all():

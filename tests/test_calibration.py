@@ -115,6 +115,13 @@ def test_perfect_taggers_are_rejected_at_the_nominal_rate_and_errors_cover():
     assert binom.ppf(1e-3, trials, 0.66) <= covered <= binom.ppf(0.999, trials, 0.70)
 
 
+def test_certainty_that_is_always_right_has_no_temperature():
+    y = np.random.default_rng(0).integers(0, 3, 300)
+    found = calibrate(np.eye(3)[y], y, NAMES, resamples=20)
+    assert found.significance == 0.0
+    assert found.verdict.startswith("no miscalibration resolved")
+
+
 def test_bad_input_is_named():
     p, y = sample(100, 0)
     with pytest.raises(InputError, match="50 bins for 100 jets; from 2 to 10"):

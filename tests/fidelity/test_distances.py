@@ -140,6 +140,8 @@ def test_bad_input_is_named():
         sliced_wasserstein(x, np.array([[0, 0]] * 4 + [[0, np.inf]]))
     with pytest.raises(InputError, match="y has 1 jets: at least 2"):
         sliced_wasserstein(x, x[:1])
+    with pytest.raises(InputError, match="directions have 3 components and x has 2 columns"):
+        sliced_wasserstein(x, x, directions=np.eye(3))
     with pytest.raises(InputError, match="p is 3"):
         sliced_wasserstein(x, x, p=3)
     with pytest.raises(InputError, match="x_weights must be finite, not negative"):

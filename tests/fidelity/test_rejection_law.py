@@ -280,6 +280,8 @@ def test_taggers_of_different_test_sets_do_not_mix(ladder):
         rejection_law([*ladder, score_tagger(p, y, NAMES, bootstrap=60)], "Hbb")
     with pytest.raises(InputError, match=r"efficiency 0\.123 was not scored"):
         rejection_law(ladder, "Hbb", 0.123)
+    with pytest.raises(InputError, match="at least two replicas are needed for an interval, found 1"):
+        rejection_law([score_tagger(p, y, NAMES, bootstrap=1)] * 4, "Hbb")
     with pytest.raises(InputError, match="signal: Xyz is not one of Hbb, Hqql, Tbl"):
         rejection_law(ladder, "Xyz")
 
