@@ -86,16 +86,18 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
     Notes
     -----
     Averages over a tenth of the curve are compared. Their noise is taken from second differences, which a
-    smooth curve hardly has, median(|d2|)/(0.6745 sqrt(6)); a rise counts above four times it: the lowest of
-    ten noisy values lies low by itself.
+    smooth curve hardly has where it no longer falls steeply: median(|d2|)/(0.6745 sqrt(6)) over the last two thirds. A
+    rise counts above five times it, which noise alone reaches in one flat curve of twenty: the lowest of many noisy
+    values lies low by itself. Fewer than five losses show no noise, and a rise need only exceed the tolerance.
     """
     y = np.asarray(losses, dtype=np.float64)
     if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
         raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
     smooth, width = _smoothed(y)
-    noise = np.median(np.abs(np.diff(y, 2))) / (0.6745 * np.sqrt(6)) if len(y) >= 8 else 0.0
+    bends = np.abs(np.diff(y, 2))
+    noise = np.median(bends[len(bends) // 3 :]) / (0.6745 * np.sqrt(6)) if len(y) >= 5 else 0.0
     lowest = smooth.min()
-    return bool(smooth[-1] - lowest > max(tolerance * lowest, 4 * noise / np.sqrt(width)))
+    return bool(smooth[-1] - lowest > max(tolerance * lowest, 5 * noise / np.sqrt(width)))
 
 
 def early_stopped(losses: ArrayLike) -> tuple[float, int]:

@@ -311,6 +311,17 @@ def test_noise_alone_is_not_overfitting():
         overfits([0.5, np.nan, 0.4])
 
 
+@pytest.mark.parametrize("n", [6, 8, 12, 20])
+def test_short_curves_are_told_by_their_noise(n):
+    """Runs that end when the loss stops falling have few evaluations: noise is no rise, and the fall is no noise."""
+    rng, step = np.random.default_rng(2), np.linspace(0.1, 1.5, n)
+    fall = 1 + 0.5 * np.exp(-6 * step)
+    flat = [overfits(fall + rng.normal(0, 3e-3, n)) for _ in range(100)]
+    risen = [overfits(fall + 0.1 * np.maximum(step - 0.6, 0) + rng.normal(0, 3e-3, n)) for _ in range(100)]
+    assert np.mean(flat) < 0.15
+    assert np.mean(risen) > 0.9
+
+
 def test_threshold_needs_two_brackets():
     with pytest.raises(InputError, match="1 amounts of unique data have both"):
         overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 1], [3, 1, 2], [3, 2, 1], [3, 2, 1]])
