@@ -35,7 +35,6 @@ import torch
 from bench_tokenizer import bench_jets
 from torch import Tensor
 
-from genscale.allocator import keep_freed_memory
 from genscale.data.batching import Batch, BatchStream, JetOrder, TokenRows
 from genscale.data.store import StoreWriter, TokenStore
 from genscale.generation import SamplingConfig, sample
@@ -252,39 +251,31 @@ def their_sampling(model: Any, lengths: Lengths, jets: int) -> float:
 
 
 def bench_training(matrix: MatrixProduct, path: Path, repeats: int) -> None:
-    """Steps of ours and theirs in turn; the allocator's part first, since it cannot be undone."""
-
-    def measure(names: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        rates: dict[str, list[float]] = {name: [] for name in names}
-        shares: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(repeats):
-            for name, training in names.items():
-                before, tokens = matrix.flops_per_second(), 0
-
-                def steps(training: Any = training) -> None:
-                    nonlocal tokens
-                    tokens = sum(training.step() for _ in range(2))
-
-                spent = seconds(steps)
-                matmul = (before + matrix.flops_per_second()) / 2
-                rates[name].append(tokens / spent)
-                shares[name].append(100 * tokens * training.flops_per_token / spent / matmul)
-        return {k: np.array(v) for k, v in rates.items()}, {k: np.array(v) for k, v in shares.items()}
-
+    """Steps of ours and theirs in turn."""
     trainings: dict[str, Any] = {size: OurTraining(size, path) for size in SIZES}
     trainings["GPT-2, padded"] = TheirTraining(path)
     for training in trainings.values():
         training.step()  # the first step pays for optimizer states and threads
-    _, before = measure({"omnijet": trainings["omnijet"]})
-    kept = keep_freed_memory()
-    rates, shares = measure(trainings)
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in trainings}
+    for _ in range(repeats):
+        for name, training in trainings.items():
+            before, tokens = matrix.flops_per_second(), 0
+
+            def steps(training: Any = training) -> None:
+                nonlocal tokens
+                tokens = sum(training.step() for _ in range(2))
+
+            spent = seconds(steps)
+            matmul = (before + matrix.flops_per_second()) / 2
+            share = 100 * tokens * training.flops_per_token / spent / matmul
+            measured[name].append((tokens / spent, share))
+    rates = {name: np.array(values)[:, 0] for name, values in measured.items()}
+    shares = {name: np.array(values)[:, 1] for name, values in measured.items()}
     print("training, tokens/s and share of the matrix product in %")
     for name in trainings:
         print(f"  {name:14s} {summary(rates[name])} tokens/s, {summary(shares[name])} %")
     ratio = rates["omnijet"] / rates["GPT-2, padded"]
     print(f"  omnijet over GPT-2: {summary(ratio, 1)}")
-    if kept:
-        print(f"  omnijet before the allocator was told to keep freed memory: {summary(before['omnijet'])} %")
 
 
 def bench_sampling(jets: int, their_batches: tuple[int, ...], repeats: int) -> None:
