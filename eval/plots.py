@@ -172,7 +172,7 @@ def _ratio_figure(panels: Sequence[_Panel], n_bins: int) -> Figure:
     n_rows = -(-len(panels) // n_columns)
     width, height = 4.3 * n_columns, 4.1 * n_rows + 0.4
     # Margins in inches: constrained layout would take two thirds of the time of forty panels.
-    figure = Figure(figsize=(width, height), layout="none")
+    figure = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]  # the stubs do not know this choice
     grid = figure.add_gridspec(
         n_rows, n_columns, left=0.75 / width, right=1 - 0.15 / width, bottom=0.55 / height,
         top=1 - 0.45 / height, wspace=0.26, hspace=0.2,
