@@ -7,11 +7,12 @@ token and without padding (there is none in a packed batch).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genscale.config import require
 from genscale.models.blocks import Activation, Block, init_transformer
 from genscale.models.head import Nats, head_nats
 from genscale.models.packing import Packing
@@ -47,6 +48,26 @@ class GeneratorConfig:
     qkv_bias: bool = False
     mlp_ratio: int = 4
     n_classes: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {
+            "norm": ("pre", "post"),
+            "activation": get_args(Activation),
+            "positions": ("learned", "none"),
+        }
+        for name, known in choices.items():
+            value = getattr(self, name)
+            require(value in known, f"model.{name}: {value!r} is not one of {', '.join(known)}")
+        for name in ("d_model", "n_heads", "max_tokens", "mlp_ratio"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, int) and value >= 1,
+                f"model.{name}: {value!r} is not a positive whole number",
+            )
+        require(
+            self.d_model % self.n_heads == 0,
+            f"model.d_model: {self.d_model} is not a multiple of n_heads, {self.n_heads}",
+        )
 
 
 class Generator(nn.Module):

@@ -6,7 +6,7 @@ non-embedding parameters, about 12 layers d^2, grow by a factor of four to five.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -69,19 +69,21 @@ def learning_rate(size: str, batch_jets: int) -> float:
 
 
 def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:
-    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``.
+    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``, with some keys overridden.
 
     Raises
     ------
     InputError
-        If there is no such size; the nearest name is given.
+        If there is no such size (the nearest name is given), or a value is impossible.
     """
     size = size.lower()
+    given = {"vocab_size": vocab_size, "max_tokens": max_tokens}
     if size == "omnijet":
-        return GeneratorConfig(256, 3, 8, vocab_size, max_tokens, **{**OMNIJET, **overrides})
+        return GeneratorConfig(
+            **{"d_model": 256, "n_layers": 3, "n_heads": 8, **given, **OMNIJET, **overrides}
+        )
     if size not in LADDER:
         near = get_close_matches(size, [*LADDER, "omnijet"], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"no generator size {size!r}: known are {', '.join(LADDER)} and omnijet{hint}")
-    rung = LADDER[size]
-    return GeneratorConfig(rung.d_model, rung.n_layers, rung.n_heads, vocab_size, max_tokens, **overrides)
+    return GeneratorConfig(**{**asdict(LADDER[size]), **given, **overrides})

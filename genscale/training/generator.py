@@ -44,7 +44,8 @@ class GeneratorRun:
     class_conditional : bool
         Tell the model the jet's class.
     model : dict
-        Changes to the rung's shape: keys of GeneratorConfig.
+        Changes to the rung's shape: keys of GeneratorConfig but those that follow from the tokenizer and
+        ``class_conditional``, ``vocab_size`` and ``n_classes``.
     training : TrainingConfig
         A learning rate of 0, the default, becomes that of the size (:func:`genscale.models.ladder.learning_rate`).
     """
@@ -85,16 +86,22 @@ class GeneratorTask(Task):
         refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
-        known = [f.name for f in fields(GeneratorConfig)]
+        known = [f.name for f in fields(GeneratorConfig) if f.name not in ("vocab_size", "n_classes")]
         for key in run.model:
             if key not in known:
                 raise InputError(f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
         n_classes = len(CLASSES) if run.class_conditional else 0
-        shape = {"n_classes": n_classes, **run.model}
-        torch.manual_seed(run.training.seed)
-        self.model: nn.Module = Generator(
-            generator_config(run.size, int(train.manifest.meta["vocabulary_size"]), **shape)
+        shape = generator_config(
+            run.size, int(train.manifest.meta["vocabulary_size"]), n_classes=n_classes, **run.model
         )
+        longest = self.tokenizer.max_constituents + 1  # the start token
+        if longest > shape.max_tokens:
+            raise InputError(
+                f"model.max_tokens: {shape.max_tokens} is too short for the tokenizer's jets of up to "
+                f"{longest - 1} constituents; give model.max_tokens={longest}"
+            )
+        torch.manual_seed(run.training.seed)
+        self.model: nn.Module = Generator(shape)
         self._count = count_parameters(self.model)
 
     def parameters(self) -> dict[str, int]:

@@ -204,6 +204,34 @@ def test_impossible_data_is_refused(generator_run, tagger_run, tmp_path):
         GeneratorTask(dataclasses.replace(generator_run, model={"nrom": "post"}))
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"norm": "sandwich"}, r"model.norm: 'sandwich' is not one of pre, post"),
+        ({"activation": "silu"}, r"model.activation: 'silu' is not one of gelu, "),
+        ({"positions": "rotary"}, r"model.positions: 'rotary' is not one of learned, none"),
+        ({"mlp_ratio": 2.5}, r"model.mlp_ratio: 2.5 is not a positive whole number"),
+        ({"d_model": 10, "n_heads": 4}, r"model.d_model: 10 is not a multiple of n_heads, 4"),
+        (
+            {"max_tokens": 40},
+            r"model.max_tokens: 40 is too short .* 128 constituents; give model.max_tokens=129",
+        ),
+        ({"vocab_size": 7}, r"unknown key model.vocab_size"),
+    ],
+)
+def test_impossible_shapes_are_refused(generator_run, model, said):
+    with pytest.raises(InputError, match=said):
+        GeneratorTask(dataclasses.replace(generator_run, model=model))
+
+
+def test_the_shape_of_a_rung_can_be_changed(generator_run):
+    task = GeneratorTask(
+        dataclasses.replace(generator_run, model={"d_model": 24, "n_layers": 1, "n_heads": 3})
+    )
+    config = task.model.config
+    assert (config.d_model, config.n_layers, config.n_heads) == (24, 1, 3)
+
+
 def test_a_test_split_is_never_trained_on(tagger_run, jet_stores, tmp_path):
     export_root(JetStore.open(jet_stores / "test"), tmp_path / "root")
     convert([tmp_path / "root"], tmp_path / "test", split="test", progress=False)
