@@ -15,7 +15,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,7 @@ from genscale.data import schema
 from genscale.data.columns import Column, gather, joined, to_awkward
 from genscale.data.manifest import MANIFEST, SHARDS, Kind, Manifest, Shard
 from genscale.data.mapping import PAGE_BYTES, MappedShards
+from genscale.data.workers import available_cores
 from genscale.data.writing import TOKEN_META, StoreWriter
 from genscale.errors import InputError
 from genscale.files import sha256
@@ -212,7 +212,7 @@ class Store:
                 )
         if verify:
             # hashlib lets other threads run while it hashes
-            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            with ThreadPoolExecutor(min(4, available_cores())) as pool:
                 sums = pool.map(sha256, [self._file(shard) for shard in self.manifest.shards])
                 for shard, found in zip(self.manifest.shards, sums, strict=True):
                     if found != shard.sha256:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from eval.particles import score_particles
 from eval.published import FLOW_NAMES, products_of_polynomials, score_divergences, score_frechet, score_kernel
 from eval.sanity import particle_warnings
 from eval.two_sample import TwoSampleTest, classifier_two_sample_test
-from genscale.data.workers import exit_with_parent
+from genscale.data.workers import available_cores, exit_with_parent, one_thread_each
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_sample, sample_pair_warnings
 from genscale.files import write_atomic
@@ -42,9 +41,6 @@ MOST_FOR_TREES = 50_000
 
 #: With fewer jets not even a floor can be measured.
 FEWEST_JETS = 4
-
-#: Numerical libraries take one thread in a worker: the last digits then depend on no machine's number of cores.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def evaluate_stores(
@@ -144,7 +140,7 @@ def evaluate(
     samples = _load(generated, reference, tokenizer_floor, n_jets)
     made, real = samples[:2]
     names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
-    with _processes(workers or os.cpu_count() or 1) as pool:
+    with _processes(workers or available_cores()) as pool:
         tasks = _Tasks(pool)
         # In this order: what takes longest, what most waits for, what can fill the time, the rest.
         tasks.add("tagger", _tagger, made.particles, real.particles, seed)
@@ -188,19 +184,13 @@ def _load(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int)
 @contextmanager
 def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes of one thread each; what is still to be done is dropped when an error ends the work."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     # spawn: a forked child would inherit the threads of Arrow and torch in an unknown state
     pool = ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=exit_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with one_thread_each():
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Tasks:

@@ -192,15 +192,17 @@ def _loss_fidelity(
     records: Mapping[str, RunRecord], scores: Mapping[str, FidelityResult]
 ) -> LossFidelity | str:
     runs = list(scores)
-    if len(runs) < 3:
-        return f"{len(runs)} scored models: three are the least that can be ranked"
+    sizes = [records[run].size for run in runs]  # seeds of one size are one model
+    if len(set(sizes)) < 3:
+        return f"{len(set(sizes))} scored models: three are the least that can be ranked"
     joint = [scores[run].joint for run in runs]
     metrics = [records[run].final.metrics for run in runs]
     return loss_vs_fidelity(
         [m["loss"] for m in metrics],
         [j.value for j in joint],
-        [j.distance.standard_error for j in joint],
+        [j.distance.error_jets for j in joint],  # directions are common to all models
         float(np.mean([j.floor.mean for j in joint])),
         float(np.mean([j.floor.spread for j in joint])),
         [m["loss_error"] for m in metrics],
+        models=sizes,
     )

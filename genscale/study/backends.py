@@ -12,13 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from genscale.data.workers import THREAD_VARIABLES, available_cores
 from genscale.errors import InputError
 from genscale.study.cells import Cell
 from genscale.study.work import run_cell
 
 
 class Job(Protocol):
-    """A cell that was started."""
+    """A cell that was started; its output and errors go to the file ``log``."""
+
+    @property
+    def log(self) -> Path:
+        """File with its output, once it has begun to run."""
+        ...
 
     def poll(self) -> int | None:
         """None while it runs, then 0 or an error code."""
@@ -36,7 +42,7 @@ class Backend(Protocol):
     slots: int
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
-        """Start a cell; its output and errors go to ``logs/<cell>.log`` in the study's folder."""
+        """Start a cell."""
         ...
 
 
@@ -48,11 +54,11 @@ def log_file(study: Path, cell: Cell) -> Path:
 class _Finished:
     """A job that ended before it was asked."""
 
-    def __init__(self, code: int) -> None:
-        self.code = code
+    def __init__(self, log: Path) -> None:
+        self.log = log
 
     def poll(self) -> int | None:
-        return self.code
+        return 0
 
     def stop(self) -> None:
         pass
@@ -66,14 +72,14 @@ class DebugBackend:
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
         """Run the cell to its end; errors propagate."""
         run_cell(study, cell.id)
-        return _Finished(0)
+        return _Finished(log_file(study, cell))
 
 
 class LocalBackend:
-    """Cells as processes of this machine, with their threads pinned in number."""
+    """Cells as processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``."""
 
     def __init__(self, slots: int = 0) -> None:
-        self.slots = slots or os.cpu_count() or 1
+        self.slots = slots or available_cores()
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
         """Start a process for the cell; it ends with this one, however this one ends."""
@@ -82,19 +88,19 @@ class LocalBackend:
         environment = {
             **os.environ,
             # The number of threads decides the order of floating-point sums: it is fixed, not the machine's.
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+            **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         }
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "genscale.study.worker", str(study), cell.id],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, preexec_fn=_end_with_parent,
             )  # fmt: skip
-        return _Process(process)
+        return _Process(process, log)
 
 
 class _Process:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self.log = process, log
 
     def poll(self) -> int | None:
         return self.process.poll()
@@ -180,6 +186,10 @@ class ResumableCell:
 class _SubmititJob:
     def __init__(self, job: Any) -> None:
         self.job = job
+
+    @property
+    def log(self) -> Path:
+        return Path(self.job.paths.stderr)
 
     def poll(self) -> int | None:
         if not self.job.done():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from genscale.config import require
 from genscale.data.schema import CLASSES
+from genscale.data.simulation.processes import find_processes
 from genscale.training.task import TrainingConfig
 from tokenizer import VQVAEConfig
 
@@ -37,6 +39,14 @@ class JetsConfig:
     test: int = 6_000
     mpi: bool = True
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        find_processes(self.classes)
+        least = 0 if self.stores else len(self.classes)
+        for name in ("train", "validation", "test"):
+            jets = getattr(self, name)
+            require(jets >= least, f"jets.{name}: {jets} is less than one jet of each class")
+        require(self.seed >= 0, f"jets.seed: {self.seed} is negative")
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,9 @@ class GeneratorStage:
         """Sizes, as the dictionaries above call them."""
         return list(self.sizes)
 
+    def __post_init__(self) -> None:
+        _require_grid("generator", "sizes", self)
+
 
 @dataclass(frozen=True)
 class SamplesStage:
@@ -90,6 +103,11 @@ class SamplesStage:
     jets: int = 5_000
     temperature: float = 1.0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.jets >= 1, f"samples.jets: {self.jets} is not at least 1")
+        require(self.temperature > 0, f"samples.temperature: {self.temperature} is not positive")
+        require(self.seed >= 0, f"samples.seed: {self.seed} is negative")
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,9 @@ class TaggerStage:
         """Widths, as the dictionaries above call them."""
         return [f"d{width}" for width in self.widths]
 
+    def __post_init__(self) -> None:
+        _require_grid("tagger", "widths", self)
+
 
 @dataclass(frozen=True)
 class RepetitionStage:
@@ -158,6 +179,16 @@ class RepetitionStage:
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(batch_jets=128, evaluate_every_jets=4000, patience=5)
     )
+
+    def __post_init__(self) -> None:
+        for key in ("widths", "jets", "seeds"):
+            _require_distinct(f"repetition.{key}", getattr(self, key))
+        require(self.epochs >= 1, f"repetition.epochs: {self.epochs} is not at least 1")
+        for jets in self.jets:
+            require(
+                jets >= self.training.batch_jets,
+                f"repetition.jets: {jets} is less than one batch of {self.training.batch_jets}",
+            )
 
 
 @dataclass(frozen=True)
@@ -202,6 +233,12 @@ class FitStage:
     min_jets: int = 5_000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("bootstrap", 2), ("min_jets", 0), ("seed", 0)):
+            require(
+                getattr(self, name) >= least, f"fit.{name}: {getattr(self, name)} is not at least {least}"
+            )
+
 
 @dataclass(frozen=True)
 class StudyConfig:
@@ -233,23 +270,27 @@ class StudyConfig:
             bool(self.generator.sizes or self.tagger.widths),
             "generator.sizes and tagger.widths: both empty, the study would do nothing",
         )
-        for stage, grid in (("generator", self.generator), ("tagger", self.tagger)):
-            for key in ("seeds_of", "jets_of", "learning_rates"):
-                for name in getattr(grid, key):
-                    require(
-                        name in grid.names,
-                        f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})",
-                    )
         repeated = self.repetition
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
-        require(repeated.epochs >= 1, f"repetition.epochs: {repeated.epochs} is not at least 1")
-        for jets in repeated.jets:
-            require(
-                jets >= repeated.training.batch_jets,
-                f"repetition.jets: {jets} is less than one batch of {repeated.training.batch_jets}",
-            )
         require(
             self.inputs.width in (0, *repeated.widths),
             f"inputs.width: {self.inputs.width} is not one of repetition.widths "
             f"({', '.join(map(str, repeated.widths)) or 'none'})",
         )
+
+
+def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> None:
+    """Refuse a grid in which a run would come twice or a name means nothing."""
+    _require_distinct(f"{stage}.{axis}", grid.names)
+    for seeds in (grid.seeds, *grid.seeds_of.values()):
+        require(
+            bool(seeds) and min(seeds) >= 0, f"{stage}.seeds: {seeds} are not one or more seeds from 0 on"
+        )
+        _require_distinct(f"{stage}.seeds", seeds)
+    for key in ("seeds_of", "jets_of", "learning_rates"):
+        for name in getattr(grid, key):
+            require(name in grid.names, f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})")
+
+
+def _require_distinct(key: str, values: Sequence[int] | Sequence[str]) -> None:
+    require(len(set(values)) == len(values), f"{key}: {list(values)} names one twice")

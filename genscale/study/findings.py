@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from eval.scaling.result import Estimate
+from genscale.records import RunRecord
 from genscale.study.analysis import COMMON_LEVEL, Analysis, TaskLaws
 from genscale.study.config import StudyConfig
 
@@ -34,7 +35,8 @@ def findings(analysis: Analysis, config: StudyConfig) -> list[str]:
 
 
 def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
-    records = [r for _, r in analysis.runs(task.task)]
+    # Sizes that saw fewer jets than others are no step on the way from small to large.
+    records = _with_most_jets([r for _, r in analysis.runs(task.task)])
     small, large = records[0], records[-1]
     name, unit = name.capitalize(), UNIT[task.task]
     lines = [
@@ -56,6 +58,11 @@ def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
             f"{name}: these runs do not identify {', '.join(unknown)}; larger ones are needed for them."
         )
     return lines
+
+
+def _with_most_jets(records: list[RunRecord]) -> list[RunRecord]:
+    most = max(r.jets_seen for r in records)
+    return [r for r in records if r.jets_seen == most]
 
 
 def _contrast(analysis: Analysis) -> list[str]:
@@ -88,8 +95,13 @@ def oddities(analysis: Analysis, quality: dict[str, Any] | None, config: StudyCo
         losses = [e.metrics["loss"] for e in record.evaluations]
         if losses[-1] > min(losses) + 3 * record.final.metrics["loss_error"]:
             lines.append(f"{run}: the loss rose again at the end; its learning rate may be too high.")
+        if record.jets_seen > record.jets_unique:
+            lines.append(
+                f"{run}: saw {record.jets_unique:,} jets {record.jets_seen / record.jets_unique:.2g} times, though the "
+                "laws of its task are those of a single pass."
+            )
     for task in analysis.tasks.values():
-        for a, b in pairwise([r for _, r in analysis.runs(task.task)]):
+        for a, b in pairwise(_with_most_jets([r for _, r in analysis.runs(task.task)])):
             error = 3 * (a.final.metrics["loss_error"] ** 2 + b.final.metrics["loss_error"] ** 2) ** 0.5
             if (
                 b.parameters["total"] > a.parameters["total"]

@@ -16,10 +16,11 @@ from types import FrameType
 from tqdm import tqdm
 
 from genscale.config import config_hash, load_config, save_yaml, to_mapping
+from genscale.data.manifest import Manifest
 from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
-from genscale.study.backends import Backend, Job, log_file
+from genscale.study.backends import Backend, Job
 from genscale.study.cells import SPLITS, Cell, study_cells
 from genscale.study.config import StudyConfig
 
@@ -42,9 +43,9 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         If a cell fails; what was running is stopped and can go on in the next call.
     """
     config = _anchored(config)
+    cells = study_cells(config)  # a size or feature that does not exist shows here, before there is a folder
     with locked(folder):
         _claim(config, folder)
-        cells = study_cells(config)
         waiting = [c for c in cells if not c.done(folder)]
         if not waiting:
             return folder / "report.html"
@@ -59,7 +60,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                 while waiting or running:
                     _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
                     running = _collect(running, folder, bar)
-                    bar.set_postfix_str(", ".join(_progress(r, folder) for r in running))
+                    bar.set_postfix_str(", ".join(_progress(r) for r in running))
                     if running:
                         time.sleep(0.2)
             finally:
@@ -95,6 +96,14 @@ def _anchored(config: StudyConfig) -> StudyConfig:
     for split in SPLITS:
         if not (stores / split).is_dir():
             raise InputError(f"jets.stores: {stores} has no folder {split} (expected {', '.join(SPLITS)})")
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        for shard in Manifest.load(stores / split).shards:
+            other = split_of.setdefault(shard.sha256, split)
+            if other != split:
+                raise InputError(
+                    f"jets.stores: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
+                )
     return dataclasses.replace(config, jets=dataclasses.replace(config.jets, stores=str(stores)))
 
 
@@ -170,7 +179,7 @@ def _collect(running: list[_Running], folder: Path, bar: tqdm) -> list[_Running]
             left.append(r)
             continue
         if code != 0 or not r.cell.done(folder):
-            raise CellFailed(_failure(r.cell, code, folder))
+            raise CellFailed(_failure(r.cell, code, r.job.log))
         bar.write(
             f"  {r.cell.id:28s} done in {_duration(time.monotonic() - r.started)}{_found(r.cell, folder)}"
         )
@@ -178,8 +187,7 @@ def _collect(running: list[_Running], folder: Path, bar: tqdm) -> list[_Running]
     return left
 
 
-def _failure(cell: Cell, code: int, folder: Path) -> str:
-    log = log_file(folder, cell)
+def _failure(cell: Cell, code: int, log: Path) -> str:
     tail = log.read_text(errors="replace").replace("\r", "\n").splitlines()[-8:] if log.exists() else []
     return "\n".join([f"{cell.id}: failed (exit code {code}); the end of {log}:", *tail])
 
@@ -192,9 +200,9 @@ def _found(cell: Cell, folder: Path) -> str:
     return f"   loss {record.final.metrics['loss']:.4f} after {record.jets_seen:,} jets"
 
 
-def _progress(r: _Running, folder: Path) -> str:
+def _progress(r: _Running) -> str:
     """The cell, and how far its own progress bar is, which ends its log."""
-    log = log_file(folder, r.cell)
+    log = r.job.log
     size = log.stat().st_size if log.exists() else 0
     tail = b""
     if size:

@@ -6,7 +6,6 @@ resumable: called again after it was killed, it goes on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from genscale.study.config import StudyConfig
 
 def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.data.simulation import simulate
+    from genscale.data.workers import available_cores
 
-    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=os.cpu_count() or 1, mpi=a["mpi"])
+    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=available_cores(), mpi=a["mpi"])
 
 
 def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,12 +202,30 @@ def test_missing_stores_are_named_before_anything_starts(tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failing_cell_is_shown_with_the_end_of_its_log(tiny, tmp_path):
-    for split in ("train", "validation", "test"):
-        (tmp_path / "none" / split).mkdir(parents=True)
-    config = load_config(StudyConfig, tiny, ["jets.stores=" + str(tmp_path / "none")])
-    with pytest.raises(CellFailed, match=r"(?s): failed.*no manifest.json here"):
+def test_splits_that_share_jets_are_refused(jet_stores, tiny, tmp_path):
+    for split, source in (("train", "train"), ("validation", "validation"), ("test", "train")):
+        shutil.copytree(jet_stores / source, tmp_path / "jets" / split)
+    config = load_config(StudyConfig, tiny, [f"jets.stores={tmp_path / 'jets'}"])
+    with pytest.raises(InputError, match="train and test hold the same jets"):
         run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+
+
+def test_a_misspelt_size_leaves_no_folder_behind(tiny, tmp_path):
+    config = load_config(StudyConfig, tiny, ["generator.sizes=[pcio]"])
+    with pytest.raises(InputError, match="did you mean pico"):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["local", "submitit-local"])
+def test_a_failing_cell_is_shown_with_the_end_of_its_log(jet_stores, tiny, tmp_path, backend):
+    if backend != "local":
+        pytest.importorskip("submitit")
+    stores = shutil.copytree(jet_stores, tmp_path / "jets")
+    next((stores / "train" / "shards").iterdir()).unlink()
+    config = load_config(StudyConfig, tiny, [f"jets.stores={stores}", "generator.sizes=[]", *NO_REPETITION])
+    with pytest.raises(CellFailed, match=r"(?s): failed.*missing, though .*manifest.json lists it"):
+        run_study(config, tmp_path / "out", make_backend(backend, 1), progress=False)
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda f: str(f.relative_to(CONFIGS)))
@@ -227,6 +246,15 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("generator.seeds_of={smal: [1, 2]}", r"generator.seeds_of: smal is not in the grid \(pico, nano, micro\)"),
         ("inputs.width=5", r"inputs.width: 5 is not one of repetition.widths \(4, 8\)"),
         ("repetition.jets=[8]", "repetition.jets: 8 is less than one batch of 16"),
+        ("repetition.jets=[32,32]", r"repetition.jets: \[32, 32\] names one twice"),
+        ("jets.classes=[QDC]", "class 'QDC' is unknown; nearest is QCD"),
+        ("jets={stores: '', train: 2}", "jets.train: 2 is less than one jet of each class"),
+        ("generator.seeds=[]", "generator.seeds: .* one or more seeds"),
+        ("tagger.widths=[4,4]", "tagger.widths: .* names one twice"),
+        ("tagger.seeds_of={d4: [1, 1]}", "tagger.seeds: .* names one twice"),
+        ("samples.jets=0", "samples.jets: 0 is not at least 1"),
+        ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
+        ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
     ],
 )  # fmt: skip
 def test_an_impossible_grid_is_refused(tiny, change, message):

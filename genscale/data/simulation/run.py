@@ -8,7 +8,6 @@ that are missing.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from genscale.data.manifest import MANIFEST, Manifest
 from genscale.data.schema import CLASSES
 from genscale.data.simulation.clustering import import_fastjet
 from genscale.data.simulation.processes import find_processes
 from genscale.data.simulation.shard import simulate_shard
 from genscale.data.simulation.shower import import_pythia
-from genscale.data.store import Manifest, StoreWriter
-from genscale.data.workers import exit_with_parent
+from genscale.data.store import StoreWriter
+from genscale.data.workers import exit_with_parent, one_thread_each
 from genscale.errors import InputError
 
 #: Part of a store's settings; raised whenever a change to the code makes the same seed give other jets.
@@ -32,8 +32,6 @@ SIMULATION_VERSION: Final = 1
 
 #: Jets of one shard unless asked otherwise: some seconds to half a minute of work.
 SHARD_JETS: Final = 1000
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def simulate(
     mpi: bool = True,
     shard_jets: int = SHARD_JETS,
     progress: bool = True,
+    reuse: bool = False,
 ) -> Manifest:
     """Simulate jets and write them as a jet store.
 
@@ -81,6 +80,8 @@ def simulate(
         Jets of a shard; another value gives other jets.
     progress
         Whether a progress bar is shown.
+    reuse
+        Whether a finished store of the same settings is taken as it is, instead of being refused.
 
     Returns
     -------
@@ -104,14 +105,15 @@ def simulate(
             raise InputError(f"{name} is {value}: it must be at least {least}")
     import_pythia()
     import_fastjet()
+    asked: dict[str, Any] = {
+        "n_jets": n_jets, "classes": list(classes), "seed": seed, "mpi": mpi, "shard_jets": shard_jets,
+    }  # fmt: skip
+    if reuse and (Path(out) / MANIFEST).exists():
+        return _same_settings(Path(out), asked)
     meta = {
         "source": "simulation",
         "simulation_version": SIMULATION_VERSION,
-        "n_jets": n_jets,
-        "classes": list(classes),
-        "seed": seed,
-        "mpi": mpi,
-        "shard_jets": shard_jets,
+        **asked,
         "pythia_settings": {
             process.name: [process.lines(mpi, variant) for variant in range(len(process.variants))]
             for process in processes
@@ -131,6 +133,17 @@ def simulate(
     return writer.finish()
 
 
+def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
+    found = Manifest.load(store)
+    for name, value in asked.items():
+        if found.meta.get(name) != value:
+            raise InputError(
+                f"{store}: holds jets of other settings ({name} is {found.meta.get(name)} there, {value} here); "
+                "choose another folder or remove it first"
+            )
+    return found
+
+
 def plan(n_jets: int, classes: Sequence[str], shard_jets: int) -> list[Task]:
     """Shards of a run in key order; the last of each class takes what is left."""
     tasks = []
@@ -148,25 +161,19 @@ def _in_parallel(
     context = multiprocessing.get_context("spawn")
     made = context.Value("q", 0)
     shown = 0
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))  # inherited by the workers: one thread each
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (made,))
-    try:
-        futures = {pool.submit(_make_shard, writer, task, seed, mpi) for task in tasks}
-        while futures:
-            finished, futures = wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
-            total = made.value
-            bar.update(total - shown)
-            shown = total
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with one_thread_each():
+        try:
+            futures = {pool.submit(_make_shard, writer, task, seed, mpi) for task in tasks}
+            while futures:
+                finished, futures = wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                total = made.value
+                bar.update(total - shown)
+                shown = total
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 _made: Any = None  # in a worker: the shared counter of jets

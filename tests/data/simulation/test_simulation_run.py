@@ -103,6 +103,12 @@ def test_a_finished_store_is_not_overwritten(undisturbed):
         simulate(undisturbed.path, **SMALL)
 
 
+def test_a_finished_store_is_reused_for_the_same_settings_only(undisturbed):
+    assert simulate(undisturbed.path, **SMALL, reuse=True) == undisturbed.manifest
+    with pytest.raises(InputError, match=r"holds jets of other settings \(seed is 3 there, 4 here\)"):
+        simulate(undisturbed.path, **{**SMALL, "seed": 4}, reuse=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
