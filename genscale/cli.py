@@ -17,11 +17,11 @@ app = typer.Typer(
     name="genscale",
     help=(
         "Neural scaling laws for jets: generation and tagging, side by side.\n\n"
-        "A study does everything: [bold]genscale study run configs/studies/quickstart.yaml[/bold]. The other "
+        "A study does everything: `genscale study run configs/studies/quickstart.yaml`. The other "
         "commands are its steps, one at a time."
     ),
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",  # in "rich", brackets as in kinds=[vq,fsq] would be taken for styles
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -39,8 +39,14 @@ class FitRequest:
         )
         law = self.approach == "3" and self.law != "compare"
         require(law or not self.predict, "--predict needs a law: it goes with --approach 3")
+        for name, value in self.predict.items():
+            require(value > 0, f"--predict {name}={value:g}: must be positive")
         drawn = law or (self.approach == "2")
         require(drawn or self.figure is None, "--figure draws a law or IsoFLOP slices: --approach 3 or 2")
+        require(
+            self.figure is None or self.figure.suffix in (".png", ".pdf"),
+            f"--figure {self.figure}: a name that ends in .png or .pdf",
+        )
 
 
 def fit_points(request: FitRequest) -> Iterator[str]:
@@ -53,6 +59,9 @@ def fit_points(request: FitRequest) -> Iterator[str]:
     """
     r = request
     table = read_points(r.points, columns=r.columns, where=r.where)
+    for file in (r.out, r.figure):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
     yield from (f"note: {warning}" for warning in table.warnings())
     if r.law == "compare":
         ranking = compare_laws(table, loss=r.loss, delta=r.huber_delta, seed=r.seed)
@@ -66,10 +75,10 @@ def fit_points(request: FitRequest) -> Iterator[str]:
         bootstrap=r.bootstrap, unit=r.unit, fixed=r.fixed, seed=r.seed,
     )  # fmt: skip
     yield str(result)
-    if r.predict:
-        yield f"L({', '.join(f'{k} = {v:g}' for k, v in r.predict.items())}) = {float(result.predict(**r.predict)):.8g}"
     result.to_json(r.out)
     yield f"written to {r.out}"
+    if r.predict:
+        yield f"L({', '.join(f'{k} = {v:g}' for k, v in r.predict.items())}) = {float(result.predict(**r.predict)):.8g}"
     if r.figure is not None:
         from eval.scaling.figures import fit_panel, isoflop_slices
 

@@ -25,13 +25,19 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "command",
     [[], ["simulate"], ["convert"], ["export"], ["inspect"], ["tokenizer", "fit"], ["tokenizer", "encode"],
-     ["tokenizer", "decode"], ["tokenizer", "quality"], ["train", "generator"], ["train", "tagger"], ["generate"],
-     ["ladder"], ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "status"], ["study", "report"]],
+     ["tokenizer", "decode"], ["tokenizer", "quality"], ["tokenizer", "bin"], ["tokenizer", "compare"],
+     ["train", "generator"], ["train", "tagger"], ["generate"], ["likelihood"], ["predict"], ["ladder"],
+     ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "status"], ["study", "report"]],
 )  # fmt: skip
 def test_every_command_has_help(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0
     assert "Usage" in out
+
+
+def test_help_shows_examples_with_brackets_as_they_are_typed(run):
+    _, out, _ = run("tokenizer", "compare", "--help")
+    assert "kinds=[vq,fsq] codebook_sizes=[512]" in " ".join(out.split())
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
@@ -54,6 +60,14 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
         (["plan", "nowhere.json", "--flops", "1e15"], "nowhere.json"),
         (["study", "run", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (["study", "status", "nowhere"], "no such configuration file"),
+        (
+            ["generate", "nowhere", "--jets", "3", "--out", "x", "--device", "gpu"],
+            "--device gpu: not usable here",
+        ),
+        (["plan", "fit.json"], "give exactly one of --flops, --jets, --loss, --gpu-hours (found none)"),
+        (["plan", "fit.json", "--flops", "1e15", "--jets", "1e6"], "(found --flops, --jets)"),
+        (["plan", "fit.json", "--gpu-hours", "3"], "--gpu-hours and --flops-per-second come together"),
+        (["tokenizer", "quality", "a", "b", "--out", "q.txt"], "a name that ends in .json"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(run, arguments, message, tmp_path, monkeypatch):
@@ -64,6 +78,17 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(run, arguments, message, tm
     assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("file", "what"), [("manifest.json", "a store"), ("study.yaml", "a study")])
+@pytest.mark.parametrize(
+    "command",
+    [["train", "generator"], ["train", "tagger"], ["tokenizer", "fit", "x"], ["tokenizer", "bin", "x"]],
+)
+def test_a_run_is_not_mixed_with_a_store_or_study(run, tmp_path, command, file, what):
+    (tmp_path / file).write_text("")
+    code, _, err = run(*command, "--out", tmp_path)
+    assert (code, f"holds {what}; choose another folder" in err) == (2, True), err
 
 
 def test_fit_and_plan(run, tmp_path):
@@ -96,19 +121,21 @@ def test_fit_with_other_columns_a_held_constant_and_a_prediction(run, tmp_path):
     points = tmp_path / "points.csv"
     points.write_text("\n".join(rows) + "\n")
     names = ["--column", "N=params", "--column", "D=tokens", "--column", "L=val_loss", "--bootstrap", 0]
-    out = ["--out", tmp_path / "fit.json"]
+    out = ["--out", tmp_path / "new" / "fit.json"]
     code, text, err = run("fit", points, *names, *out, "--fix", "E=2", "--predict", "N=1e10,D=1e11")
     assert code == 0, err
     predicted = float(text.split("L(N = 1e+10, D = 1e+11) = ")[1].split()[0])
     assert predicted == pytest.approx(2 + 400 / 1e10**0.3 + 900 / 1e11**0.35, rel=1e-7)
     code, text, err = run("fit", points, *names, *out, "--law", "compare")
     assert (code, "predicts best: additive" in text) == (0, True), err
-    assert json.loads((tmp_path / "fit.json").read_text())["best"] == "additive"
+    assert json.loads((tmp_path / "new" / "fit.json").read_text())["best"] == "additive"
     for bad, message in (
         (["--fix", "E"], "--fix E: expected name=value"),
         (["--fix", "E=two"], "E=two: not a number"),
         (["--approach", "all", "--predict", "N=1,D=1"], "--predict needs a law"),
         (["--approach", "4"], "must be 1, 2, 3 or all"),
+        (["--predict", "N=1e9,D=-1"], "--predict D=-1: must be positive"),
+        (["--figure", tmp_path / "fit.foo"], "a name that ends in .png or .pdf"),
         (["--law", "addditive"], "additive"),
     ):
         code, _, err = run("fit", points, *names, *out, *bad)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from genscale.commands.options import Out, Seed
+from genscale.commands.options import Out, Seed, Workers
 from genscale.errors import InputError
 
 app = typer.Typer()
@@ -20,13 +19,13 @@ def simulate(
     jets: Annotated[int, typer.Option(help="Jets in all, shared equally by the classes.", min=1)],
     classes: Annotated[str, typer.Option(help="Comma-separated JetClass names, or all.")] = "all",
     seed: Seed = 1,
-    workers: Annotated[
-        int, typer.Option(help="Processes; the jets do not depend on it. 0: one per core.")
-    ] = 0,
+    workers: Workers = 0,
     mpi: Annotated[
         bool, typer.Option(help="Multiparton interactions: realistic, seven times slower.")
     ] = True,
-    format: Annotated[str, typer.Option(help="store (Arrow), or root: JetClass ROOT files.")] = "store",
+    format: Annotated[
+        str, typer.Option(help="store (Arrow), or root: JetClass ROOT files, with the store beside them.")
+    ] = "store",
 ) -> None:
     """Simulate jets with Pythia 8, a CMS-like detector and anti-kT R=0.8 clustering.
 
@@ -34,14 +33,16 @@ def simulate(
     """
     from genscale.data.schema import CLASSES
     from genscale.data.simulation import simulate as run
+    from genscale.data.workers import available_cores
 
     if format not in ("store", "root"):
         raise InputError(f"--format {format}: known are store and root")
     names = list(CLASSES) if classes == "all" else [name.strip() for name in classes.split(",")]
     store = out if format == "store" else out.with_name(out.name + ".store")
-    if not (format == "root" and (store / "manifest.json").exists()):
-        manifest = run(store, jets, names, seed, workers=workers or os.cpu_count() or 1, mpi=mpi)
-        typer.echo(f"{store}: {manifest.rows:,} jets")
+    manifest = run(
+        store, jets, names, seed, workers=workers or available_cores(), mpi=mpi, reuse=format == "root"
+    )
+    typer.echo(f"{store}: {manifest.rows:,} jets")
     if format == "root":
         _export(store, out)
 
@@ -53,13 +54,14 @@ def convert(
     format: Annotated[
         str, typer.Option(help="auto looks into the files; jetclass is ROOT as published.")
     ] = "auto",
-    workers: Annotated[int, typer.Option(help="Files read at a time. 0: one per core.")] = 0,
+    workers: Workers = 0,
     split: Annotated[str | None, typer.Option(help="train, val or test: recorded in the store.")] = None,
 ) -> None:
     """Convert foreign jet files to a jet store."""
     from genscale.data.convert import convert as run
+    from genscale.data.workers import available_cores
 
-    manifest = run(sources, out, format, workers=workers or os.cpu_count() or 1, split=split)
+    manifest = run(sources, out, format, workers=workers or available_cores(), split=split)
     typer.echo(f"{out}: {manifest.rows:,} jets")
 
 

@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from genscale.errors import InputError
+
 Out = Annotated[Path, typer.Option(help="Where the result goes; must not exist yet.")]
+RunOut = Annotated[Path, typer.Option(help="Folder of the run; one that was interrupted goes on.")]
+Workers = Annotated[int, typer.Option(help="Processes; never change the result. 0: one per core.", min=0)]
 Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file (see configs/).")]
 Overrides = Annotated[
@@ -18,9 +22,26 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda if there is 
 
 
 def resolve_device(name: str) -> str:
-    """Return the device of this name; ``auto`` is cuda where there is one."""
-    if name == "auto":
-        import torch
+    """Return the device of this name; ``auto`` is cuda where there is one.
 
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+    import torch
+
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0][:60]})") from error
     return name
+
+
+def require_run_folder(folder: Path) -> None:
+    """Refuse a folder that holds a store or a study: a run would mix its files with theirs."""
+    for name, what in (("manifest.json", "a store"), ("study.yaml", "a study")):
+        if (folder / name).exists():
+            raise InputError(f"{folder}: holds {what}; choose another folder for the run")

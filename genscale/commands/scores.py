@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genscale.commands.options import Seed
+from genscale.commands.options import Seed, Workers
 from genscale.errors import InputError
 
 app = typer.Typer()
@@ -34,9 +34,7 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Only the five observables and their joint distance; no page.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option(help="Processes; 0: one a core. Never changes a number.", min=0)
-    ] = 0,
+    workers: Workers = 0,
     seed: Seed = 0,
 ) -> None:
     """Score generated jets against reference jets, every number with its error and floor.
@@ -106,7 +104,9 @@ def fit(
     predict: Annotated[
         str | None, typer.Option(help="Also print the loss at, for example, N=1e9,D=1e12.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Also draw points and fit into this PNG.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw points and fit into this .png or .pdf file.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Fit a scaling law to a table of losses, with intervals."""
@@ -154,6 +154,12 @@ def plan(
     """Compute-optimal model and data for a budget, from a fitted law, with intervals."""
     import json
 
+    asked = {"--flops": flops, "--jets": jets, "--loss": loss, "--gpu-hours": gpu_hours}
+    given = [option for option, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise InputError(f"give exactly one of {', '.join(asked)} (found {', '.join(given) or 'none'})")
+    if (gpu_hours is None) != (flops_per_second is None):
+        raise InputError("--gpu-hours and --flops-per-second come together")
     from eval.scaling import FitResult
     from eval.scaling import plan as run
     from genscale.files import write_atomic

@@ -18,7 +18,9 @@ def study_run(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
     backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
-    jobs: Annotated[int, typer.Option(help="Cells at one time; 0: one per core (64 on a cluster).")] = 0,
+    jobs: Annotated[
+        int, typer.Option(help="Cells at one time; 0: one per core (64 on a cluster).", min=0)
+    ] = 0,
     cluster: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,12 +38,13 @@ def study_run(
     ] = 25.0,
 ) -> None:
     """Run a study, or go on with one: finished cells are skipped, interrupted ones resumed."""
-    from genscale.config import load_config, parse_values
+    from genscale.config import load_config, parse_values, require
     from genscale.study.config import StudyConfig
     from genscale.study.run import dry_run as list_cells
 
     config = load_config(StudyConfig, study, overrides or [])
     folder = out or Path("runs") / config.name
+    require(flops_per_second > 0, f"--flops-per-second {flops_per_second:g}: must be positive")
     if dry_run:
         typer.echo(list_cells(config, flops_per_second, ms_per_step))
         return

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genscale.commands.options import ConfigFile, Device, Out, Overrides, resolve_device
+from genscale.commands.options import (
+    ConfigFile,
+    Device,
+    Out,
+    Overrides,
+    RunOut,
+    require_run_folder,
+    resolve_device,
+)
 from genscale.commands.training import report_run
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ app = typer.Typer(help="Jets to discrete tokens and back.", no_args_is_help=True
 @app.command("fit")
 def tokenizer_fit(
     store: Annotated[Path, typer.Argument(help="Jet store to learn from.")],
-    out: Out,
+    out: RunOut,
     overrides: Overrides = None,
     config: ConfigFile = None,
     validation: Annotated[
@@ -31,6 +39,7 @@ def tokenizer_fit(
     from genscale.training.loop import train
     from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
+    require_run_folder(out)
     given = [f"jets={store}", f"validation={validation or store}"]
     run = load_config(TokenizerRun, config, [*given, *(overrides or [])])
     report_run(train(TokenizerTask(run), run.training, out), out)
@@ -67,7 +76,7 @@ def tokenizer_decode(
 @app.command("bin")
 def tokenizer_bin(
     store: Annotated[Path, typer.Argument(help="Jet store to place the bins on.")],
-    out: Out,
+    out: RunOut,
     overrides: Overrides = None,
     jets: Annotated[int, typer.Option(help="Jets to place them on; 0: all.", min=0)] = 20_000,
 ) -> None:
@@ -76,6 +85,7 @@ def tokenizer_bin(
     Keys: bins=[16,8,8], spacing=quantile or uniform, pt_range_gev=[0.05,1000]. Only such a tokenizer has cells of
     known volume, so that token probabilities are densities of jets.
     """
+    require_run_folder(out)
     from genscale.config import load_config
     from genscale.tokenizer_family import fit_binning
     from tokenizer import BinningConfig
@@ -93,7 +103,8 @@ def tokenizer_quality(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="One tokenizer: JSON file, a figure goes beside it [quality.json]. Several: folder [quality]."
+            help="One tokenizer: JSON file (default quality.json), a figure goes beside it. Several: folder "
+            "(default quality)."
         ),
     ] = None,
     jets: Annotated[int, typer.Option(help="Jets to measure on; 0: all of the store.", min=0)] = 0,
@@ -121,6 +132,9 @@ def tokenizer_quality(
     from genscale.tokens import tokenizer_quality as run
 
     file = out or Path("quality.json")
+    if file.suffix != ".json":
+        raise InputError(f"--out {file}: a name that ends in .json; a figure goes beside it")
+    file.parent.mkdir(parents=True, exist_ok=True)
     found = run(
         tokenizers[0], store, file, file.with_suffix(".png"), n_jets=jets, device=resolve_device(device)
     )

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from genscale.commands.options import ConfigFile, Device, Out, Overrides, Seed, resolve_device
+from genscale.commands.options import (
+    ConfigFile,
+    Device,
+    Out,
+    Overrides,
+    RunOut,
+    Seed,
+    require_run_folder,
+    resolve_device,
+)
 
 app = typer.Typer()
 train_app = typer.Typer(help="Train a generator or a tagger.", no_args_is_help=True)
@@ -16,7 +25,7 @@ app.add_typer(train_app, name="train")
 
 
 @train_app.command("generator")
-def train_generator(out: Out, overrides: Overrides = None, config: ConfigFile = None) -> None:
+def train_generator(out: RunOut, overrides: Overrides = None, config: ConfigFile = None) -> None:
     """Train an autoregressive generator on a token store.
 
     Needs the keys tokens, validation and tokenizer, for example tokens=tokens/train. With several GPUs or
@@ -26,17 +35,19 @@ def train_generator(out: Out, overrides: Overrides = None, config: ConfigFile = 
     from genscale.training.generator import GeneratorRun, GeneratorTask
     from genscale.training.loop import train
 
+    require_run_folder(out)
     run = load_config(GeneratorRun, config, overrides or [])
     report_run(train(GeneratorTask(run), run.training, out), out)
 
 
 @train_app.command("tagger")
-def train_tagger(out: Out, overrides: Overrides = None, config: ConfigFile = None) -> None:
+def train_tagger(out: RunOut, overrides: Overrides = None, config: ConfigFile = None) -> None:
     """Train a set-transformer tagger on a jet store; needs the keys jets and validation."""
     from genscale.config import load_config
     from genscale.training.loop import train
     from genscale.training.tagger import TaggerRun, TaggerTask
 
+    require_run_folder(out)
     run = load_config(TaggerRun, config, overrides or [])
     report_run(train(TaggerTask(run), run.training, out), out)
 
@@ -121,7 +132,7 @@ def predict(
 
 @app.command()
 def ladder(
-    vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.")] = 8194,
+    vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.", min=3)] = 8194,
     tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.", min=1)] = 41.0,
     batch_jets: Annotated[int, typer.Option(help="Jets held by one device in a step.", min=1)] = 64,
     flops_per_second: Annotated[

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from genscale.data.features import needed_columns, particle_features
+from genscale.data.features import needed_columns, particle_features, require_columns
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
 from genscale.models.packing import Packing
@@ -157,7 +157,7 @@ class FeatureRows:
     def __init__(self, store: JetStore, features: Sequence[str], max_particles: int) -> None:
         self.store, self.features, self.max_particles = store, tuple(features), max_particles
         self._labels = store.labels()
-        self.load(np.arange(1))  # a missing column shows at once
+        require_columns(self.features, store.columns, str(store.path))
 
     def __len__(self) -> int:
         return len(self.store)

@@ -82,6 +82,8 @@ def convert(
     files = find_files(sources, format)
     reader = reader_of(files[0], format)
     parts = list(_parts(files, reader, rows_per_shard))
+    if not parts:
+        raise InputError(f"{files[0]}{' and the others' * (len(files) > 1)}: no jets inside")
     meta = {
         "source": "conversion",
         "format": reader.name,

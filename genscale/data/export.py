@@ -7,7 +7,7 @@ write it: particle branches are variable-length arrays counted by a branch `npar
 
 from __future__ import annotations
 
-import uuid
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from genscale.data import schema
-from genscale.data.manifest import clear_errors
+from genscale.data.manifest import clear_errors, partial_path
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 
@@ -57,7 +57,7 @@ def export_root(
     store
         The jets; columns that it lacks (a generated store has no displacements) are left out.
     out_dir
-        Folder of the files; made if missing.
+        Folder of the files; must not exist yet, and is whole or absent.
     rows_per_file
         Jets in one file.
     progress
@@ -71,40 +71,38 @@ def export_root(
     Raises
     ------
     InputError
-        If one of the files exists already, or the disk is full or not writable.
+        If the folder is taken, or the disk is full or not writable.
     """
     import uproot
 
     out_dir = Path(out_dir)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise InputError(f"{out_dir}: already there; choose another folder or remove it first")
     labels = store.labels()
+    partial = partial_path(out_dir)
     plan: list[tuple[Path, np.ndarray]] = []
     for index, name in enumerate(schema.CLASSES):
         rows = np.flatnonzero(labels == index)
         for number, start in enumerate(range(0, len(rows), rows_per_file)):
-            file = out_dir / f"{FILE_NAMES[name]}_{number:03d}.root"
-            if file.exists():
-                raise InputError(f"{file}: already there; choose another folder or remove it first")
-            plan.append((file, rows[start : start + rows_per_file]))
-    with clear_errors(out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(store), unit="jet", disable=not progress, desc="export") as bar:
+            plan.append(
+                (partial / f"{FILE_NAMES[name]}_{number:03d}.root", rows[start : start + rows_per_file])
+            )
+    with (
+        clear_errors(out_dir),
+        tqdm(total=len(store), unit="jet", disable=not progress, desc="export") as bar,
+    ):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
+        partial.mkdir(parents=True)
         for file, rows in plan:
-            aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-            with clear_errors(file):
-                try:
-                    with uproot.recreate(aside) as root:
-                        for start in range(0, len(rows), _ROWS_AT_ONCE):
-                            branches = _branches(store.read(rows[start : start + _ROWS_AT_ONCE]))
-                            if start == 0:
-                                root.mktree(
-                                    "tree", {name: array.type.content for name, array in branches.items()}
-                                )
-                            root["tree"].extend(branches)
-                            bar.update(min(_ROWS_AT_ONCE, len(rows) - start))
-                    aside.rename(file)
-                finally:
-                    aside.unlink(missing_ok=True)
-    return [file for file, _ in plan]
+            with uproot.recreate(file) as root:
+                for start in range(0, len(rows), _ROWS_AT_ONCE):
+                    branches = _branches(store.read(rows[start : start + _ROWS_AT_ONCE]))
+                    if start == 0:
+                        root.mktree("tree", {name: array.type.content for name, array in branches.items()})
+                    root["tree"].extend(branches)
+                    bar.update(min(_ROWS_AT_ONCE, len(rows) - start))
+        partial.replace(out_dir)
+    return [out_dir / file.name for file, _ in plan]
 
 
 def _branches(jets: ak.Array) -> dict[str, ak.Array]:

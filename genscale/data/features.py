@@ -179,6 +179,19 @@ def needed_columns(names: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(column for column in schema.COLUMNS if column in needed)
 
 
+def require_columns(names: Sequence[str], columns: Sequence[str], where: str) -> None:
+    """Raise InputError if a feature needs a column that the jets of ``where`` do not have."""
+    for name in names:
+        for column in FEATURES[name].needs:
+            if column not in columns:
+                hint = "; generated jets have kinematics only: use the set kinematic3" * (
+                    column in schema.DISPLACEMENTS + schema.IDENTITY
+                )
+                raise InputError(
+                    f"{where}: feature {name} needs column {column} (found {', '.join(columns)}){hint}"
+                )
+
+
 def particle_features(
     jets: ak.Array, names: str | Sequence[str] = "full21", max_particles: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -204,15 +217,7 @@ def particle_features(
         For an unknown feature (with the nearest known), or one whose column the jets do not have.
     """
     names = resolve_features(names)
-    for name in names:
-        for column in FEATURES[name].needs:
-            if column not in jets.fields:
-                hint = "; generated jets have kinematics only: use the set kinematic3" * (
-                    column in schema.DISPLACEMENTS + schema.IDENTITY
-                )
-                raise InputError(
-                    f"feature {name} needs column {column} (found {', '.join(jets.fields)}){hint}"
-                )
+    require_columns(names, jets.fields, "jets")
     if max_particles is not None and max_particles < 1:
         raise InputError(f"max_particles={max_particles}: at least 1")
     wanted = needed_columns(names)

@@ -91,7 +91,7 @@ def clear_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise InputError(
             f"{path}: cannot be written ({reason}); free space or choose a folder that "
-            "you may write to, then run the command again: whole shards are kept"
+            "you may write to, then run the command again: what is whole is kept"
         ) from error
 
 
