@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from genscale.data.batching import held_out
@@ -95,6 +95,8 @@ class TokenizerTask(Task):
         train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
         refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
+        # Processes that are to share a codebook must know of each other when it is made.
+        PartialState(cpu=not torch.cuda.is_available())
         self.tokenizer = Tokenizer.create(run.model, seed=run.training.seed)
         self.model: nn.Module = self.tokenizer.model
         self.train_rows = ConstituentRows(train, self.tokenizer)
@@ -123,6 +125,8 @@ class TokenizerTask(Task):
         sums: dict[str, float] = {}
         n = 0
         for batch in held_out(self.validation_rows, config.validation_jets, config.batch_jets):
+            if not batch.n_tokens:  # jets are sorted by length, so those without particles may be left over
+                continue
             for name, value in model(*_tensors(batch, accelerator)).items():
                 if name != "n_particles":
                     sums[name] = sums.get(name, 0.0) + float(value) * batch.n_tokens
