@@ -31,7 +31,7 @@ def encode_store(
 ) -> Manifest:
     """Turn a jet store into a token store with the same jets in the same order."""
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
-    meta = _token_meta(coder, store.fingerprint)
+    meta = _token_meta(coder, store)
     writer, labels = StoreWriter(out, "tokens", meta), store.labels()
     for key, rows in _shards(len(store), "encode", progress):
         if not writer.has_shard(key):
@@ -185,12 +185,15 @@ def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tok
         )
 
 
-def _token_meta(coder: Tokenizer, source: str) -> dict[str, Any]:
-    return {
+def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
+    meta = {
         "tokenizer_fingerprint": coder.fingerprint,
         "vocabulary_size": coder.vocab_size,
-        "source_fingerprint": source,
+        "source_fingerprint": store.fingerprint,
     }
+    # Tokens of a test split are refused for training, as its jets are.
+    split = store.manifest.meta.get("split")
+    return meta if split is None else {**meta, "split": split}
 
 
 def _parts(n: int) -> Iterator[tuple[str, np.ndarray]]:

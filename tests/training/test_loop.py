@@ -18,6 +18,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
+from genscale.tokens import encode_store
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.generator import GeneratorRun, GeneratorTask, load_generator
 from genscale.training.loop import train
@@ -232,12 +233,15 @@ def test_the_shape_of_a_rung_can_be_changed(generator_run):
     assert (config.d_model, config.n_layers, config.n_heads) == (24, 1, 3)
 
 
-def test_a_test_split_is_never_trained_on(tagger_run, jet_stores, tmp_path):
+def test_a_test_split_is_never_trained_on(tagger_run, generator_run, jet_stores, tmp_path):
     export_root(JetStore.open(jet_stores / "test"), tmp_path / "root")
     convert([tmp_path / "root"], tmp_path / "test", split="test", progress=False)
     with pytest.raises(InputError, match="test: a test split; train on another store"):
         TaggerTask(dataclasses.replace(tagger_run, jets=str(tmp_path / "test")))
     TaggerTask(dataclasses.replace(tagger_run, validation=str(tmp_path / "test")))
+    encode_store(tmp_path / "test", Path(generator_run.tokenizer), tmp_path / "tokens", progress=False)
+    with pytest.raises(InputError, match="tokens: a test split; train on another store"):
+        GeneratorTask(dataclasses.replace(generator_run, tokens=str(tmp_path / "tokens")))
 
 
 def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):
@@ -300,3 +304,31 @@ def test_two_processes_give_the_loss_curve_of_one(generator_run, tmp_path):
     assert losses(two) == pytest.approx(losses(whole), abs=1e-5)
     assert two.jets_seen == whole.jets_seen
     assert two.tokens_seen == whole.tokens_seen
+
+
+def test_two_processes_train_one_codebook(jet_stores, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import sys
+from pathlib import Path
+import torch
+from genscale.training.loop import train
+from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import TokenizerRun, TokenizerTask
+from tokenizer import VQVAEConfig
+
+model = VQVAEConfig(codebook_size=16, d_model=8, n_heads=1, n_encoder_blocks=1, n_decoder_blocks=1)
+training = TrainingConfig(jets=128, batch_jets=32, evaluations=1, validation_jets=16)
+stores = [str(Path({str(jet_stores)!r}) / split) for split in ("train", "validation")]
+task = TokenizerTask(TokenizerRun(*stores, model, training))
+train(task, training, Path({str(tmp_path / "run")!r}), progress=False)
+book = task.tokenizer.model.quantizer.codebook.contiguous()
+books = [torch.empty_like(book) for _ in range(2)]
+torch.distributed.all_gather(books, book)
+sys.exit(0 if torch.equal(*books) else "codebooks differ")
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_CPUS), str(program)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
