@@ -71,7 +71,7 @@ _SIZES: dict[str, Any] = {
 }
 
 
-def _hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+def hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     """Draw in the mplhep ROOT style at the size of a page column, leaving the caller's settings alone."""
 
     @wraps(draw)
@@ -82,7 +82,7 @@ def _hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figur
     return styled
 
 
-@_hep_style
+@hep_style
 def ratio_plots(
     generated: Mapping[str, ArrayLike],
     reference: Mapping[str, ArrayLike],
@@ -117,7 +117,7 @@ def ratio_plots(
     return _ratio_figure(panels, n_bins)
 
 
-@_hep_style
+@hep_style
 def particle_plots(
     generated: Constituents,
     reference: Constituents,
@@ -259,7 +259,7 @@ def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
     return np.linspace(low, high, n_bins + 1)
 
 
-@_hep_style
+@hep_style
 def distance_vs_loss(
     losses: ArrayLike,
     results: Sequence[FidelityResult],
@@ -324,7 +324,7 @@ def distance_vs_loss(
     return figure
 
 
-@_hep_style
+@hep_style
 def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     """Significance of every distance over its floor, observables down and models across.
 
@@ -370,7 +370,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     return figure
 
 
-@_hep_style
+@hep_style
 def significance_bars(result: FidelityResult) -> Figure:
     """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
 

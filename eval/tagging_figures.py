@@ -15,7 +15,7 @@ from scipy.stats import beta
 
 from eval.calibration import Calibration, Reliability
 from eval.errors import InputError
-from eval.plots import _hep_style
+from eval.plots import hep_style
 from eval.rejection_law import RejectionLaw
 from eval.rejection_prediction import Prediction, RocBand
 from eval.tagging import BACKGROUND, SignalScore
@@ -30,7 +30,7 @@ _LABELS = {
 }  # fmt: skip
 
 
-@_hep_style
+@hep_style
 def rejection_against_loss(
     laws: Mapping[str, RejectionLaw], predictions: Mapping[str, Sequence[Prediction]] | None = None
 ) -> Figure:
@@ -111,7 +111,7 @@ def _drawable(p: Prediction) -> bool:
     return all(e is not None and np.isfinite(e).all() for e in ends) and p.rejection.value < 1e8
 
 
-@_hep_style
+@hep_style
 def roc_limit(
     bands: Sequence[RocBand], measured: Mapping[str, SignalScore] | None = None, title: str = ""
 ) -> Figure:
@@ -156,7 +156,7 @@ def roc_limit(
     return figure
 
 
-@_hep_style
+@hep_style
 def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | None = None) -> Figure:
     """Observed share minus stated probability in bins of equal counts, with 68 % binomial errors.
 
