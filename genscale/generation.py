@@ -112,7 +112,7 @@ def sample(
     Sample
     """
     model.eval()
-    require((label is not None) == (model.class_embedding is not None), _label_message(model))
+    require_label(model, label)
     draw = _Draw(model, config, label, report or (lambda jets, hits: None))
     batch_jets = batch_jets or _batch_jets(model)
     sequences: list[np.ndarray] = []
@@ -277,7 +277,11 @@ def _stream(seed: int, jet: int, n: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, jet, 0])).random(n)
 
 
-def _label_message(model: Generator) -> str:
-    if model.class_embedding is None:
-        return "this generator is unconditional: it takes no class label"
-    return "this generator is class-conditional: give the class label to draw"
+def require_label(model: Generator, label: int | None) -> None:
+    """Raise InputError for a class and an unconditional generator, or none and a conditional one."""
+    conditional = model.class_embedding is not None
+    require(conditional or label is None, "this generator is unconditional: it takes no class label")
+    require(
+        not conditional or label is not None,
+        "this generator is class-conditional: give the class label to draw",
+    )

@@ -18,7 +18,7 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, StoreWriter, TokenStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
-from genscale.generation import SamplingConfig, sample
+from genscale.generation import SamplingConfig, require_label, sample
 from genscale.models.generator import Generator
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
 from tokenizer import Tokenizer
@@ -31,8 +31,8 @@ def encode_store(
 ) -> Manifest:
     """Turn a jet store into a token store with the same jets in the same order."""
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
-    meta = _token_meta(coder, store)
-    writer, labels = StoreWriter(out, "tokens", meta), store.labels()
+    labels = store.labels()
+    writer = StoreWriter(out, "tokens", _token_meta(coder, store))
     for key, rows in _shards(len(store), "encode", progress):
         if not writer.has_shard(key):
             particles = constituents(store.read(rows, columns=COLUMNS))
@@ -104,6 +104,7 @@ def generate_store(
         raise InputError(f"class {class_label!r}: known are {', '.join(CLASSES)}")
     label = None if class_label is None else CLASSES.index(class_label)
     model, description = load_generator(run)
+    require_label(model, label)  # before the folder is begun: it would be one of other settings
     coder = Tokenizer.load(run / TOKENIZER_FOLDER)
     require_same_tokenizer(description["tokenizer_fingerprint"], coder, run, run / TOKENIZER_FOLDER)
     meta: dict[str, Any] = {

@@ -160,6 +160,10 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
     ]
     code, out, err = run("train", "generator", "--out", tmp_path / "run", *stores, *tiny)
     assert (code, "loss" in out) == (0, True), err
+    code, out, err = run(
+        "generate", tmp_path / "run", "--jets", 50, "--out", tmp_path / "made", "--class-label", "QCD"
+    )
+    assert (code, "takes no class label" in err) == (2, True), err
     code, out, err = run("generate", tmp_path / "run", "--jets", 50, "--out", tmp_path / "made", "--seed", 7)
     assert (code, "50 jets" in out) == (0, True), err
     code, out, err = run("generate", tmp_path / "run", "--jets", 50, "--out", tmp_path / "made", "--seed", 7)
