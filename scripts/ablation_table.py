@@ -7,10 +7,13 @@ runs reach. Differences from the default are means over seeds of pairs with the 
 
 import argparse
 import csv
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
+from genscale.cli import run_guarded
 
 DEFAULT = "pre-norm, GELU, learned positions, tied head"
 WORDS = {
@@ -66,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_guarded(main))

@@ -7,9 +7,12 @@ every rate is off by a factor. Draws learning-rates.png beside the points.
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
+
+from genscale.cli import run_guarded
 
 RESAMPLES = 500
 #: Rates whose loss lies further than this above the least one say nothing about the place of the minimum.
@@ -173,4 +176,4 @@ def draw(table: Table, sizes: list[str], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_guarded(main))
