@@ -74,7 +74,7 @@ def likelihood_store(
     Raises
     ------
     InputError
-        No finished run, tokens of another tokenizer, no labels for a class-conditional generator, or jets
+        No finished run, no jets, tokens of another tokenizer, no labels for a class-conditional generator, or jets
         longer than the generator can take.
     """
     if out.suffix == ".json":
@@ -85,6 +85,8 @@ def likelihood_store(
     coder = Tokenizer.load(run / TOKENIZER_FOLDER)
     require_same_tokenizer(description["tokenizer_fingerprint"], coder, run, run / TOKENIZER_FOLDER)
     jets = _open(store, coder, run / TOKENIZER_FOLDER)
+    if not len(jets):
+        raise InputError(f"{store}: holds no jets; at least one is needed")
     labelled = not {"label", LABELS[0]}.isdisjoint(jets.columns)
     if model.class_embedding is not None and not labelled:
         raise InputError(f"{store}: has no labels, and the generator {run} is class-conditional")

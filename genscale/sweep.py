@@ -45,14 +45,21 @@ class Sweep:
 
 def variations(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], GeneratorRun]]:
     """Name, changed keys and configuration of each run, in the order of the grids, without repeats."""
-    seen = set()
+    seen: dict[str, dict[str, Any]] = {}
     for grid in sweep.grids:
         for values in itertools.product(*grid.values()):
             changes = dict(zip(grid, values, strict=True))
             name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
-            if name not in seen:
-                seen.add(name)
-                yield name, changes, _changed(sweep.run, changes, name)
+            if name in seen:
+                require(
+                    seen[name] == changes, f"grids: {seen[name]} and {changes} would both be called {name}"
+                )
+                continue
+            require(
+                changes not in seen.values(), f"grids: {changes} is there twice; give its keys in one order"
+            )
+            seen[name] = changes
+            yield name, changes, _changed(sweep.run, changes, name)
 
 
 def run_sweep(sweep: Sweep, out: Path, *, progress: bool = True) -> list[dict[str, Any]]:

@@ -52,6 +52,16 @@ def test_what_varies_is_checked_before_anything_is_trained(shared, tmp_path):
         Sweep(shared)
 
 
+def test_runs_that_would_share_a_folder_are_refused(shared):
+    with pytest.raises(
+        InputError, match=r"'training.seed': 1.* and .*'model.seed': 1.* would both be called seed=1"
+    ):
+        list(variations(Sweep(shared, [{"training.seed": [1]}, {"model.seed": [1]}])))
+    seeds, sizes = {"training.seed": [1]}, {"size": ["pico"]}
+    with pytest.raises(InputError, match="is there twice; give its keys in one order"):
+        list(variations(Sweep(shared, [seeds | sizes, sizes | seeds])))
+
+
 def test_the_sweeps_of_the_documentation_are_valid():
     from pathlib import Path
 

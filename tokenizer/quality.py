@@ -121,7 +121,7 @@ def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, dev
     Raises
     ------
     InputError
-        No jet has a particle that preprocessing keeps, or as for `Tokenizer.encode`.
+        No jet has a particle that preprocessing keeps, none has a mass, or as for `Tokenizer.encode`.
     """
     tokens = tokenizer.encode(jets, progress=progress, device=device)
     # In the order of the tokens, so that decoded and original particles are pairs.
@@ -145,7 +145,7 @@ def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Arr
     Raises
     ------
     InputError
-        No jet has a particle that preprocessing keeps.
+        No jet has a particle that preprocessing keeps, or none has a mass.
     """
     kept = tokenizer.preprocessing.select(jets)
     n_particles = int(ak.sum(ak.num(kept)))
@@ -160,7 +160,9 @@ def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Arr
     original, decoded = jet_observables(jets), jet_observables(paired)
     # Without any particle or with a single one there is no ratio to form.
     filled = (original["pt_gev"] > 0) & (decoded["pt_gev"] > 0)
-    massive = filled & (ak.to_numpy(ak.num(kept)) > 1)
+    massive = filled & (ak.to_numpy(ak.num(kept)) > 1) & (original["mass_gev"] > 0)
+    if not massive.any():
+        raise InputError("quality: no jet has a mass; at least one must have two particles apart")
     return Quality(
         n_jets=len(jets),
         n_particles=n_particles,

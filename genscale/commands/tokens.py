@@ -19,7 +19,7 @@ from genscale.commands.options import (
 from genscale.commands.training import report_run
 
 if TYPE_CHECKING:
-    from genscale.tokenizer_comparison import Comparison
+    from genscale.comparison.result import Comparison
 
 app = typer.Typer(help="Jets to discrete tokens and back.", no_args_is_help=True)
 
@@ -86,8 +86,8 @@ def tokenizer_bin(
     known volume, so that token probabilities are densities of jets.
     """
     require_run_folder(out)
+    from genscale.comparison.family import fit_binning
     from genscale.config import load_config
-    from genscale.tokenizer_family import fit_binning
     from tokenizer import BinningConfig
 
     made = fit_binning(load_config(BinningConfig, None, overrides or []), store, out, n_jets=jets)
@@ -122,7 +122,7 @@ def tokenizer_quality(
             f"{store}: one path only; give the tokenizers and then the jet store to measure them on"
         )
     if len(tokenizers) > 1:
-        from genscale.tokenizer_comparison import compare_tokenizers
+        from genscale.comparison.measure import compare_tokenizers
 
         folder = out or Path("quality")
         _report(
@@ -165,9 +165,9 @@ def tokenizer_compare(
 
     For example with --config configs/tokenizer/comparison.yaml; kinds=[vq,fsq] codebook_sizes=[512] make it small.
     """
+    from genscale.comparison.family import FamilyConfig, train_family
+    from genscale.comparison.measure import compare_tokenizers
     from genscale.config import load_config
-    from genscale.tokenizer_comparison import compare_tokenizers
-    from genscale.tokenizer_family import FamilyConfig, train_family
 
     family = load_config(FamilyConfig, config, overrides or [])
     folders = train_family(family, jets, validation, out)

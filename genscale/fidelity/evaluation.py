@@ -244,7 +244,7 @@ def _collect(pieces: list[list[Future[Observables]]], n_jets: int, progress: boo
 def _tagger(generated: ak.Array, reference: ak.Array, seed: int) -> TwoSampleTest:
     import torch
 
-    from genscale.fidelity.tagger_test import tagger_two_sample_test
+    from genscale.fidelity.tagger_two_sample import tagger_two_sample_test
 
     torch.set_num_threads(1)
     return tagger_two_sample_test(generated, reference, seed)

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
+from genscale.config import require
 from genscale.data.batching import held_out
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
@@ -38,6 +39,10 @@ class TokenizerRun:
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(jets=100_000, batch_jets=128, evaluations=6)
     )
+
+    def __post_init__(self) -> None:
+        # A codebook moves with its codes' particles, not by gradients: averaged weights would not fit it.
+        require(self.training.average == 0, "training.average: tokenizers are not averaged; set it to 0")
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from eval.distances import sliced_wasserstein
 from eval.observables import DEFAULT_FIVE
 from genscale.cli import app
+from genscale.comparison.family import FamilyConfig
+from genscale.comparison.measure import same_jets_distance
+from genscale.comparison.result import Measured, by_rate, by_training_time, seed_spread
 from genscale.config import load_config
 from genscale.data.constituents import to_store_rows
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError
-from genscale.tokenizer_comparison import Measured, by_rate, by_training_time, same_jets_distance, seed_spread
-from genscale.tokenizer_family import FamilyConfig
 from tokenizer import Tokenizer, VQVAEConfig
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tokenizer" / "comparison.yaml"

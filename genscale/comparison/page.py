@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from genscale.tokenizer_comparison import Choice, Comparison, Measured
+from genscale.comparison.result import Choice, Comparison, Measured
 
 #: Okabe and Ito's colours, which people with colour vision deficiencies can tell apart, and markers.
 STYLES: Final = (

@@ -18,11 +18,13 @@ from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import write_json
-from genscale.tokenizer_comparison import COST_FILE
 from genscale.training.task import TrainingConfig, refuse_test_split
 from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
 from tokenizer.binning import Binning
 from tokenizer.config import balanced_levels
+
+#: Cost of a training, beside the tokenizer.
+COST_FILE: Final = "cost.json"
 
 #: What each kind changes of the family's common network; bins have none.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {

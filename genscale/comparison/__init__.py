@@ -1,0 +1,1 @@
+"""Kinds of tokenizers trained under equal conditions and compared on the same jets."""
