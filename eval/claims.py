@@ -1,11 +1,6 @@
 """What a study's own measurements say about the claims of the literature: support, contradict, or cannot tell.
 
-One rule for all claims about a number:
-
-* *supports*: the 95 % interval of the difference lies inside the margin, the difference that would matter;
-* *contradicts*: that interval excludes zero, and the difference itself exceeds the margin;
-* *cannot tell*: everything else, an interval wider than the margin above all, and what was not identified or not
-  measured. Agreement by lack of power is not support.
+One rule for all claims about a number (`eval.verdicts`), and for each the difference that would matter.
 
 Margins are this project's choice and stand beside each claim with their reason. Exponents are compared across data
 sets; floors and amplitudes only for the same jets, inputs and classes, since they change with each of these.
@@ -15,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +21,11 @@ from eval.scaling.inputs import InputComparison
 from eval.scaling.repeated_data import RepeatedData
 from eval.scaling.result import Estimate, FitResult, interval
 from eval.scaling.threshold import Threshold
+from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS
 from eval.scaling.window import WindowResult
+from eval.verdicts import Verdict, because, compare, verdict_of, with_interval
 
 FloatArray = NDArray[np.float64]
-
-Verdict = Literal["supports", "contradicts", "cannot tell"]
 
 #: Share of the loss per decade below which a fall is none. The amplitudes of the laws cannot be negative, so even a
 #: term that is absent leaves a tiny fall in every resample: an interval above zero would always be found.
@@ -120,61 +114,16 @@ def judge(findings: Findings) -> list[Judgement]:
     return [Judgement(claim, *claim.judge(findings)) for claim in CLAIMS]
 
 
-# -- the rule --------------------------------------------------------------------------------------------------
-
-
-def verdict_of(difference: Estimate, margin: float) -> Verdict:
-    """The rule at the head of this module, for a difference that should be zero."""
-    if difference.identified is False or difference.ci95 is None or not np.isfinite(difference.ci95).all():
-        return "cannot tell"
-    low, high = difference.ci95
-    if -margin <= low and high <= margin:
-        return "supports"
-    if (low > 0 or high < 0) and abs(difference.value) > margin:
-        return "contradicts"
-    return "cannot tell"
-
-
-_BECAUSE = {
-    "supports": "the interval lies within the margin",
-    "contradicts": "the difference is resolved and larger than the margin",
-}
-
-
-def compare(name: str, ours: Estimate, theirs: Constant, margin: float) -> tuple[Verdict, str]:
-    """Own estimate against a published constant, whose interval (taken as 95 %) widens that of the difference."""
-    if ours.identified is False or ours.ci95 is None:
-        return "cannot tell", f"{name} is not identified here ({ours.reason or 'no interval was computed'})"
-    low, high = ours.ci95
-    below = 0.0 if theirs.high is None else theirs.high - theirs.value
-    above = 0.0 if theirs.low is None else theirs.value - theirs.low
-    distance = ours.value - theirs.value
-    difference = Estimate(
-        distance,
-        ci95=(
-            distance - float(np.hypot(ours.value - low, below)),
-            distance + float(np.hypot(high - ours.value, above)),
-        ),
-        identified=True,
-    )
-    verdict = verdict_of(difference, margin)
-    numbers = f"{name} = {_interval(ours)} here, {theirs} published, margin {margin:.2g}"
-    return verdict, f"{numbers}: {_because(difference, verdict, margin)}"
-
-
-def _because(difference: Estimate, verdict: Verdict, margin: float) -> str:
-    if verdict in _BECAUSE:
-        return _BECAUSE[verdict]
-    if difference.ci95 is None or difference.identified is False:
-        return f"not identified ({difference.reason})"
-    low, high = difference.ci95
-    if low <= 0 <= high:
-        return f"compatible, but the interval [{low:+.2g}, {high:+.2g}] of the difference is wider than the margin"
-    return f"the difference is resolved, but its interval [{low:+.2g}, {high:+.2g}] reaches across the margin"
-
-
-def _interval(e: Estimate) -> str:
-    return f"{e.value:.3g}" + ("" if e.ci95 is None else f" [{e.ci95[0]:.3g}, {e.ci95[1]:.3g}]")
+def _law(law: FitResult | None, models: str) -> FitResult | str:
+    """The law, or why none can be judged by."""
+    if law is None or law.samples is None:
+        return f"no law of N and D was fitted to {models} from a single epoch"
+    if law.bootstrap_unit == POINTS_OF_FEW_GROUPS:
+        return (
+            f"fewer than {MIN_GROUPS} runs were fitted, too few to be resampled whole: intervals of points that share "
+            "a run's noise are too short to judge by"
+        )
+    return law
 
 
 # -- Vigl et al.: tagging --------------------------------------------------------------------------------------
@@ -182,21 +131,23 @@ def _interval(e: Estimate) -> str:
 
 def _exponent(key: str, margin: float) -> Callable[[Findings], tuple[Verdict, str]]:
     def judged(f: Findings) -> tuple[Verdict, str]:
-        if f.tagging is None:
-            return "cannot tell", "no single-epoch law of N and D was fitted"
-        ours = {**f.tagging.params, **f.tagging.derived}[key]
+        law = _law(f.tagging, "taggers")
+        if isinstance(law, str):
+            return "cannot tell", law
+        ours = {**law.params, **law.derived}[key]
         return compare(key, ours, published(key), margin)
 
     return judged
 
 
 def _floor(f: Findings) -> tuple[Verdict, str]:
-    if f.tagging is None:
-        return "cannot tell", "no single-epoch law of N and D was fitted"
-    ours = f.tagging.params["E"]
+    law = _law(f.tagging, "taggers")
+    if isinstance(law, str):
+        return "cannot tell", law
+    ours = law.params["E"]
     if not f.same_jets:
         return "cannot tell", (
-            f"L_inf = {_interval(ours)} here belongs to other jets than the published 0.32 [0.29, 0.34]: floors of "
+            f"L_inf = {with_interval(ours)} here belongs to other jets than the published 0.32 [0.29, 0.34]: floors of "
             "different simulations, selections or inputs are different numbers"
         )
     return compare("L_inf", ours, published("L_inf"), 0.03)
@@ -215,10 +166,10 @@ def _beta_rep(f: Findings) -> tuple[Verdict, str]:
     margin = single.value / 4
     verdict = verdict_of(difference, margin)
     numbers = (
-        f"beta_rep = {_interval(f.repetition.fit.params['beta'])}, beta = {_interval(single)}, difference "
-        f"{_interval(difference)}, margin {margin:.2g}"
+        f"beta_rep = {with_interval(f.repetition.fit.params['beta'])}, beta = {with_interval(single)}, difference "
+        f"{with_interval(difference)}, margin {margin:.2g}"
     )
-    return verdict, f"{numbers}: {_because(difference, verdict, margin)}"
+    return verdict, f"{numbers}: {because(difference, verdict, margin)}"
 
 
 def _independent_of_size(f: Findings) -> tuple[Verdict, str]:
@@ -228,8 +179,8 @@ def _independent_of_size(f: Findings) -> tuple[Verdict, str]:
     verdict = verdict_of(slope, 0.2)
     runs = int(f.repetition.above.sum())
     return verdict, (
-        f"above the threshold ({runs} runs) the loss falls by {_interval(slope)} times as much per decade of N as per "
-        f"decade of unique jets, margin 0.2: {_because(slope, verdict, 0.2)}"
+        f"above the threshold ({runs} runs) the loss falls by {with_interval(slope)} times as much per decade of N as "
+        f"per decade of unique jets, margin 0.2: {because(slope, verdict, 0.2)}"
     )
 
 
@@ -246,8 +197,8 @@ def _cost(f: Findings) -> tuple[Verdict, str]:
     margin = float(np.log10(3))
     verdict = verdict_of(decades, margin)
     return verdict, (
-        f"the cheapest runs above the threshold took {_interval(cost)} times the compute-optimal compute of their "
-        f"loss, published about 10, margin a factor of 3: {_because(decades, verdict, margin)} (in decades)"
+        f"the cheapest runs above the threshold took {with_interval(cost)} times the compute-optimal compute of their "
+        f"loss, published about 10, margin a factor of 3: {because(decades, verdict, margin)} (in decades)"
     )
 
 
@@ -265,7 +216,7 @@ def _inputs(f: Findings) -> tuple[Verdict, str]:
         default=float("nan"),
     )
     numbers = (
-        f"{len(c.fits)} configurations: common beta = {_interval(c.slopes.mean)} with p = {c.slopes.p_value:.2g}, "
+        f"{len(c.fits)} configurations: common beta = {with_interval(c.slopes.mean)} with p = {c.slopes.p_value:.2g}, "
         f"every difference known to ±{width:.2g} or better, margin {margin:.2g}; of {len(c.floor_differences)} "
         f"differences of floors at the common beta {len(floors)} are identified, up to {largest:.2g} nats, "
         f"{len(moved)} resolved (p = {c.shared_floors.p_value:.2g})"
@@ -326,14 +277,14 @@ def _uslu(f: Findings) -> tuple[Verdict, str]:
 
 
 def _falls_with_size(f: Findings) -> tuple[Verdict, str]:
-    g = f.generation
-    if g is None or g.samples is None:
-        return "cannot tell", "no law of N and D was fitted to generators"
+    g = _law(f.generation, "generators")
+    if isinstance(g, str):
+        return "cannot tell", g
     fall = _fall_per_decade(g, "N")
     span = np.log10(g.data_window["N"][1] / g.data_window["N"][0])
     text = (
-        f"at the largest D the fitted loss falls by {_interval(fall)} nats per token per decade of N in the middle of "
-        f"{span:.1f} decades"
+        f"at the largest D the fitted loss falls by {with_interval(fall)} nats per token per decade of N in the "
+        f"middle of {span:.1f} decades"
     )
     if fall.ci95 is None or span < 1.5:
         return "cannot tell", f"{text}: one and a half decades of N are the least that could show a law"
@@ -346,9 +297,9 @@ def _falls_with_size(f: Findings) -> tuple[Verdict, str]:
 
 
 def _weaker_with_data(f: Findings) -> tuple[Verdict, str]:
-    g = f.generation
-    if g is None or g.samples is None:
-        return "cannot tell", "no law of N and D was fitted to generators"
+    g = _law(f.generation, "generators")
+    if isinstance(g, str):
+        return "cannot tell", g
     by_n, by_d = _falls(g, "N"), _falls(g, "D")
     ratio = np.log10(by_d / by_n)
     low, high = interval(ratio[1:], 0.95)
@@ -400,7 +351,7 @@ def _small_window(f: Findings) -> tuple[Verdict, str]:
         return "cannot tell", "no learnable window of generation was fitted"
     name = "uniform" if "uniform" in window.levels else next(iter(window.levels))
     share = window.levels[name].share
-    text = f"below the {name} level the window is {_interval(share)} of the reference"
+    text = f"below the {name} level the window is {with_interval(share)} of the reference"
     if window.floor.identified is False or share.ci95 is None:
         return "cannot tell", f"{text}, and L_inf is not identified ({window.floor.reason})"
     if share.ci95[1] < 0.5:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.claims import CLAIMS, Findings, compare, constants_table, judge, verdict_of
+from eval.claims import CLAIMS, Findings, constants_table, judge
 from eval.literature import CONSTANTS, USLU, VIGL, published
 from eval.loss_vs_fidelity import loss_vs_fidelity
 from eval.rejection_law import fit_rejection_law
@@ -14,6 +14,7 @@ from eval.scaling.inputs import compare_inputs
 from eval.scaling.plan import Frontier
 from eval.scaling.repeated_data import repeated_data
 from eval.scaling.result import Estimate
+from eval.verdicts import compare, verdict_of
 
 SINGLE = {"E": 0.32, "A": 11.27, "alpha": 0.44, "B": 7.22, "beta": 0.22}
 SIZES = np.geomspace(1e3, 1e7, 9)
@@ -32,6 +33,13 @@ def repeated(beta=0.22, by_size=0.0, factor=10.0, single=None):
     # At each loss a given multiple of the least compute that reaches it.
     c = 240 * n * u if factor is None else factor * Frontier.of(single).flops_for(loss[:, None])[:, 0]
     return repeated_data(Points.from_arrays(N=n, U=u, L=loss, C=c), np.ones(len(n), dtype=bool), single)
+
+
+def of_runs(n_runs):
+    """A law fitted to runs of nine points each, as studies write them."""
+    n, d = grid(np.geomspace(1e3, 1e7, n_runs), np.geomspace(1e4, 1e8, 9))
+    points = simulate(get_law("additive"), SINGLE, noise=3e-3, seed=1, N=n, D=d)
+    return fit(replace(points, group=np.array([f"run {size:.0f}" for size in n])))
 
 
 def by_key(findings):
@@ -242,3 +250,10 @@ def test_published_numbers_are_consistent():
     assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
     with pytest.raises(KeyError, match="has no delta"):
         published("delta")
+
+
+def test_few_runs_of_many_points_give_no_verdict():
+    found = by_key(Findings(tagging=of_runs(6), generation=of_runs(6)))
+    assert {j.verdict for j in found.values()} == {"cannot tell"}
+    assert "fewer than 8 runs were fitted" in found["alpha"].why
+    assert by_key(Findings(generation=of_runs(9)))["generation: N"].verdict == "supports"

@@ -112,9 +112,9 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         raise InputError(f"law {chosen.name}: is not a law of the loss; use eval.rejection_law")
     x = np.stack([points.variable(name) for name in chosen.variables])
     weight = np.ones(len(points)) if points.weight is None else points.weight
-    unit, notes = bootstrap_unit(points, unit)
-    if unit not in ("points", "groups"):
+    if unit not in ("auto", "points", "groups"):
         raise InputError(f"unit: {unit} is not one of auto, points, groups")
+    unit, notes = bootstrap_unit(points, unit)
     if unit == "groups" and points.group is None:
         raise InputError(f"{points.source}: column group is missing; resampling groups needs it")
     result = fit_arrays(
@@ -125,6 +125,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         objective=Objective(loss, delta),
         bootstrap=bootstrap,
         groups=points.group if unit == "groups" else None,
+        unit=unit,
         starts=starts,
         fixed=fixed,
         seed=seed,
@@ -168,6 +169,7 @@ def fit_arrays(
     objective: Objective,
     bootstrap: int = 200,
     groups: NDArray[np.str_] | None = None,
+    unit: str = "points",
     starts: int = 64,
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -219,7 +221,7 @@ def fit_arrays(
         bounds_hit=hit,
         data_window={name: (float(v.min()), float(v.max())) for name, v in ranges.items()},
         samples=samples,
-        bootstrap_unit="none" if not bootstrap else "points" if groups is None else "groups",
+        bootstrap_unit=unit if bootstrap else "none",
         loss=objective,
         flops_factor=flops_factor,
         warnings=(*warnings, *_notes(law, reasons, bool(bootstrap))),

@@ -124,7 +124,7 @@ class FitResult:
     samples : ndarray, shape (B, p), or None
         Bootstrap refits, natural parameters in the law's order.
     bootstrap_unit : str
-        "points", "groups" or "none".
+        "points", "groups", "none", or "points of few groups", whose intervals are too short.
     loss : Objective
         What was minimised.
     flops_factor : float

@@ -16,6 +16,9 @@ FloatArray = NDArray[np.float64]
 MIN_GROUPS = 8
 """Fewer groups than this cannot be resampled: most draws would leave out what the law needs."""
 
+POINTS_OF_FEW_GROUPS = "points of few groups"
+"""Unit of a bootstrap over points that are not independent: its intervals are too short."""
+
 
 def bootstrap_counts(
     n: int, resamples: int, rng: np.random.Generator, groups: NDArray[np.str_] | None = None
@@ -29,7 +32,7 @@ def bootstrap_counts(
 
 
 def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
-    """Resolve ``auto`` to "groups" or "points", with a warning where groups exist but are too few."""
+    """Resolve ``auto`` to "groups", "points", or `POINTS_OF_FEW_GROUPS` with a warning."""
     if wanted != "auto" or points.group is None:
         return ("points" if wanted == "auto" else wanted), []
     count = len(np.unique(points.group))
@@ -37,7 +40,7 @@ def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
         return "points", []
     if count >= MIN_GROUPS:
         return "groups", []
-    return "points", [
+    return POINTS_OF_FEW_GROUPS, [
         f"only {count} groups: the bootstrap resamples points and so ignores what points of one group share"
     ]
 

@@ -27,13 +27,13 @@ def draw(comparison: Comparison) -> matplotlib.figure.Figure:
     axes = figure.subplots(2, 2)
     kinds = list(dict.fromkeys(row.kind for row in comparison.rows))
     for kind, (colour, marker) in zip(kinds, STYLES * (len(kinds) // len(STYLES) + 1), strict=False):
-        rows = sorted((row for row in comparison.rows if row.kind == kind), key=lambda row: row.codebook_size)
-        rate = [row.quality["bits_per_particle"] for row in rows]
+        rows = sorted((row for row in comparison.rows if row.kind == kind), key=_rate_of)
+        rate = [_rate_of(row) for row in rows]
         panels = (
             [row.swd for row in rows],
             [_mean_square(row) for row in rows],
             [100 * row.quality["particle"]["pt_relative"]["half_width_68"] for row in rows],
-            [100 * abs(row.observables["jet_mass"].bias) for row in rows],
+            [100 * row.observables["jet_mass"].half_width_68 for row in rows],
         )
         for ax, values in zip(axes.flat, panels, strict=True):
             ax.plot(rate, values, color=colour, marker=marker, linewidth=1, markersize=5, label=kind)
@@ -42,7 +42,7 @@ def draw(comparison: Comparison) -> matplotlib.figure.Figure:
         "sliced Wasserstein distance, same jets",
         r"RMS of angular residual $\sqrt{\Delta\eta^2 + \Delta\phi^2}$ [rad]",
         r"particle $p_\mathrm{T}$, half 68 % width [%]",
-        "|mean bias of jet mass| [%]",
+        "jet mass, half 68 % width [%]",
     )
     for ax, label in zip(axes.flat, labels, strict=True):
         _dress(ax, label)
@@ -61,6 +61,10 @@ def _dress(ax: Axes, label: str) -> None:
     ax.set_xlabel("entropy of the codes [bits per particle]")
     ax.set_ylabel(label)
     ax.grid(alpha=0.3, which="both")
+
+
+def _rate_of(row: Measured) -> float:
+    return float(row.quality["bits_per_particle"])
 
 
 def _mean_square(row: Measured) -> float:
