@@ -68,10 +68,18 @@ def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study'
 
 @app.command("report")
 def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
-    """Make the report again from the results."""
+    """Make the report of a finished study again from its results."""
     from genscale.config import load_config
+    from genscale.errors import InputError
     from genscale.study.config import StudyConfig
     from genscale.study.report import write_report
+    from genscale.study.run import status
 
+    missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(
+            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; go on with genscale study run"
+        )
     write_report(folder, load_config(StudyConfig, folder / "study.yaml"))
     typer.echo(f"report: {(folder / 'report.html').absolute()}")

@@ -48,8 +48,8 @@ class TaskLaws:
     points : Points
         Within the fit window (at least ``min_jets`` jets seen).
     laws : dict
-        ``L(N,D)``, ``L(N)`` at the largest D, ``L(D)`` at the largest N, each with its points, or the reason
-        why there is none.
+        ``L(N,D)``, ``L(N)`` at the largest D, ``L(D)`` at the largest N that saw it, each with its points, or
+        the reason why there is none.
     comparison : Comparison or str
         Approaches 1, 2 and 3 side by side.
     window : WindowResult or str
@@ -170,7 +170,7 @@ def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws
     laws = {
         "L(N,D)": attempt(np.ones(len(chosen), dtype=bool), "additive", None),
         "L(N)": attempt(d == d.max(), "power", "N"),
-        "L(D)": attempt(n == n.max(), "power", "D"),
+        "L(D)": attempt(n == n[d == d.max()].max(), "power", "D"),
     }
     surface = laws["L(N,D)"]
     if isinstance(surface, str):

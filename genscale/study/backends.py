@@ -31,7 +31,11 @@ class Job(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask it to save and end, and wait until it has."""
+        """Ask it to save and end."""
+        ...
+
+    def join(self) -> None:
+        """Wait until it has stopped."""
         ...
 
 
@@ -61,6 +65,9 @@ class _Finished:
         return 0
 
     def stop(self) -> None:
+        pass
+
+    def join(self) -> None:
         pass
 
 
@@ -107,6 +114,8 @@ class _Process:
 
     def stop(self) -> None:
         self.process.terminate()
+
+    def join(self) -> None:
         try:
             self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -198,6 +207,9 @@ class _SubmititJob:
 
     def stop(self) -> None:
         self.job.cancel()
+
+    def join(self) -> None:
+        """A cluster's job goes on without us until it has saved."""
 
 
 def make_backend(name: str, slots: int = 0, options: Mapping[str, Any] | None = None) -> Backend:

@@ -113,6 +113,6 @@ def _law_caption(task: TaskLaws, name: str) -> str:
     unit = "token" if name == "generation" else "jet"
     return (
         f"Fitted laws of {name}, in nats per {unit}: loss over N and D together, over N at the largest D, and over D "
-        "at the largest N. Bands are 68 % bootstrap intervals; constants marked n. i. are not identified by these "
-        "runs and must not be quoted."
+        "at the largest N that saw it. Bands are 68 % bootstrap intervals; constants marked n. i. are not identified "
+        "by these runs and must not be quoted."
     )

@@ -64,8 +64,10 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     if running:
                         time.sleep(0.2)
             finally:
-                for r in running:
+                for r in running:  # all at once: the time before a batch system kills is short
                     r.job.stop()
+                for r in running:
+                    r.job.join()
                 bar.close()
     return folder / "report.html"
 

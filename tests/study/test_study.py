@@ -112,6 +112,20 @@ def test_again_does_nothing(finished, tiny):
     assert before == after
 
 
+def test_no_report_of_half_a_study(finished, tmp_path):
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "study.yaml").write_bytes((finished / "study.yaml").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "genscale.cli", "study", "report", str(half)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert re.search(
+        r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
+    )
+    assert [file.name for file in half.iterdir()] == ["study.yaml"]
+
+
 def test_another_configuration_is_refused_by_name(finished, tiny):
     other = load_config(StudyConfig, tiny, ["samples.jets=130"])
     with pytest.raises(InputError, match=r"samples\.jets is 120 there, 130 here"):
