@@ -55,7 +55,7 @@ class TrainingConfig:
         Held-out jets; 0 means all.
     checkpoint_s : float
         Seconds between checkpoints.
-    precision : "fp32", "bf16" or "fp16"
+    precision : "fp32" or "bf16"
     compile : bool
         Compile the model with torch.compile.
     loader_workers : int
@@ -106,8 +106,8 @@ class TrainingConfig:
             self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
         )
         require(
-            self.precision in ("fp32", "bf16", "fp16"),
-            f"precision: {self.precision!r} is not fp32, bf16 or fp16",
+            self.precision in ("fp32", "bf16"),
+            f"precision: {self.precision!r} is not fp32 or bf16",
         )
         require(0 <= self.average < 1, f"average: {self.average} is not in [0, 1)")
         require(
