@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from eval.literature import AMRAM, ATLAS, CONSTANTS, FULL_INPUTS, USLU, VIGL, Co
 from eval.loss_vs_fidelity import LossFidelity
 from eval.rejection_law import RejectionLaw
 from eval.scaling.inputs import InputComparison
+from eval.scaling.misfit import Misfit
 from eval.scaling.repeated_data import RepeatedData
 from eval.scaling.result import Estimate, FitResult, interval
 from eval.scaling.threshold import Threshold
@@ -52,6 +54,8 @@ class Findings:
     loss_fidelity : LossFidelity or None
     windows : mapping of str to WindowResult
         Keys "generation" and "tagging".
+    misfits : mapping of str to Misfit
+        How well the laws of N and D describe their points; keys "generation" and "tagging".
     same_jets : bool
         Whether jets, classes and inputs are those of the papers (JetClass): only then are losses compared.
     """
@@ -65,6 +69,7 @@ class Findings:
     generation: FitResult | None = None
     loss_fidelity: LossFidelity | None = None
     windows: Mapping[str, WindowResult] = field(default_factory=dict)
+    misfits: Mapping[str, Misfit] = field(default_factory=dict)
     same_jets: bool = False
 
 
@@ -114,15 +119,18 @@ def judge(findings: Findings) -> list[Judgement]:
     return [Judgement(claim, *claim.judge(findings)) for claim in CLAIMS]
 
 
-def _law(law: FitResult | None, models: str) -> FitResult | str:
-    """The law, or why none can be judged by."""
+def _law(f: Findings, task: Literal["generation", "tagging"]) -> FitResult | str:
+    """The single-epoch law of N and D, or why none can be judged by."""
+    law, misfit = (f.generation if task == "generation" else f.tagging), f.misfits.get(task)
     if law is None or law.samples is None:
-        return f"no law of N and D was fitted to {models} from a single epoch"
+        return f"no single-epoch law of N and D was fitted for {task}"
     if law.bootstrap_unit == POINTS_OF_FEW_GROUPS:
         return (
             f"fewer than {MIN_GROUPS} runs were fitted, too few to be resampled whole: intervals of points that share "
             "a run's noise are too short to judge by"
         )
+    if misfit is not None and not misfit.describes:
+        return f"{misfit}: it does not describe them, and its constants depend on the window of the fit"
     return law
 
 
@@ -131,7 +139,7 @@ def _law(law: FitResult | None, models: str) -> FitResult | str:
 
 def _exponent(key: str, margin: float) -> Callable[[Findings], tuple[Verdict, str]]:
     def judged(f: Findings) -> tuple[Verdict, str]:
-        law = _law(f.tagging, "taggers")
+        law = _law(f, "tagging")
         if isinstance(law, str):
             return "cannot tell", law
         ours = {**law.params, **law.derived}[key]
@@ -141,7 +149,7 @@ def _exponent(key: str, margin: float) -> Callable[[Findings], tuple[Verdict, st
 
 
 def _floor(f: Findings) -> tuple[Verdict, str]:
-    law = _law(f.tagging, "taggers")
+    law = _law(f, "tagging")
     if isinstance(law, str):
         return "cannot tell", law
     ours = law.params["E"]
@@ -277,7 +285,7 @@ def _uslu(f: Findings) -> tuple[Verdict, str]:
 
 
 def _falls_with_size(f: Findings) -> tuple[Verdict, str]:
-    g = _law(f.generation, "generators")
+    g = _law(f, "generation")
     if isinstance(g, str):
         return "cannot tell", g
     fall = _fall_per_decade(g, "N")
@@ -297,7 +305,7 @@ def _falls_with_size(f: Findings) -> tuple[Verdict, str]:
 
 
 def _weaker_with_data(f: Findings) -> tuple[Verdict, str]:
-    g = _law(f.generation, "generators")
+    g = _law(f, "generation")
     if isinstance(g, str):
         return "cannot tell", g
     by_n, by_d = _falls(g, "N"), _falls(g, "D")

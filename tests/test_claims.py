@@ -11,6 +11,7 @@ from eval.loss_vs_fidelity import loss_vs_fidelity
 from eval.rejection_law import fit_rejection_law
 from eval.scaling import Points, class_levels, fit, get_law, grid, overfitting_threshold, simulate, window
 from eval.scaling.inputs import compare_inputs
+from eval.scaling.misfit import Misfit
 from eval.scaling.plan import Frontier
 from eval.scaling.repeated_data import repeated_data
 from eval.scaling.result import Estimate
@@ -257,3 +258,10 @@ def test_few_runs_of_many_points_give_no_verdict():
     assert {j.verdict for j in found.values()} == {"cannot tell"}
     assert "fewer than 8 runs were fitted" in found["alpha"].why
     assert by_key(Findings(generation=of_runs(9)))["generation: N"].verdict == "supports"
+
+
+def test_a_law_that_misses_its_points_is_not_judged_by(paper):
+    found = by_key(replace(paper, misfits={"tagging": Misfit(0.09, 0.04)}))
+    assert found["alpha"].verdict == "cannot tell"
+    assert "misses its points by 9.0% (RMS of ln L), seeds scatter by 4.0%" in found["alpha"].why
+    assert by_key(replace(paper, misfits={"tagging": Misfit(0.05, 0.04)}))["alpha"].verdict == "supports"

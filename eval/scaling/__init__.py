@@ -15,6 +15,7 @@ from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
 from eval.scaling.fitting import fit, profile
 from eval.scaling.inputs import InputComparison, compare_inputs
 from eval.scaling.law import Law, Parameter
+from eval.scaling.misfit import Misfit, misfit
 from eval.scaling.objective import Objective
 from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "IsoflopBias",
     "Law",
+    "Misfit",
     "Objective",
     "Parameter",
     "Plan",
@@ -64,6 +66,7 @@ __all__ = [
     "isoflop",
     "isoflop_bias",
     "isoflop_grid",
+    "misfit",
     "overfits",
     "overfitting_threshold",
     "plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from eval.fidelity import FidelityResult
 from eval.loss_vs_fidelity import LossFidelity, loss_vs_fidelity
 from eval.scaling import (
     FitResult,
+    Misfit,
     Points,
     WindowResult,
     class_levels,
     compare_laws,
     entropies,
     fit,
+    misfit,
     read_points,
     window,
 )
@@ -55,6 +57,8 @@ class TaskLaws:
     window : WindowResult or str
     ranking : Ranking or str
         Laws of N and D by how well they predict the largest runs from the smaller ones.
+    misfit : Misfit or None
+        How well L(N, D) describes its points.
     """
 
     task: str
@@ -63,6 +67,7 @@ class TaskLaws:
     comparison: Comparison | str
     window: WindowResult | str
     ranking: Ranking | str
+    misfit: Misfit | None = None
 
     @property
     def surface(self) -> FitResult | None:
@@ -79,6 +84,7 @@ class TaskLaws:
             "approaches": self.comparison if isinstance(self.comparison, str) else self.comparison.to_dict(),
             "window": self.window if isinstance(self.window, str) else self.window.to_dict(),
             "ranking": self.ranking if isinstance(self.ranking, str) else self.ranking.to_dict(),
+            "misfit": None if self.misfit is None else asdict(self.misfit),
         }
 
 
@@ -185,7 +191,7 @@ def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws
         ranking: Ranking | str = compare_laws(chosen, seed=config.fit.seed)
     except EvalInputError as error:
         ranking = f"laws not compared: {error}"
-    return TaskLaws(task, chosen, laws, comparison, found, ranking)
+    return TaskLaws(task, chosen, laws, comparison, found, ranking, misfit(*surface))
 
 
 def _loss_fidelity(

@@ -69,6 +69,7 @@ def compare_with_literature(
         windows={
             name: task.window for name, task in analysis.tasks.items() if not isinstance(task.window, str)
         },
+        misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
         same_jets=train.manifest.meta.get("format") == "jetclass",
     )
     has = {"generation": generation is not None, "tagging": tagging is not None}

@@ -96,7 +96,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         name=config.name,
         found=found,
         odd=oddities(analysis, quality, config),
-        setup=_setup(analysis, config, folder),
+        setup=_setup(analysis, config),
         figures=drawn,
         tables=tables,
         configuration=OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))),
@@ -129,7 +129,7 @@ def _picture(figure: Figure | Path, out: Path) -> str:
 # -- words ----------------------------------------------------------------------------------------------------
 
 
-def _setup(analysis: Analysis, config: StudyConfig, folder: Path) -> list[str]:
+def _setup(analysis: Analysis, config: StudyConfig) -> list[str]:
     jets = config.jets
     origin = (
         f"Jets from {jets.stores}."
@@ -152,9 +152,16 @@ def _setup(analysis: Analysis, config: StudyConfig, folder: Path) -> list[str]:
         lines += _setup_of_tagging(analysis, config)
     lines.append(
         f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
-        f"resamples. All numbers: {folder}/points.csv, fits.json, fidelity.json."
+        f"resamples. All numbers: {', '.join(_data_files(config))} beside this page."
     )
     return lines
+
+
+def _data_files(config: StudyConfig) -> list[str]:
+    names = ["points.csv", "fits.json", "claims.json"]
+    names += ["fidelity.json"] if config.generator.sizes else []
+    names += ["tagging.json"] if config.tagger.widths else []
+    return names + (["repetition.csv", "repetition.json"] if config.repetition.widths else [])
 
 
 def _setup_of_generation(analysis: Analysis, config: StudyConfig) -> list[str]:
