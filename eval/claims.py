@@ -121,7 +121,7 @@ def judge(findings: Findings) -> list[Judgement]:
 
 def _law(f: Findings, task: Literal["generation", "tagging"]) -> FitResult | str:
     """The single-epoch law of N and D, or why none can be judged by."""
-    law, misfit = (f.generation if task == "generation" else f.tagging), f.misfits.get(task)
+    law = f.generation if task == "generation" else f.tagging
     if law is None or law.samples is None:
         return f"no single-epoch law of N and D was fitted for {task}"
     if law.bootstrap_unit == POINTS_OF_FEW_GROUPS:
@@ -129,9 +129,15 @@ def _law(f: Findings, task: Literal["generation", "tagging"]) -> FitResult | str
             f"fewer than {MIN_GROUPS} runs were fitted, too few to be resampled whole: intervals of points that share "
             "a run's noise are too short to judge by"
         )
-    if misfit is not None and not misfit.describes:
-        return f"{misfit}: it does not describe them, and its constants depend on the window of the fit"
-    return law
+    return _undescribed(f, task) or law
+
+
+def _undescribed(f: Findings, task: Literal["generation", "tagging"]) -> str | None:
+    """Why the single-epoch law must not be built upon, if it misses its points."""
+    misfit = f.misfits.get(task)
+    if misfit is None or misfit.describes:
+        return None
+    return f"single epoch: {misfit}; it does not describe them, and its constants depend on the window of the fit"
 
 
 # -- Vigl et al.: tagging --------------------------------------------------------------------------------------
@@ -170,6 +176,8 @@ def _lambda(f: Findings) -> tuple[Verdict, str]:
 def _beta_rep(f: Findings) -> tuple[Verdict, str]:
     if f.repetition is None or f.repetition.beta_difference is None or f.repetition.single is None:
         return "cannot tell", "repeated data and a single epoch were not both fitted"
+    if why := _undescribed(f, "tagging"):
+        return "cannot tell", why
     difference, single = f.repetition.beta_difference, f.repetition.single.params["beta"]
     margin = single.value / 4
     verdict = verdict_of(difference, margin)
@@ -184,8 +192,10 @@ def _independent_of_size(f: Findings) -> tuple[Verdict, str]:
     if f.repetition is None:
         return "cannot tell", "no law of repeated data was fitted"
     slope = f.repetition.size_slope
-    verdict = verdict_of(slope, 0.2)
     runs = int(f.repetition.above.sum())
+    if not np.isfinite(slope.value):
+        return "cannot tell", f"above the threshold ({runs} runs): {slope.reason}"
+    verdict = verdict_of(slope, 0.2)
     return verdict, (
         f"above the threshold ({runs} runs) the loss falls by {with_interval(slope)} times as much per decade of N as "
         f"per decade of unique jets, margin 0.2: {because(slope, verdict, 0.2)}"
@@ -195,6 +205,8 @@ def _independent_of_size(f: Findings) -> tuple[Verdict, str]:
 def _cost(f: Findings) -> tuple[Verdict, str]:
     if f.repetition is None or f.repetition.mean_cost is None:
         return "cannot tell", "compute of repeated training was not measured beside a single-epoch law"
+    if why := _undescribed(f, "tagging"):
+        return "cannot tell", why
     cost = f.repetition.mean_cost
     if cost.identified is False or cost.ci95 is None or not cost.value > 0:
         return "cannot tell", f"the compute ratio is not identified ({cost.reason})"
