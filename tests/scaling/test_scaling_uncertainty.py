@@ -8,7 +8,7 @@ from eval.scaling import InputError, Points, fit, get_law, grid, profile, simula
 from eval.scaling.objective import Objective
 from eval.scaling.result import Estimate, interval
 from eval.scaling.solve import Problem, distinct, search
-from eval.scaling.uncertainty import bootstrap_counts, bootstrap_unit, resample
+from eval.scaling.uncertainty import POINTS_OF_FEW_GROUPS, bootstrap_counts, bootstrap_unit, resample
 
 TRUTH = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 N, D = grid(np.geomspace(3e6, 3e9, 6), np.geomspace(1e8, 2e11, 10))
@@ -115,7 +115,7 @@ def test_few_groups_fall_back_to_points_and_say_so():
     points = simulate(get_law("additive"), TRUTH, noise=5e-3, N=N, D=D)
     grouped = Points.from_arrays(N=N, D=D, L=points.L, group=N)
     result = fit(grouped, bootstrap=10)
-    assert result.bootstrap_unit == "points"
+    assert result.bootstrap_unit == POINTS_OF_FEW_GROUPS
     assert any("only 6 groups" in note for note in result.warnings)
 
 
