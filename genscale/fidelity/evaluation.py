@@ -14,7 +14,6 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
-from eval.constituents import Constituents
 from eval.errors import TooFewJets
 from eval.fidelity import FidelityResult, score
 from eval.matching import combine_batches, draw_batches, measure_batch
@@ -262,10 +261,7 @@ def _trees(generated: Observables, reference: Observables, seed: int) -> TwoSamp
 
 def _add_matching(tasks: _Tasks, made: Sample, real: Sample, n_batches: int, seed: int) -> None:
     try:
-        batches = draw_batches(
-            Constituents(real.particles, real.name), Constituents(made.particles, made.name), MATCHING_JETS,
-            n_batches, seed,
-        )  # fmt: skip
+        batches = draw_batches(real.constituents, made.constituents, MATCHING_JETS, n_batches, seed)
     except TooFewJets as error:
         tasks.skipped["coverage and MMD"] = str(error)
         return
@@ -297,7 +293,6 @@ def _assemble(done: dict[str, Any], skipped: dict[str, str], samples: list[Sampl
     made, real = samples[:2]
     result: FidelityResult = done["scores"]
     batches = [done[name] for name in sorted(done) if name.startswith("coverage and MMD")]
-    jets = [Constituents(sample.particles, sample.name) for sample in (made, real)]
     return dataclasses.replace(
         result,
         particles=done.get("particles", {}),
@@ -313,5 +308,9 @@ def _assemble(done: dict[str, Any], skipped: dict[str, str], samples: list[Sampl
             if name in done
         },
         skipped=dict(sorted(skipped.items())),
-        warnings=(*sample_pair_warnings(made, real), *result.warnings, *particle_warnings(*jets)),
+        warnings=(
+            *sample_pair_warnings(made, real),
+            *result.warnings,
+            *particle_warnings(made.constituents, real.constituents),
+        ),
     )

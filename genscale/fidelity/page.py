@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import dataclasses
 import io
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 
-from eval.constituents import Constituents
 from eval.fidelity import FidelityResult
 from eval.observables import DEFAULT_FIVE, REGISTRY
 from eval.scores import Row
 from genscale.fidelity.samples import Sample
 from genscale.files import write_atomic
-from genscale.records import git_commit, package_versions
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from genscale.pages import data_url, png, render
 
 #: Titles and captions of the groups of rows, in the order of the page.
 TABLES = {
@@ -75,15 +67,15 @@ def ratio_png(tables: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> 
     """Ratio plots of some observables as PNG; tables of generated, reference, and tokenizer if there is one."""
     from eval.plots import ratio_plots
 
-    return _png(ratio_plots(tables[0], tables[1], tables[2] if len(tables) > 2 else None, names))
+    return png(ratio_plots(tables[0], tables[1], tables[2] if len(tables) > 2 else None, names))
 
 
 def particle_png(samples: Sequence[Sample]) -> bytes:
     """Ratio plots of the spectra of single particles as PNG, of the same samples."""
     from eval.plots import particle_plots
 
-    jets = [Constituents(sample.particles, sample.name) for sample in samples]
-    return _png(particle_plots(jets[0], jets[1], jets[2] if len(jets) > 2 else None))
+    jets = [sample.constituents for sample in samples]
+    return png(particle_plots(jets[0], jets[1], jets[2] if len(jets) > 2 else None))
 
 
 def figure_groups(names: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
@@ -129,16 +121,15 @@ def write_page(
     """
     from eval.plots import significance_bars
 
-    overview = {"significance": ("Everything at a glance", _png(significance_bars(result)))}
+    overview = {"significance": ("Everything at a glance", png(significance_bars(result)))}
     folder = out.with_name(f"{out.stem}_figures")
     drawn = []
-    for name, (title, png) in (overview | figures).items():
-        write_atomic(folder / f"{name}.png", png)
-        drawn.append((name, title, "data:image/png;base64," + base64.b64encode(png).decode()))
+    for name, (title, image) in (overview | figures).items():
+        write_atomic(folder / f"{name}.png", image)
+        drawn.append((name, title, data_url(image)))
     write_csv(result, out.with_suffix(".csv"))
-    source = files("genscale.fidelity").joinpath("page.html").read_text()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(source).render(
+    page = render(
+        "evaluation.html",
         samples=samples,
         result=result,
         found=findings(result),
@@ -149,8 +140,6 @@ def write_page(
         settings=result.settings,
         csv=out.with_suffix(".csv").name,
         json=out.name,
-        versions=package_versions(),
-        commit=git_commit(),
     )
     write_atomic(out.with_suffix(".html"), page)
     return out.with_suffix(".html")
@@ -224,12 +213,6 @@ def _importance(result: FidelityResult, most: int = 8) -> list[tuple[str, str]]:
         for name, drop in sorted(test.importance.items(), key=lambda item: -item[1])[:most]
     ]
     return [(name, f"{drop:.3f}") for name, drop in found if drop > 0]
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
 
 
 def _pm(value: float, error: float) -> str:

@@ -14,6 +14,7 @@ from genscale.data import constituents as massless
 from genscale.data.batching import HELD_OUT_SEED, JetOrder
 from genscale.data.convert import find_files, reader_of
 from genscale.data.manifest import MANIFEST
+from genscale.data.readers.base import Source
 from genscale.data.schema import CLASSES, LABELS
 from genscale.data.store import JetStore
 from genscale.errors import InputError
@@ -52,6 +53,11 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.particles)
+
+    @property
+    def constituents(self) -> Constituents:
+        """The particles as `eval` takes them."""
+        return Constituents(self.particles, self.name)
 
     @property
     def has_charge(self) -> bool:
@@ -125,12 +131,12 @@ def _read_files(path: Path, n_jets: int) -> tuple[ak.Array, int, str]:
     try:
         sizes = [source.rows for source in sources]
         rows = _chosen(sum(sizes), n_jets, path)
+        shared = [c for c in _OPTIONAL if all(c in source.columns for source in sources)]
         parts: list[ak.Array] = []
         first = 0
         for file, source, size in zip(files, sources, sizes, strict=True):
             if missing := [c for c in massless.COLUMNS if c not in source.columns]:
                 raise InputError(f"{file}: column {missing[0]} is missing")
-            shared = [c for c in _OPTIONAL if all(c in s.columns for s in sources)]
             mine = rows[(rows >= first) & (rows < first + size)] - first
             first += size
             parts += _picked(source, mine, size, [*massless.COLUMNS, *shared])
@@ -140,9 +146,9 @@ def _read_files(path: Path, n_jets: int) -> tuple[ak.Array, int, str]:
     return ak.concatenate(parts), sum(sizes), " ".join(sha256(file) for file in files)
 
 
-def _picked(source: object, rows: np.ndarray, size: int, columns: Sequence[str]) -> list[ak.Array]:
+def _picked(source: Source, rows: np.ndarray, size: int, columns: Sequence[str]) -> list[ak.Array]:
     return [
-        source.read(start, min(start + _CHUNK_JETS, size))[list(columns)][inside - start]  # type: ignore[attr-defined]
+        source.read(start, min(start + _CHUNK_JETS, size))[list(columns)][inside - start]
         for start in range(0, size, _CHUNK_JETS)
         if len(inside := rows[(rows >= start) & (rows < start + _CHUNK_JETS)])
     ]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from importlib.resources import files
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")  # a report is made where there may be no screen
 
-import jinja2
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
 from genscale.files import read_json, write_atomic, write_json
-from genscale.records import git_commit, package_versions
+from genscale.pages import data_url, png, render
 from genscale.study.analysis import Analysis, TaskLaws, analyse
 from genscale.study.claims import compare_with_literature, literature_tables
 from genscale.study.config import StudyConfig
@@ -92,7 +88,8 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     tables += literature_tables(literature)
     drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
              for name, figure in figures.items()]  # fmt: skip
-    page = _template().render(
+    page = render(
+        "study.html",
         name=config.name,
         found=found,
         odd=oddities(analysis, quality, config),
@@ -100,30 +97,17 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         figures=drawn,
         tables=tables,
         configuration=OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))),
-        versions=package_versions(),
-        commit=git_commit(),
     )
     write_atomic(folder / "summary.txt", _summary(analysis, tables))
     write_atomic(folder / "report.html", page)
     return folder / "report.html"
 
 
-def _template() -> jinja2.Template:
-    source = files("genscale.study").joinpath("templates/report.html").read_text()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source)
-
-
 def _picture(figure: Figure | Path, out: Path) -> str:
     """Write a figure beside the report and return it as a data URL for the page."""
-    if isinstance(figure, Path):
-        data = figure.read_bytes()
-    else:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
-        data = buffer.getvalue()
-    write_atomic(out, data)
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+    image = figure.read_bytes() if isinstance(figure, Path) else png(figure, dpi=120)
+    write_atomic(out, image)
+    return data_url(image)
 
 
 # -- words ----------------------------------------------------------------------------------------------------

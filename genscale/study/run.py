@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
@@ -20,6 +16,7 @@ from genscale.data.manifest import Manifest
 from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
+from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
 from genscale.study.cells import SPLITS, Cell, study_cells
 from genscale.study.config import StudyConfig
@@ -55,7 +52,11 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
-        with _signals_interrupt(folder):
+
+        def interrupt(number: int) -> None:
+            raise Interrupted(number, folder)
+
+        with on_stop_signals(interrupt):  # in order, so that cells are told to save
             try:
                 while waiting or running:
                     _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
@@ -70,24 +71,6 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     r.job.join()
                 bar.close()
     return folder / "report.html"
-
-
-@contextlib.contextmanager
-def _signals_interrupt(folder: Path) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the study in order, so that its cells are told to save."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number, folder)
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _anchored(config: StudyConfig) -> StudyConfig:

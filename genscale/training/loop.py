@@ -12,12 +12,10 @@ import contextlib
 import json
 import math
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
@@ -31,6 +29,7 @@ from genscale.data.batching import BatchStream, JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
+from genscale.signals import on_stop_signals
 from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.schedule import evaluation_steps, learning_rate_factor
@@ -132,7 +131,7 @@ class _Loop:
     def run(self) -> RunRecord:
         set_seed(self.config.seed, device_specific=True)
         state = self._restore()
-        with self._stop_signals(), self._tensorboard(state.step) as tensorboard:
+        with on_stop_signals(self._note), self._tensorboard(state.step) as tensorboard:
             self._steps(state, tensorboard)
         return self._finish(state)
 
@@ -319,22 +318,8 @@ class _Loop:
     def _bare_model(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.model)
 
-    @contextlib.contextmanager
-    def _stop_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT ask the loop to stop instead of ending the process."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may set handlers
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.stop_signal = number
-
-        previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    def _note(self, number: int) -> None:
+        self.stop_signal = number
 
     @contextlib.contextmanager
     def _tensorboard(self, step: int) -> Iterator[Any]:

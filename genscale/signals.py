@@ -1,0 +1,27 @@
+"""SIGTERM and SIGINT as a request to save and stop, instead of an end in the middle of something."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def on_stop_signals(act: Callable[[int], None]) -> Iterator[None]:
+    """Call ``act`` with the number of a SIGTERM or SIGINT that comes inside; outside the main thread do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        act(number)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
