@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.literature import AMRAM, ATLAS, CONSTANTS, FULL_INPUTS, USLU, VIGL, Constant, published
+from eval.literature import AMRAM, USLU, VIGL, published
 from eval.loss_vs_fidelity import LossFidelity
 from eval.rejection_law import RejectionLaw
 from eval.scaling.inputs import InputComparison
@@ -137,7 +137,7 @@ def _undescribed(f: Findings, task: Literal["generation", "tagging"]) -> str | N
     misfit = f.misfits.get(task)
     if misfit is None or misfit.describes:
         return None
-    return f"single epoch: {misfit}; it does not describe them, and its constants depend on the window of the fit"
+    return f"single epoch: {misfit}"
 
 
 # -- Vigl et al.: tagging --------------------------------------------------------------------------------------
@@ -340,17 +340,22 @@ def _fall_per_decade(g: FitResult, variable: str) -> Estimate:
     middle, other = np.sqrt(low * high), "D" if variable == "N" else "N"
     ends = np.array([middle / np.sqrt(10), middle * np.sqrt(10)])
     losses = g.law.predict(
-        np.vstack([g.values, *([] if g.samples is None else [g.samples])]),
+        _refits(g),
         **{variable: ends, other: np.full(2, g.data_window[other][1])},
     )
     falls = losses[:, 0] - losses[:, 1]
     return Estimate.from_samples(float(falls[0]), falls[1:])
 
 
+def _refits(g: FitResult) -> FloatArray:
+    """Constants of the best fit, then of every resample."""
+    return np.vstack([g.values, *([] if g.samples is None else [g.samples])])
+
+
 def _falls(g: FitResult, variable: str) -> FloatArray:
     """Fall over the next decade beyond the largest run: best fit, then resamples; never quite zero."""
     corner = {name: g.data_window[name][1] for name in ("N", "D")}
-    rows = np.vstack([g.values, *([] if g.samples is None else [g.samples])])
+    rows = _refits(g)
     here = g.law.predict(rows, N=corner["N"], D=corner["D"])
     corner[variable] *= 10
     # Two terms that are both absent are equal, whatever their last digits say.
@@ -488,42 +493,3 @@ CLAIMS: tuple[Claim, ...] = (
         _small_window,
     ),
 )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A measured constant beside a published one; ``comparable`` says whether the two may be compared at all."""
-
-    measured: Estimate
-    published: Constant
-    comparable: bool
-
-
-def constants_table(findings: Findings) -> list[Comparison]:
-    """Every published constant that was measured here, in the order of ``CONSTANTS``."""
-    f = findings
-    measured: dict[tuple[str, str], Estimate] = {}
-    if f.tagging is not None:
-        single = {**f.tagging.params, **f.tagging.derived}
-        single["L_inf"] = single.pop("E")
-        measured |= {(key, ""): estimate for key, estimate in single.items()}
-        measured["a", "from scratch"] = single["a"]
-    if f.isoflop_a is not None:
-        measured["a_isoflop", "from scratch"] = f.isoflop_a
-    if f.threshold is not None:
-        measured["lambda", ""] = f.threshold.exponent
-    repeated: dict[str, FitResult] = {}
-    if f.repetition is not None:
-        repeated[FULL_INPUTS] = f.repetition.fit
-        if f.repetition.mean_cost is not None:
-            measured["cost", ""] = f.repetition.mean_cost
-    if f.inputs is not None:
-        repeated |= f.inputs.fits
-    for inputs, law in repeated.items():
-        for key, name in {"L_inf_rep": "E", "B_rep": "B", "beta_rep": "beta"}.items():
-            measured[key, inputs] = law.params[name]
-    return [
-        Comparison(ours, constant, constant.transfers or (f.same_jets and constant.source != ATLAS))
-        for constant in CONSTANTS
-        if (ours := measured.get((constant.key, constant.variant))) is not None
-    ]

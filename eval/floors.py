@@ -62,7 +62,7 @@ class Floor:
     @property
     def even_size(self) -> float:
         """Size of two equal samples that would have this floor."""
-        return 2 / (1 / self.n_generated + 1 / self.n_reference)
+        return even_size(self.n_generated, self.n_reference)
 
     def significance(self, value: float) -> float:
         """How many spreads a distance lies above the mean of the floor; infinite above a floor without spread."""
@@ -99,6 +99,11 @@ class Floor:
             return self.even_size * significance * self.spread / distance
         excess = (significance * self.spread) ** 2 + 2 * significance * self.mean * self.spread
         return self.even_size * excess / distance**2
+
+
+def even_size(n: float, m: float) -> float:
+    """Size of two equal samples that fluctuate against each other as samples of n and m do."""
+    return 2 / (1 / n + 1 / m)
 
 
 def reference_floor(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from eval.boosting import BoostedTrees, fit_boosted_trees
 from eval.errors import InputError, TooFewJets
-from eval.floors import RESOLVED_AT
+from eval.floors import RESOLVED_AT, even_size
 from eval.rejection import area_under_curve
 from eval.scores import Row
 
@@ -84,8 +84,8 @@ class TwoSampleTest:
 
     def row(self, name: str) -> Row:
         """The line of this test in a table; its floor is 1/2."""
-        even_size = 2 / (1 / self.n_generated + 1 / self.n_reference)
-        needed = even_size * (RESOLVED_AT / self.significance) ** 2 if self.significance > 0 else None
+        even = even_size(self.n_generated, self.n_reference)
+        needed = even * (RESOLVED_AT / self.significance) ** 2 if self.significance > 0 else None
         return Row(
             "classifier", name, "AUC", self.auc, self.standard_error, 0.5, self.null_error, self.significance,
             self.p_value, max(self.auc - 0.5, 0.0), None if needed is None else int(np.ceil(needed)),

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.claims import CLAIMS, Findings, constants_table, judge
+from eval.claims import CLAIMS, Findings, judge
+from eval.constants_table import constants_table
 from eval.literature import CONSTANTS, USLU, VIGL, published
 from eval.loss_vs_fidelity import loss_vs_fidelity
 from eval.rejection_law import fit_rejection_law

@@ -24,6 +24,7 @@ of the encoder at 8,192 codes.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
@@ -58,7 +59,7 @@ class Search(Protocol):
         ...
 
 
-class Quantizer(nn.Module):
+class Quantizer(nn.Module, ABC):
     """What the VQ-VAE asks of its quantizer.
 
     Attributes
@@ -70,17 +71,18 @@ class Quantizer(nn.Module):
     commits = True
 
     @property
+    @abstractmethod
     def codebook(self) -> Tensor:
         """The vectors of all codes, shape (K, dim)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, latents: Tensor) -> Quantized:
         """Replace latents of shape (n_particles, dim) by their codes; in training also learn the codebook.
 
         No row may be padding.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self) -> Search:
         """A search for codes in the present codebook.
 
@@ -89,7 +91,6 @@ class Quantizer(nn.Module):
         InputError
             The codebook was never trained.
         """
-        raise NotImplementedError
 
     def lookup(self, codes: Tensor) -> Tensor:
         """The vectors of `codes` (any shape, values in 0..K-1)."""
@@ -159,7 +160,7 @@ class VectorQuantizer(Quantizer):
     def forward(self, latents: Tensor) -> Quantized:
         """Replace latents by codes, as the base class says."""
         if self.training:
-            self._set_dead_code_limit(latents)
+            self._set_dead_code_limit(len(latents), latents.device)
             # In float32 also where the network runs in less: distances and running means need it.
             with torch.autocast(latents.device.type, enabled=False):
                 vectors, codes, _ = self.vq(latents.float()[None])
@@ -173,12 +174,13 @@ class VectorQuantizer(Quantizer):
             raise InputError("the tokenizer is untrained: its codebook is empty before the first step")
         return NearestCodes(self.codebook)
 
-    def _set_dead_code_limit(self, latents: Tensor) -> None:
+    def _set_dead_code_limit(self, n_particles: int, device: torch.device) -> None:
         """Tell the library, which wants particles per step, what the threshold is in this batch of all processes."""
-        n_particles = torch.tensor(len(latents), device=latents.device)
         if _is_distributed():  # or processes would disagree on which codes are dead
-            torch.distributed.all_reduce(n_particles)
-        limit = self.dead_code_threshold * int(n_particles) / self.codebook_size
+            everywhere = torch.tensor(n_particles, device=device)
+            torch.distributed.all_reduce(everywhere)
+            n_particles = int(everywhere)
+        limit = self.dead_code_threshold * n_particles / self.codebook_size
         self.vq._codebook.threshold_ema_dead_code = limit
         self.vq._codebook.reset_cluster_size = limit
 

@@ -124,7 +124,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         weight=weight,
         objective=Objective(loss, delta),
         bootstrap=bootstrap,
-        groups=points.group if unit == "groups" else None,
+        groups=points.group,
         unit=unit,
         starts=starts,
         fixed=fixed,
@@ -195,7 +195,7 @@ def fit_arrays(
     natural = problem.natural(best)
     q = None
     if bootstrap:
-        counts = bootstrap_counts(len(y), bootstrap, rng, groups)
+        counts = bootstrap_counts(len(y), bootstrap, rng, groups if unit == "groups" else None)
         q, _ = resample(problem, distinct(problem, minima), counts, progress)
     samples = None if q is None else problem.natural(q)
     reasons = verdicts(problem, best, q)

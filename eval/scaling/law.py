@@ -9,6 +9,7 @@ one parameter and almost uncorrelated when it is counted in units of the typical
 form under this change of units, so it is an affine map of coordinates (``Law.centring``).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ def scale_at_one(name: str, meaning: str) -> Parameter:
 FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")
 
 
-class Law:
+class Law(ABC):
     """Base of all laws; frozen subclasses define ``evaluate``, ``centring`` and ``starts``."""
 
     name: str
@@ -88,19 +89,19 @@ class Law:
         """Typical value (k,) of each transformed variable (k, n), about which a fit works."""
         return np.average(u, axis=1, weights=weight)
 
+    @abstractmethod
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Values (S, n) and gradient (S, p, n) by coordinate, for coordinates (S, p) and variables (k, n)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Matrix (p, p) and offset (p,) from coordinates about ``centre`` (k,) to natural coordinates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
         """Coordinates (count, p) from which a global search about centred variables begins."""
-        raise NotImplementedError
 
     def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Box (p,), (p,) of the coordinates about centred variables ``u`` (k, n), responses ``y`` (n,)."""

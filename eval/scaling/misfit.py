@@ -41,7 +41,10 @@ class Misfit:
 
     def __str__(self) -> str:
         scatter = "" if self.seed_scatter is None else f", seeds scatter by {self.seed_scatter:.1%}"
-        return f"the law misses its points by {self.rms:.1%} (RMS of ln L){scatter}"
+        text = f"the law misses its points by {self.rms:.1%} (RMS of ln L){scatter}"
+        if self.describes:
+            return text
+        return f"{text}; it does not describe them, and its constants depend on the window of the fit"
 
 
 def misfit(points: Points, result: FitResult) -> Misfit:

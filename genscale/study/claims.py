@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eval.claims import Comparison, Findings, Judgement, constants_table, judge
+from eval.claims import Findings, Judgement, judge
+from eval.constants_table import Comparison, constants_table
 from eval.literature import AMRAM
 from genscale.data.store import JetStore
 from genscale.study.analysis import Analysis, jet_folder

@@ -50,12 +50,7 @@ def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
         lines.append(f"{name}: no law of N and D could be fitted ({task.laws['L(N,D)']}).")
         return lines
     if task.misfit is not None:
-        verdict = (
-            ""
-            if task.misfit.describes
-            else "; it does not describe them, and its constants are no more than a summary"
-        )
-        lines.append(f"{name}, L(N, D): {task.misfit}{verdict}.")
+        lines.append(f"{name}, L(N, D): {task.misfit}.")
     known = [f"{k} = {_interval(e)}" for k, e in surface.params.items() if e.identified]
     unknown = [k for k, e in surface.params.items() if e.identified is False]
     if known:
