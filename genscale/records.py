@@ -6,11 +6,9 @@ real tokens separately; ``C`` is counted from the architecture, with 6 N D besid
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +17,7 @@ from typing import Any, Literal
 
 from eval.scaling.threshold import early_stopped
 from genscale.errors import InputError
-from genscale.files import read_json, write_atomic, write_json
+from genscale.files import read_json, write_json
 
 RECORD_VERSION = 1
 RECORD_FILE = "record.json"
@@ -145,13 +143,6 @@ def git_commit() -> str | None:
     return commit + ("+" if dirty else "")
 
 
-#: Columns of a study's points.csv; the first four are what a fit needs.
-POINT_COLUMNS = (
-    "N", "D", "L", "C", "U", "seed", "task", "run", "size", "N_blocks", "N_embedding", "D_tokens",
-    "C_6nd", "L_error", "step", "learning_rate", "schedule",
-)  # fmt: skip
-
-
 def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
     """One row per evaluation of each named run: the points that scaling laws are fitted to.
 
@@ -192,12 +183,3 @@ def _point(name: str, record: RunRecord, e: Evaluation) -> dict[str, Any]:
         "learning_rate": e.learning_rate,
         "schedule": record.schedule,
     }
-
-
-def write_points(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of :func:`points` as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, POINT_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())

@@ -7,8 +7,6 @@ Runs that are finished are skipped, one that was interrupted goes on from its ch
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from genscale.config import from_mapping, require
-from genscale.files import write_atomic
+from genscale.files import write_csv
 from genscale.records import RunRecord, points
 from genscale.training.generator import GeneratorRun
 
@@ -83,18 +81,8 @@ def run_sweep(sweep: Sweep, out: Path, *, progress: bool = True) -> list[dict[st
     for name, changes, run in tqdm(runs, unit="run", desc="sweep", disable=not progress):
         record = train(GeneratorTask(run), run.training, out / name, progress=False)
         rows += _rows(name, changes, record)
-        write_table(out / "points.csv", rows)
+        write_csv(out / "points.csv", rows)
     return rows
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically; the columns are all keys in the order in which they first come."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())
 
 
 def _rows(name: str, changes: dict[str, Any], record: RunRecord) -> list[dict[str, Any]]:

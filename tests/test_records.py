@@ -5,7 +5,8 @@ import pytest
 
 from eval.scaling import read_points
 from genscale.errors import InputError
-from genscale.records import Evaluation, RunRecord, points, write_points
+from genscale.files import write_csv
+from genscale.records import Evaluation, RunRecord, points
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_round_trip(record, tmp_path):
 
 
 def test_points_are_what_fits_read(record, tmp_path):
-    write_points(tmp_path / "points.csv", points([("generator/pico-s3", record)]))
+    write_csv(tmp_path / "points.csv", points([("generator/pico-s3", record)]))
     read = read_points(tmp_path / "points.csv", where={"task": "generator"})
     assert read.N.tolist() == [30, 30]
     assert read.D.tolist() == [320, 640]

@@ -216,14 +216,14 @@ def corner(result: FitResult) -> Figure:
     return figure
 
 
-def window_figure(level: str | Mapping[str, str] = "uniform", **tasks: WindowResult) -> Figure:
+def window_figure(tasks: Mapping[str, WindowResult], level: str | Mapping[str, str] = "uniform") -> Figure:
     """Occupancy of the learnable window against compute, all tasks on one axis.
 
-    Give the tasks by name, ``generation=..., tagging=...``. Solid where runs exist, dashed beyond; the band
-    is the bootstrap's 68 %. Fits without a compute axis (laws of one variable other than C) have no place here.
+    Solid where runs exist, dashed beyond; the band is the bootstrap's 68 %. Fits without a compute axis (laws
+    of one variable other than C) have no place here.
     """
     if not tasks:
-        raise InputError("window_figure: give at least one task, as generation=window(...)")
+        raise InputError('window_figure: give at least one task, as {"generation": window(...)}')
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9.4, 4.0), width_ratios=(2.2, 1), layout="constrained"
     )

@@ -69,17 +69,26 @@ def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study'
 @app.command("report")
 def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
     """Make the report of a finished study again from its results."""
-    from genscale.config import load_config
-    from genscale.errors import InputError
-    from genscale.study.config import StudyConfig
     from genscale.study.report import write_report
-    from genscale.study.run import status
+    from genscale.study.run import finished_config
 
-    missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(
-            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; go on with genscale study run"
-        )
-    write_report(folder, load_config(StudyConfig, folder / "study.yaml"))
+    write_report(folder, finished_config(folder))
     typer.echo(f"report: {(folder / 'report.html').absolute()}")
+
+
+@app.command("contrast")
+def study_contrast(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished studies.")],
+    out: Annotated[Path, typer.Option(help="Folder of the page, its figure and tables.")],
+) -> None:
+    """Set the learnable windows of studies side by side: where each stops, and what compute fills it.
+
+    For example generation and tagging of the same jets, or one task on jets of two kinds.
+    """
+    from genscale.study.contrast import contrast_studies
+
+    contrasted = contrast_studies(folders)
+    page = contrasted.write(out)
+    for line in contrasted.found:
+        typer.echo(line)
+    typer.echo(f"page: {page.absolute()}")

@@ -20,7 +20,7 @@ from genscale.data.batching import HELD_OUT_SEED, JetOrder
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
-from genscale.files import read_json, write_atomic, write_json
+from genscale.files import read_json, write_atomic, write_csv, write_json
 from tokenizer import BinningConfig, Tokenizer
 from tokenizer.quality import Residuals, judge
 
@@ -83,7 +83,7 @@ def compare_tokenizers(
         by_training_time(measured, spread),
     )
     write_json(out / "comparison.json", result.to_dict())
-    write_atomic(out / "comparison.csv", result.to_csv())
+    write_csv(out / "comparison.csv", result.table())
     draw(result).savefig(out / "comparison.png", dpi=110)
     write_atomic(out / "comparison.md", page(result))
     return result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -119,14 +117,9 @@ class Comparison:
         """Contents of comparison.json."""
         return {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
 
-    def to_csv(self) -> str:
-        """One row per tokenizer."""
-        table = [_flat(row) for row in self.rows]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-        return text.getvalue()
+    def table(self) -> list[dict[str, Any]]:
+        """One row per tokenizer, for a table (CSV)."""
+        return [_flat(row) for row in self.rows]
 
 
 def seed_spread(rows: Sequence[Measured]) -> float | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from eval.fidelity import FidelityResult
 from eval.observables import DEFAULT_FIVE, REGISTRY
 from eval.scores import Row
 from genscale.fidelity.samples import Sample
-from genscale.files import write_atomic
+from genscale.files import write_atomic, write_csv
 from genscale.pages import data_url, png, render
 
 #: Titles and captions of the groups of rows, in the order of the page.
@@ -89,16 +87,6 @@ def figure_groups(names: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def write_csv(result: FidelityResult, out: Path) -> None:
-    """Write every row of a result as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in dataclasses.fields(Row))
-    for row in result.rows():
-        writer.writerow(dataclasses.astuple(row))
-    write_atomic(out, text.getvalue())
-
-
 def write_page(
     result: FidelityResult, samples: Sequence[Sample], figures: dict[str, tuple[str, bytes]], out: Path
 ) -> Path:
@@ -127,7 +115,7 @@ def write_page(
     for name, (title, image) in (overview | figures).items():
         write_atomic(folder / f"{name}.png", image)
         drawn.append((name, title, data_url(image)))
-    write_csv(result, out.with_suffix(".csv"))
+    write_csv(out.with_suffix(".csv"), [dataclasses.asdict(row) for row in result.rows()])
     page = render(
         "evaluation.html",
         samples=samples,

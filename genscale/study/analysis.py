@@ -28,7 +28,8 @@ from eval.scaling import (
 from eval.scaling.selection import Ranking, Variant, sensitivity
 from eval.scaling.side_by_side import Comparison, compare_approaches
 from genscale.data.store import JetStore, TokenStore
-from genscale.records import RECORD_FILE, RunRecord, points, write_points
+from genscale.files import write_csv
+from genscale.records import RECORD_FILE, RunRecord, points
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
 
@@ -127,7 +128,7 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
         for cell in study_cells(config)
         if cell.id.startswith(SINGLE_EPOCH) and (folder / cell.id / RECORD_FILE).exists()
     }
-    write_points(folder / POINTS_FILE, points(records.items()))
+    write_csv(folder / POINTS_FILE, points(records.items()))
     tasks = {}
     if config.generator.sizes:
         levels = _token_levels(TokenStore.open(folder / "tokens/validation", verify=False))
@@ -142,6 +143,11 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
         if (path := folder / "fidelity" / run.split("/")[-1] / "fidelity.json").exists()
     }
     return Analysis(records, tasks, scores, _loss_fidelity(records, scores))
+
+
+def found_windows(tasks: Mapping[str, TaskLaws]) -> dict[str, WindowResult]:
+    """Windows of the tasks that have one."""
+    return {name: task.window for name, task in tasks.items() if not isinstance(task.window, str)}
 
 
 def jet_folder(folder: Path, config: StudyConfig) -> Path:

@@ -10,7 +10,7 @@ from eval.claims import Findings, Judgement, judge
 from eval.constants_table import Comparison, constants_table
 from eval.literature import AMRAM
 from genscale.data.store import JetStore
-from genscale.study.analysis import Analysis, jet_folder
+from genscale.study.analysis import Analysis, found_windows, jet_folder
 from genscale.study.config import StudyConfig
 from genscale.study.tables import Table, interval, verdict
 from genscale.study.tagging import Physics, Repetition
@@ -67,9 +67,7 @@ def compare_with_literature(
         rejection={} if physics is None or isinstance(physics.laws, str) else physics.laws,
         generation=None if generation is None else generation.surface,
         loss_fidelity=_found(analysis.loss_fidelity),
-        windows={
-            name: task.window for name, task in analysis.tasks.items() if not isinstance(task.window, str)
-        },
+        windows=found_windows(analysis.tasks),
         misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
         same_jets=train.manifest.meta.get("format") == "jetclass",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eval.plots import distance_vs_loss, significance_heatmap
+from eval.scaling import WindowResult
 from eval.scaling.figures import fit_panels, window_figure
-from genscale.study.analysis import COMMON_LEVEL, Analysis, TaskLaws
+from genscale.study.analysis import COMMON_LEVEL, Analysis, TaskLaws, found_windows
 from genscale.study.config import StudyConfig
 from genscale.study.findings import UNIT
 
@@ -27,16 +29,9 @@ class Drawn:
 def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict[str, Drawn]:
     """All figures that the results allow, in the order of the report."""
     figures: dict[str, Drawn] = {}
-    windows = {name: task.window for name, task in analysis.tasks.items() if not isinstance(task.window, str)}
+    windows = found_windows(analysis.tasks)
     if windows:
-        figures["window"] = Drawn(
-            window_figure(COMMON_LEVEL, **windows),
-            "The learnable window" + (", generation beside tagging" if len(windows) == 2 else ""),
-            "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
-            "that a compute-optimal run with C FLOPs occupies; solid within the range of the runs, dashed beyond. "
-            "Right: reference level and floor, in nats per token and per jet. A task whose curve bends early is "
-            "soon exhausted; a wide band means that the runs do not pin the floor.",
-        )
+        figures["window"] = draw_windows(windows)
     for name, task in analysis.tasks.items():
         panels = {title: law for title, law in task.laws.items() if not isinstance(law, str)}
         if panels:
@@ -82,6 +77,18 @@ def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict
             "Original and decoded jets, and the resolution of each feature after one pass through the codebook.",
         )
     return figures
+
+
+def draw_windows(windows: Mapping[str, WindowResult]) -> Drawn:
+    """Learnable windows of named tasks, one or several, on one axis of compute."""
+    return Drawn(
+        window_figure(windows, COMMON_LEVEL),
+        "The learnable window" + (f": {' beside '.join(windows)}" if len(windows) > 1 else ""),
+        "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
+        "that a compute-optimal run with C FLOPs occupies; solid within the range of the runs, dashed beyond. "
+        "Right: reference level and floor, in nats per token (generation) and per jet (tagging). A task whose curve "
+        "bends early is soon exhausted; a wide band means that the runs do not pin the floor.",
+    )
 
 
 def learning_curves(analysis: Analysis) -> Figure:

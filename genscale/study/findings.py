@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ def findings(analysis: Analysis, config: StudyConfig) -> list[str]:
     lines = []
     for name, task in analysis.tasks.items():
         lines += _of_task(analysis, name, task)
-    lines += _contrast(analysis)
+    lines += window_findings(analysis.tasks)
     relation = analysis.loss_fidelity
     resolved = [run for run, s in analysis.fidelity.items() if s.joint.resolved]
     if analysis.fidelity:
@@ -67,9 +68,10 @@ def _with_most_jets(records: list[RunRecord]) -> list[RunRecord]:
     return [r for r in records if r.jets_seen == most]
 
 
-def _contrast(analysis: Analysis) -> list[str]:
+def window_findings(tasks: Mapping[str, TaskLaws]) -> list[str]:
+    """The learnable windows of named tasks in one sentence."""
     parts = []
-    for name, task in analysis.tasks.items():
+    for name, task in tasks.items():
         if isinstance(task.window, str):
             continue
         level = task.window.levels[COMMON_LEVEL]

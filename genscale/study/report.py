@@ -67,8 +67,8 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     write_json(folder / "claims.json", literature.to_dict())
     figures = study_figures(analysis, folder, config)
     tables = [
-        run_table(analysis), law_table(analysis), exponent_table(analysis), ranking_table(analysis),
-        window_table(analysis), sensitivity_table(analysis),
+        run_table(analysis), law_table(analysis.tasks), exponent_table(analysis.tasks), ranking_table(analysis),
+        window_table(analysis.tasks), sensitivity_table(analysis.tasks),
     ]  # fmt: skip
     found = findings(analysis, config)
     if analysis.fidelity:

@@ -203,6 +203,23 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def finished_config(folder: Path) -> StudyConfig:
+    """Configuration of a study of which everything but the report is done.
+
+    Raises
+    ------
+    InputError
+        Naming what is missing.
+    """
+    missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(
+            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; go on with genscale study run"
+        )
+    return load_config(StudyConfig, folder / "study.yaml")
+
+
 def status(folder: Path) -> list[tuple[Cell, str]]:
     """Each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
     config = load_config(StudyConfig, folder / "study.yaml")

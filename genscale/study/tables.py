@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eval.scaling.result import Estimate
-from genscale.study.analysis import Analysis
+from genscale.study.analysis import Analysis, TaskLaws
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ def run_table(analysis: Analysis) -> Table:
     )
 
 
-def law_table(analysis: Analysis) -> Table:
+def law_table(tasks: Mapping[str, TaskLaws]) -> Table:
     """One row per fitted constant."""
     rows = []
-    for task in analysis.tasks.values():
-        for name, law in task.laws.items():
+    for task, laws in tasks.items():
+        for name, law in laws.laws.items():
             if isinstance(law, str):
-                rows.append([task.task, name, law, "", "", ""])
+                rows.append([task, name, law, "", "", ""])
                 continue
             result = law[1]
             for constant, e in {**result.params, **result.derived}.items():
-                rows.append([task.task, name, result.law.formula, constant, interval(e), verdict(e)])
+                rows.append([task, name, result.law.formula, constant, interval(e), verdict(e)])
     return Table(
         "Fitted constants with 68 % bootstrap intervals. A constant is not identified when its 95 % interval runs "
         "into a bound or over decades: then its value must not be quoted. Points of one training curve are not "
@@ -71,24 +71,24 @@ def law_table(analysis: Analysis) -> Table:
     )
 
 
-def exponent_table(analysis: Analysis) -> Table:
+def exponent_table(tasks: Mapping[str, TaskLaws]) -> Table:
     """Compute-optimal exponents by approach, side by side."""
     rows = []
-    for task in analysis.tasks.values():
-        if isinstance(task.comparison, str):
-            rows.append([task.task, "", "", task.comparison])
+    for task, laws in tasks.items():
+        if isinstance(laws.comparison, str):
+            rows.append([task, "", "", laws.comparison])
             continue
-        exponents = task.comparison.exponents()
-        for number, result in task.comparison.approaches.items():
+        exponents = laws.comparison.exponents()
+        for number, result in laws.comparison.approaches.items():
             failed = isinstance(result, str)
             rows.append(
                 [
-                    task.task, f"{number} {('', 'envelope', 'IsoFLOP', 'parametric')[number]}",
+                    task, f"{number} {('', 'envelope', 'IsoFLOP', 'parametric')[number]}",
                     "" if failed else interval(exponents[number]),
                     result if isinstance(result, str) else verdict(exponents[number]),
                 ]
             )  # fmt: skip
-        rows += [[task.task, "note", "", text] for text in task.comparison.warnings]
+        rows += [[task, "note", "", text] for text in laws.comparison.warnings]
     return Table(
         "Exponent a of the compute-optimal size, N* = k C^a, by the three approaches of Hoffmann et al. They "
         "disagree by more than their errors everywhere in the literature; their range is the honest error.",
@@ -121,13 +121,13 @@ def ranking_table(analysis: Analysis) -> Table:
     )
 
 
-def sensitivity_table(analysis: Analysis) -> Table:
+def sensitivity_table(tasks: Mapping[str, TaskLaws]) -> Table:
     """The floor under other choices of points."""
     rows = [
-        [task.task, name, interval(e), verdict(e)]
-        for task in analysis.tasks.values()
-        if not isinstance(task.window, str)
-        for name, e in task.window.sensitivity.items()
+        [task, name, interval(e), verdict(e)]
+        for task, laws in tasks.items()
+        if not isinstance(laws.window, str)
+        for name, e in laws.window.sensitivity.items()
     ]
     return Table(
         "How the floor L_inf moves with the choice of points; it usually moves by more than its quoted interval.",
@@ -136,18 +136,18 @@ def sensitivity_table(analysis: Analysis) -> Table:
     )
 
 
-def window_table(analysis: Analysis) -> Table:
+def window_table(tasks: Mapping[str, TaskLaws]) -> Table:
     """One row per reference level."""
     rows = []
-    for task in analysis.tasks.values():
-        if isinstance(task.window, str):
-            rows.append([task.task, task.window, "", "", "", "", ""])
+    for task, laws in tasks.items():
+        if isinstance(laws.window, str):
+            rows.append([task, laws.window, "", "", "", "", "", ""])
             continue
-        for level in task.window.levels.values():
+        for level in laws.window.levels.values():
             scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
             rows.append(
                 [
-                    task.task, level.name, f"{level.reference:.3f}", interval(task.window.floor),
+                    task, level.name, f"{level.reference:.3f}", interval(laws.window.floor),
                     interval(level.window), interval(level.share), interval(level.reached),
                     f"{interval(scale)}{'' if scale.identified else ' (not identified)'}",
                 ]

@@ -23,8 +23,9 @@ from eval.scaling.inputs import InputComparison, compare_inputs
 from eval.scaling.repeated_data import RepeatedData, repeated_data
 from eval.tagging import TaggerScore, score_tagger
 from genscale.data.features import resolve_features
+from genscale.files import write_csv
 from genscale.prediction import load_predictions
-from genscale.records import RECORD_FILE, RunRecord, early_stopped_points, write_points
+from genscale.records import RECORD_FILE, RunRecord, early_stopped_points
 from genscale.study.analysis import TaskLaws
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
@@ -159,7 +160,7 @@ def analyse_repetition(folder: Path, config: StudyConfig, laws: TaskLaws) -> Rep
     records = {run: RunRecord.load(folder / run) for run in cells if (folder / run / RECORD_FILE).exists()}
     if not records:
         return None
-    write_points(folder / REPETITION_FILE, early_stopped_points(records.items()))
+    write_csv(folder / REPETITION_FILE, early_stopped_points(records.items()))
     table = replace(read_points(folder / REPETITION_FILE), source=REPETITION_FILE)
     names = {"repetition": inputs_name(config.tagger.features, config.tagger.max_particles)}
     for key, other in config.inputs.others.items() if config.inputs.width else ():

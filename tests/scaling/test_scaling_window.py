@@ -244,7 +244,7 @@ def test_every_figure_draws_what_its_result_holds(points, result, tmp_path):
         "slices": figures.isoflop_slices(isoflop(points)),
         "residuals": figures.residuals(points, result),
         "corner": figures.corner(result),
-        "window": figures.window_figure(generation=found, tagging=found),
+        "window": figures.window_figure({"generation": found, "tagging": found}),
     }
     assert len(drawn["panel"].axes[0].collections) == 10  # a band for each D
     assert [ax.get_xlabel() for ax in drawn["residuals"].axes] == [figures.UNITS[k] for k in "NDC"]
@@ -261,4 +261,4 @@ def test_every_figure_draws_what_its_result_holds(points, result, tmp_path):
     with pytest.raises(InputError, match="variable: C is not one of N, D"):
         figures.fit_panel(points, result, "C")
     with pytest.raises(InputError, match="a fit in N has no compute axis"):
-        figures.window_figure(generation=window({"uniform": 9.0}, one))
+        figures.window_figure({"generation": window({"uniform": 9.0}, one)})

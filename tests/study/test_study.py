@@ -1,5 +1,6 @@
 """The whole chain, small but real: Pythia jets to the report."""
 
+import csv
 import json
 import os
 import random
@@ -12,13 +13,16 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from eval.scaling import read_points
 from genscale.config import load_config
 from genscale.errors import CellFailed, InputError
+from genscale.study.analysis import analyse
 from genscale.study.backends import ResumableCell, make_backend
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
+from genscale.study.contrast import contrast_studies
 from genscale.study.run import dry_run, run_study, status, work_ahead
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "studies"
@@ -124,6 +128,41 @@ def test_no_report_of_half_a_study(finished, tmp_path):
         r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
     )
     assert [file.name for file in half.iterdir()] == ["study.yaml"]
+
+
+def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
+    generation, tagging, other = (tmp_path / name for name in ("generation", "tagging", "b/generation"))
+    for folder in (generation, tagging, other):
+        shutil.copytree(finished, folder)
+    for folder, left_out in ((generation, "tagger"), (tagging, "generator"), (other, "tagger")):
+        study = OmegaConf.load(folder / "study.yaml")
+        study[left_out]["widths" if left_out == "tagger" else "sizes"] = []
+        study["repetition"]["widths"], study["inputs"]["width"] = [], 0
+        OmegaConf.save(study, folder / "study.yaml")
+
+    both = contrast_studies([generation, tagging], progress=False)
+    assert list(both.tasks) == ["generation", "tagging"]
+    assert both.same_jets
+    with (both.write(tmp_path / "out").parent / "contrast.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["task"] for row in rows] == ["generation", "tagging"]
+    alone = analyse(finished, load_config(StudyConfig, finished / "study.yaml")).tasks["tagging"].window
+    assert float(rows[1]["floor"]) == pytest.approx(
+        alone.floor.value
+    )  # the same as in the study's own report
+
+    page = (tmp_path / "out/contrast.html").read_text()
+    assert "data:image/png" in page
+    assert "</html>" in page
+    assert 'href="' not in page
+    assert list(contrast_studies([finished, tagging], progress=False).tasks) == [
+        "generation", "tagging (tiny)", "tagging (tagging)",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="need folders of different names"):
+        contrast_studies([generation, other], progress=False)
+    (tagging / "tagger/d4-s1/record.json").unlink()
+    with pytest.raises(InputError, match="tagging: is not finished: tagger/d4-s1"):
+        contrast_studies([generation, tagging], progress=False)
 
 
 def test_another_configuration_is_refused_by_name(finished, tiny):
