@@ -65,7 +65,7 @@ def test_runs_that_would_share_a_folder_are_refused(shared):
 def test_the_sweeps_of_the_documentation_are_valid():
     from pathlib import Path
 
-    for name in ("learning_rates", "ablation"):
+    for name in ("learning_rates", "ablation", "ablation_small"):
         sweep = load_config(Sweep, Path(__file__).parents[1] / f"configs/generator/{name}.yaml")
         assert len(list(variations(sweep))) > 20
 
