@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from genscale.config import to_mapping
-from genscale.data.batching import HELD_OUT_SEED, JetOrder
 from genscale.data.constituents import COLUMNS, constituents, to_store_rows
 from genscale.data.manifest import Manifest
+from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, StoreWriter, TokenStore
 from genscale.errors import InputError

@@ -35,7 +35,8 @@ import torch
 from bench_tokenizer import bench_jets
 from torch import Tensor
 
-from genscale.data.batching import Batch, BatchStream, JetOrder, TokenRows
+from genscale.data.batching import Batch, BatchStream, TokenRows
+from genscale.data.order import JetOrder
 from genscale.data.store import StoreWriter, TokenStore
 from genscale.generation import SamplingConfig, sample
 from genscale.models.counting import count_parameters

@@ -27,8 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from genscale.data.batching import Batch, BatchStream, FeatureRows, JetOrder
+from genscale.data.batching import Batch, BatchStream, FeatureRows
 from genscale.data.features import resolve_features
+from genscale.data.order import JetOrder
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.models.counting import count_parameters, tagger_flops

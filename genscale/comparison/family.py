@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from genscale.config import nearest, require
-from genscale.data.batching import JetOrder
 from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.order import JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import write_json

@@ -16,8 +16,8 @@ from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.comparison.family import COST_FILE
 from genscale.comparison.page import draw, page
 from genscale.comparison.result import Comparison, Measured, by_rate, by_training_time, seed_spread
-from genscale.data.batching import HELD_OUT_SEED, JetOrder
 from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_atomic, write_csv, write_json

@@ -16,53 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from genscale.data.features import needed_columns, particle_features, require_columns
+from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
 from genscale.models.packing import Packing
-
-#: Held-out jets are the same in every run, whatever the run's seed: losses are compared on equal jets.
-HELD_OUT_SEED = 0
-
-
-@dataclass(frozen=True)
-class JetOrder:
-    """The endless sequence of jets that a run sees: a new seeded permutation in every epoch.
-
-    Attributes
-    ----------
-    n_store : int
-        Jets in the store.
-    n_unique : int
-        How many of them are used: the first of one permutation that depends on the seed alone, so that
-        smaller sets are contained in larger ones.
-    seed : int
-    """
-
-    n_store: int
-    n_unique: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.n_unique <= self.n_store:
-            raise InputError(f"unique jets: {self.n_unique} wanted, but the store has {self.n_store}")
-
-    def __getitem__(self, window: slice) -> np.ndarray:
-        """Store rows of the jets seen at places ``window.start .. window.stop - 1``."""
-        places = np.arange(window.start, window.stop)
-        epochs = places // self.n_unique
-        return np.concatenate(
-            [self._epoch(int(e))[places[epochs == e] % self.n_unique] for e in np.unique(epochs)]
-        )
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        cached: tuple[int, np.ndarray] | None = self.__dict__.get("_last")
-        if cached is not None and cached[0] == epoch:
-            return cached[1]
-        chosen = np.random.default_rng([self.seed, 0]).permutation(self.n_store)[: self.n_unique]
-        if epoch > 0:
-            chosen = chosen[np.random.default_rng([self.seed, epoch]).permutation(self.n_unique)]
-        self.__dict__["_last"] = (epoch, chosen)  # the dataclass is frozen; a cache is not state
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -122,7 +79,7 @@ class TokenRows:
 
     def __init__(self, store: TokenStore) -> None:
         self.store = store
-        self._labels = store.labels()
+        store.labels(slice(0))  # a store without labels is refused now, not at the first step
 
     def __len__(self) -> int:
         return len(self.store)
@@ -131,7 +88,7 @@ class TokenRows:
         """Read sequences, flat, with their lengths and labels."""
         tokens = self.store.read(rows, columns=["tokens"])["tokens"].layout
         offsets = tokens.offsets.data
-        return tokens.content.data[offsets[0] : offsets[-1]], np.diff(offsets), self._labels[rows]
+        return tokens.content.data[offsets[0] : offsets[-1]], np.diff(offsets), self.store.labels(rows)
 
     def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
         """Inputs and targets of the same length, one shorter than the sequences."""
@@ -156,7 +113,7 @@ class FeatureRows:
 
     def __init__(self, store: JetStore, features: Sequence[str], max_particles: int) -> None:
         self.store, self.features, self.max_particles = store, tuple(features), max_particles
-        self._labels = store.labels()
+        store.labels(slice(0))  # a store without labels is refused now, not at the first step
         require_columns(self.features, store.columns, str(store.path))
 
     def __len__(self) -> int:
@@ -166,7 +123,7 @@ class FeatureRows:
         """Read and compute features, flat, with the particles of each jet and its label."""
         jets = self.store.read(rows, columns=needed_columns(self.features))
         values, counts = particle_features(jets, self.features, max_particles=self.max_particles)
-        return values, counts, self._labels[rows]
+        return values, counts, self.store.labels(rows)
 
     def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
         """One row more per jet than it has particles; targets are the labels."""

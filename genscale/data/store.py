@@ -143,17 +143,20 @@ class Store:
             )
         return to_awkward(self._scattered(rows, names), len(rows))
 
-    def labels(self) -> np.ndarray:
-        """Class index of every row, int64 [n_rows], in the order of `schema.CLASSES`."""
+    def labels(self, indices: slice | np.ndarray | Sequence[int] | None = None) -> np.ndarray:
+        """Class index of rows, int64 [n_rows], in the order of `schema.CLASSES`.
+
+        Parameters
+        ----------
+        indices
+            As for :meth:`read`.
+        """
         if "label" in self.manifest.columns:
-            return ak.to_numpy(self.read(columns=["label"])["label"]).astype(np.int64)
+            return ak.to_numpy(self.read(indices, columns=["label"])["label"]).astype(np.int64)
         if schema.LABELS[0] not in self.manifest.columns:
             raise InputError(f"{self.path}: these jets have no labels (column {schema.LABELS[0]} is missing)")
-        labels = np.empty(len(self), dtype=np.int64)
-        for number, (start, stop) in enumerate(zip(self._starts[:-1], self._starts[1:], strict=True)):
-            columns = self._shards[number]
-            labels[start:stop] = np.argmax([columns[name].content for name in schema.LABELS], axis=0)
-        return labels
+        flags = self.read(indices, columns=schema.LABELS)
+        return np.argmax([ak.to_numpy(flags[name]) for name in schema.LABELS], axis=0)
 
     def _known(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         names = self.columns if columns is None else tuple(columns)

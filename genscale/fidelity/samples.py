@@ -11,9 +11,9 @@ import numpy as np
 
 from eval.constituents import Constituents
 from genscale.data import constituents as massless
-from genscale.data.batching import HELD_OUT_SEED, JetOrder
 from genscale.data.convert import find_files, reader_of
 from genscale.data.manifest import MANIFEST
+from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.readers.base import Source
 from genscale.data.schema import CLASSES, LABELS
 from genscale.data.store import JetStore

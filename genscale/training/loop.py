@@ -25,7 +25,8 @@ from torch import nn
 from tqdm import tqdm
 
 from genscale.config import config_hash, require, to_mapping
-from genscale.data.batching import BatchStream, JetOrder
+from genscale.data.batching import BatchStream
+from genscale.data.order import JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions

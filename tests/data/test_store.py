@@ -105,6 +105,8 @@ class TestReading:
         expected = [next(i for i, n in enumerate(schema.LABELS) if jet[n]) for jet in everything]
         assert store.labels().dtype == np.int64
         assert store.labels().tolist() == expected
+        assert store.labels([3, 0, 3]).tolist() == [expected[3], expected[0], expected[3]]
+        assert store.labels(slice(1, 4)).tolist() == expected[1:4]
         counts = {name: expected.count(i) for i, name in enumerate(schema.CLASSES)}
         assert store.manifest.class_counts == counts
         assert store.classes == tuple(name for name in schema.CLASSES if counts[name])

@@ -93,7 +93,7 @@ def test_the_loss_is_nats_per_real_token(generator_run, tmp_path):
     model, _ = load_generator(tmp_path / "run")
     task = GeneratorTask(generator_run)
     total = tokens = 0.0
-    from genscale.data.batching import HELD_OUT_SEED, JetOrder
+    from genscale.data.order import HELD_OUT_SEED, JetOrder
 
     rows = JetOrder(len(task.validation_rows), 64, HELD_OUT_SEED)[0:64]
     for row in rows:
