@@ -218,7 +218,9 @@ class FitResult:
         """
         plain = read_json(path)
         if plain.get("approach") != 3:
-            raise InputError(f"{path}: approach must be 3 (a fitted law), found {plain.get('approach')!r}")
+            raise InputError(
+                f"{path}: approach must be 3 (a fitted law), found {plain.get('approach')!r}; fit with --approach 3"
+            )
         try:
             variables = plain["variables"]
             law = get_law(plain["law"], variables[0] if len(variables) == 1 and variables != ["L"] else None)

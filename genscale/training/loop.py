@@ -13,6 +13,7 @@ import json
 import math
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,6 +132,12 @@ class _Loop:
 
     def run(self) -> RunRecord:
         set_seed(self.config.seed, device_specific=True)
+        if self.config.n_steps < 2 * self.config.warmup_steps and self.accelerator.is_main_process:
+            warnings.warn(
+                f"training.warmup_steps: {self.config.warmup_steps} of {self.config.n_steps} steps: the rate is "
+                "at its peak for little of the run or never; give more jets or a shorter warm-up",
+                stacklevel=2,
+            )
         state = self._restore()
         with on_stop_signals(self._note), self._tensorboard(state.step) as tensorboard:
             self._steps(state, tensorboard)

@@ -167,6 +167,12 @@ def test_damaged_checkpoint_is_skipped_with_a_warning(generator_run, tmp_path):
     assert losses(resumed) == losses(whole)
 
 
+def test_a_warm_up_that_fills_the_run_is_named(generator_run, tmp_path):
+    long = dataclasses.replace(TRAINING, warmup_steps=TRAINING.n_steps)
+    with pytest.warns(UserWarning, match=rf"warmup_steps: {long.n_steps} of {long.n_steps} steps"):
+        train(GeneratorTask(generator_run), long, tmp_path / "run", progress=False)
+
+
 def test_micro_batches_change_nothing(generator_run, tmp_path):
     whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "whole", progress=False)
     split = dataclasses.replace(generator_run, training=dataclasses.replace(TRAINING, accumulate=4))
