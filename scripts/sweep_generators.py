@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # small models gain nothing from more, and last digits depend on the number
     sweep = load_config(Sweep, given.config, given.overrides)
     given.out.mkdir(parents=True, exist_ok=True)
