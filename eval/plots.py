@@ -272,7 +272,7 @@ def distance_vs_loss(
     ----------
     losses, loss_errors : (K,) validation losses in nats per token, and their errors.
     results : K scores, made with the same reference, size and seed.
-    labels : K names of models.
+    labels : K names of models; those of one name (seeds of one size) share a colour.
     """
     if not len(results) == len(labels) == np.size(losses) or not labels:
         raise InputError(
@@ -300,17 +300,19 @@ def distance_vs_loss(
             own.value - own.standard_error, own.value + own.standard_error, color=TOKENIZER, alpha=0.25,
             linewidth=0, label="tokenizer only",
         )  # fmt: skip
-    axes.errorbar(
-        loss, values, errors, None if loss_errors is None else np.asarray(loss_errors),
-        fmt="o", color=GENERATED, markersize=6, elinewidth=1.2, capsize=2, label="generated", zorder=3,
-    )  # fmt: skip
-    for x, y, label, place in zip(loss, values, labels, np.argsort(np.argsort(loss)), strict=True):
-        # Above and below in turn: models of nearly the same loss lie side by side.
-        up = place % 2 == 0
-        axes.annotate(
-            label, (x, y), xytext=(0, 9 if up else -9), textcoords="offset points",
-            fontsize=10, ha="center", va="bottom" if up else "top",
-        )  # fmt: skip
+    names = list(dict.fromkeys(labels))
+    models = [
+        axes.errorbar(
+            loss[chosen], values[chosen], errors[chosen],
+            None if loss_errors is None else np.asarray(loss_errors)[chosen],
+            fmt="o", color=colour, markersize=6, elinewidth=1.2, capsize=2, label=name, zorder=3,
+        )
+        for name, colour in zip(names, mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names))), strict=True)
+        if (chosen := np.array([label == name for label in labels])).any()
+    ]  # fmt: skip
+    axes.legend(
+        handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(names) > 4 else 1
+    )
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -320,7 +322,8 @@ def distance_vs_loss(
         xlabel="validation loss [nats per token]",
         ylabel=f"sliced Wasserstein distance\n(order {results[0].joint.distance.p}, standard deviations)",
     )
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    bands = [handle for handle in axes.get_legend_handles_labels()[0] if handle not in models]
+    figure.legend(handles=bands, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -348,7 +351,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
         [[name in r.scores and r.scores[name].resolved for r in results.values()] for name in names]
     )
     top = max(30.0, float(np.max(table, where=resolved, initial=0.0)))
-    colours = mpl.colormaps["cividis_r"].with_extremes(bad="#e6e6e6")
+    colours = mpl.colormaps["YlGnBu"].with_extremes(bad="#e6e6e6")
     image = axes.imshow(
         np.ma.masked_where(~resolved, table), cmap=colours, norm=LogNorm(RESOLVED_AT, top), aspect="auto"
     )

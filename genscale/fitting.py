@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scaling import FitResult, compare_laws, fit, read_points
+from eval.scaling import FitResult, compare_laws, fit, misfit, read_points
 from eval.scaling.approaches import FrontierFit
 from genscale.config import require
 from genscale.files import write_json
@@ -29,6 +29,7 @@ class FitRequest:
     fixed: dict[str, float]
     columns: dict[str, str]
     where: dict[str, str]
+    ranges: dict[str, tuple[float, float]]
     predict: dict[str, float]
     figure: Path | None
     seed: int
@@ -59,6 +60,8 @@ def fit_points(request: FitRequest) -> Iterator[str]:
     """
     r = request
     table = read_points(r.points, columns=r.columns, where=r.where)
+    for name, (low, high) in r.ranges.items():
+        table = table.within(name, low, high)
     for file in (r.out, r.figure):
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,8 @@ def fit_points(request: FitRequest) -> Iterator[str]:
         bootstrap=r.bootstrap, unit=r.unit, fixed=r.fixed, seed=r.seed,
     )  # fmt: skip
     yield str(result)
+    if isinstance(result, FitResult):
+        yield str(misfit(table, result))
     result.to_json(r.out)
     yield f"written to {r.out}"
     if r.predict:

@@ -188,6 +188,10 @@ def test_claims_on_generation():
     assert found["generation: D"].verdict == "supports"
     assert found["generation: SWD"].verdict == "supports"
     assert found["generation: window"].verdict == "supports"
+    moving = replace(narrow, sensitivity={"without the smallest D": Estimate(2.0, (1.9, 2.1), (1.8, 2.2))})
+    judged = by_key(Findings(generation=strong_in_size, windows={"generation": moving}))["generation: window"]
+    assert judged.verdict == "cannot tell"
+    assert judged.why.endswith("to 0.61 over all choices of points: this range holds one half")
     strong_in_data = measured({"E": 1.0, "A": 20.0, "alpha": 0.9, "B": 9.0, "beta": 0.15}, 1e-3)
     wide = window(class_levels([1] * 100), strong_in_data)
     found = by_key(Findings(generation=strong_in_data, windows={"generation": wide}))

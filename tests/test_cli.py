@@ -107,6 +107,18 @@ def test_fit_and_plan(run, tmp_path):
     found = {name: fit["params"][name]["value"] for name in ("E", "A", "alpha", "B", "beta")}
     assert found == pytest.approx({"E": 0.3, "A": 11, "alpha": 0.44, "B": 7, "beta": 0.22}, rel=1e-6)
     assert (tmp_path / "fit.png").stat().st_size > 10_000
+    part = ("fit", points, "--where", "task=tagger", "--out", tmp_path / "part.json", "--bootstrap", 0)
+    code, out, _ = run(*part, "--range", "D=1e5:", "--range", "N=:1e6")
+    assert code == 0
+    assert json.loads((tmp_path / "part.json").read_text())["data_window"]["D"] == [1e5, 1e7]
+    assert json.loads((tmp_path / "part.json").read_text())["n_points"] == 9
+    assert "the law misses its points by 0.0% (RMS of ln L)" in out
+    for wrong, message in (("D=1e8:", "no point has D from 1e+08 to inf (found 10000 to 1e+07)"),
+                           ("D=1e5", "expected N, D, C, U or L and LOW:HIGH"),
+                           ("D=a:", "D=a: not a number")):  # fmt: skip
+        code, _, error = run(*part, "--range", wrong)
+        assert code == 2
+        assert message in error
     code, _, _ = run("plan", tmp_path / "fit.json", "--flops", "1e15", "--out", tmp_path / "plan.json")
     assert code == 0
     answer = json.loads((tmp_path / "plan.json").read_text())

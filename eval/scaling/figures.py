@@ -245,7 +245,8 @@ def window_figure(tasks: Mapping[str, WindowResult], level: str | Mapping[str, s
         if floor.ci68 is not None:
             right.errorbar(i, floor.value, yerr=_bars(floor.value, floor.ci68), color="black", capsize=4)
         share = result.levels[name].share
-        right.text(i, reference, f"window {share.value:.0%}", ha="center", va="bottom", fontsize=7)
+        known = "" if share.identified is not False else " (n. i.)"
+        right.text(i, reference, f"window {share.value:.0%}{known}", ha="center", va="bottom", fontsize=7)
     for mark in (0.9, 0.95, 0.99):
         left.axhline(mark, color="grey", lw=0.6, ls=":")
     left.set(xscale="log", ylim=(0, 1.03), xlabel=UNITS["C"], ylabel="occupancy of the window")

@@ -25,7 +25,7 @@ class Misfit:
     rms : float
         Root mean square of ln(measured / fitted).
     seed_scatter : float or None
-        Standard deviation of ln L over seeds at equal N and D, pooled; None where none are repeated.
+        Standard deviation of ln L over runs at equal variables of the law, pooled; None where none are repeated.
     describes : bool
         Whether ``rms`` is within `SCATTERS` of the scatter, or within `WITHOUT_SEEDS`.
     """
@@ -58,12 +58,13 @@ def misfit(points: Points, result: FitResult) -> Misfit:
     points : Points
         Those of the fit.
     result : FitResult
-        A law of N and D.
     """
-    n, d = points.variable("N"), points.variable("D")
-    fitted = result.law.predict(result.values[None], N=n, D=d)[0]
+    variables = {name: points.variable(name) for name in result.law.variables}
+    fitted = result.law.predict(result.values[None], **variables)[0]
     rms = float(np.sqrt(np.mean(np.log(points.L / fitted) ** 2)))
-    _, place, count = np.unique(np.stack([n, d]), axis=1, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(
+        np.stack(list(variables.values())), axis=1, return_inverse=True, return_counts=True
+    )
     place = place.ravel()
     ln = np.log(points.L)
     deviation = ln - (np.bincount(place, ln) / count)[place]

@@ -137,6 +137,23 @@ class Points:
         }
         return replace(self, **chosen, extra={k: [v[i] for i in index] for k, v in self.extra.items()})
 
+    def within(self, name: str, low: float = 0.0, high: float = np.inf) -> "Points":
+        """Points with one of the variables ``N, D, C, U, L`` between ``low`` and ``high``, both included.
+
+        Raises
+        ------
+        InputError
+            No such column, or no such point.
+        """
+        values = self.variable(name)
+        keep = (values >= low) & (values <= high)
+        if not keep.any():
+            raise InputError(
+                f"{self.source}: no point has {name} from {low:g} to {high:g} "
+                f"(found {values.min():g} to {values.max():g})"
+            )
+        return self.select(keep)
+
     @property
     def duplicates(self) -> list[tuple[int, ...]]:
         """Rows that share N, D, C, U, seed and loss with another: reported to the user, never dropped."""

@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float64]
 
 SURFACES = ("additive", "additive-tied", "kaplan")
 
+#: Share of the decades of D that sensitivity leaves out.
+_LOWEST = 0.2
+
 
 @dataclass(frozen=True)
 class Score:
@@ -199,6 +202,9 @@ class Variant:
 def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> list[Variant]:
     """Refit without the smallest D, the smallest N, both, and without the largest compute.
 
+    The smallest D are the lowest fifth of its decades: losses along a run lie so close in D that one alone changes
+    nothing. Models are fewer and farther apart: the smallest N is one.
+
     The choice of points moves the floor more than the errors quoted at a fixed choice; ``options`` go to
     ``fit``.
     Variants that leave too few points are left out.
@@ -207,7 +213,8 @@ def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> 
     for name in ("D", "N"):
         values = getattr(points, name)
         if values is not None and len(np.unique(values)) > 2:
-            keep[f"without the smallest {name}"] = values > values.min()
+            least = values.min() * (values.max() / values.min()) ** (_LOWEST if name == "D" else 0.0)
+            keep[f"without the smallest {name}"] = (values > values.min()) & (values > 0.999 * least)
     parts = [mask for name, mask in keep.items() if name.startswith("without")]
     if len(parts) == 2:
         keep["without the smallest D and N"] = parts[0] & parts[1]

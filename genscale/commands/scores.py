@@ -101,6 +101,12 @@ def fit(
     where: Annotated[
         list[str] | None, typer.Option(help="Keep rows with column=value, for example task=generator.")
     ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range", help="Keep points with N, D, C, U or L in a range, for example D=1e4: or D=1e4:2e5."
+        ),
+    ] = None,
     predict: Annotated[
         str | None, typer.Option(help="Also print the loss at, for example, N=1e9,D=1e12.")
     ] = None,
@@ -115,7 +121,7 @@ def fit(
     request = FitRequest(
         points, out, approach, law, variable, loss, huber_delta, bootstrap, unit,
         {k: _number(k, v) for k, v in _pairs("--fix", fixed)}, dict(_pairs("--column", column)),
-        dict(_pairs("--where", where)),
+        dict(_pairs("--where", where)), {k: _range(k, v) for k, v in _pairs("--range", ranges)},
         {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}, figure, seed,
     )  # fmt: skip
     for line in fit_points(request):
@@ -130,6 +136,15 @@ def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
             raise InputError(f"{option} {text}: expected name=value")
         found.append((key.strip(), value.strip()))
     return found
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    low, separator, high = text.partition(":")
+    if not separator or name not in ("N", "D", "C", "U", "L"):
+        raise InputError(
+            f"--range {name}={text}: expected N, D, C, U or L and LOW:HIGH, either end may be missing"
+        )
+    return _number(name, low or "0"), _number(name, high or "inf")
 
 
 def _number(name: str, text: str) -> float:

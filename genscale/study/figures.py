@@ -49,7 +49,8 @@ def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict
         names = [run.split("/")[-1] for run in runs]
         figures["loss-fidelity"] = Drawn(
             distance_vs_loss(
-                [m["loss"] for m in metrics], [analysis.fidelity[r] for r in runs], names,
+                [m["loss"] for m in metrics], [analysis.fidelity[r] for r in runs],
+                [analysis.records[r].size for r in runs],
                 [m["loss_error"] for m in metrics],
             ),
             "Loss against fidelity",
@@ -87,7 +88,7 @@ def draw_windows(windows: Mapping[str, WindowResult]) -> Drawn:
         "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
         "that a compute-optimal run with C FLOPs occupies; solid within the range of the runs, dashed beyond. "
         "Right: reference level and floor, in nats per token (generation) and per jet (tagging). A task whose curve "
-        "bends early is soon exhausted; a wide band means that the runs do not pin the floor.",
+        "bends early is soon exhausted; a wide band means that the runs do not pin the floor (n. i.: not identified).",
     )
 
 

@@ -81,8 +81,19 @@ def window_findings(tasks: Mapping[str, TaskLaws]) -> list[str]:
             parts.append(
                 f"for {name} the window below a uniform guess is {_interval(level.window)} nats, "
                 f"{level.share.value:.0%} of the reference, and the best run occupies {level.reached.value:.0%} of it"
+                + _floor_range(task)
             )
     return [f"The learnable window: {'; '.join(parts)}."] if parts else []
+
+
+def _floor_range(task: TaskLaws) -> str:
+    """Where the law misses its points: how far its floor moves with the choice of points."""
+    if task.misfit is None or task.misfit.describes or isinstance(task.window, str):
+        return ""
+    floors = [e.value for e in task.window.sensitivity.values() if e.identified]
+    if not floors:
+        return ""
+    return f", if the law holds; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
 
 
 def _interval(e: Estimate) -> str:

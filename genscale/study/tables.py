@@ -64,8 +64,8 @@ def law_table(tasks: Mapping[str, TaskLaws]) -> Table:
                 rows.append([task, name, result.law.formula, constant, interval(e), verdict(e)])
     return Table(
         "Fitted constants with 68 % bootstrap intervals. A constant is not identified when its 95 % interval runs "
-        "into a bound or over decades: then its value must not be quoted. Points of one training curve are not "
-        "independent, so intervals are rather too small than too large.",
+        "into a bound or over decades: then its value must not be quoted. Whole runs are resampled, for the points of "
+        "one share its noise; where there are fewer than eight, points are, and intervals come out too short.",
         ("task", "law", "formula", "constant", "value [68 %]", "identified"),
         rows,
     )

@@ -44,12 +44,14 @@ def test_multiplicity_has_whole_bins():
 
 
 def test_distance_vs_loss_shows_every_model_and_floor(results):
-    figure = distance_vs_loss([3.0, 2.0, 1.0], results, ["A", "B", "C"])
+    figure = distance_vs_loss([3.0, 2.0, 1.0], results, ["A", "B", "A"], [0.1, 0.1, 0.1])
     figure.canvas.draw()
     axes = figure.axes[0]
-    assert [t.get_text() for t in axes.texts] == ["A", "B", "C"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["A", "B"]
+    drawn = [container.lines[0].get_xdata().tolist() for container in axes.containers]
+    assert drawn == [[3.0, 1.0], [2.0]]
     labels = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert {"reference against reference", "tokenizer only", "generated"} <= set(labels)
+    assert set(labels) == {"reference against reference", "resolution limit (3 spreads)", "tokenizer only"}
     with pytest.raises(InputError, match="2 losses, 3 results and 3 labels"):
         distance_vs_loss([1.0, 2.0], results, ["A", "B", "C"])
 

@@ -279,7 +279,9 @@ def test_sensitivity_lists_fits_to_parts_of_the_points():
         "without the smallest D and N",
         "without the largest tenth of C",
     ]
-    assert variants[1].n_points == (points.D.min() < points.D).sum()
+    fifth = points.D.min() * (points.D.max() / points.D.min()) ** 0.2
+    assert variants[1].n_points == (fifth < points.D).sum()
+    assert variants[2].n_points == (points.N.min() < points.N).sum()
     assert variants[0].fit.params["E"].value != variants[1].fit.params["E"].value
 
 
