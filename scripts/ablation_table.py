@@ -21,6 +21,7 @@ WORDS = {
     ("model.activation", "relu"): "ReLU",
     ("model.activation", "swiglu"): "SwiGLU, hidden width 3d",
     ("model.positions", "none"): "no positions",
+    ("model.scaled_embedding", "True"): "scaled embedding",
     ("model.tied_head", "False"): "untied head",
 }
 

@@ -29,7 +29,7 @@ REACH = 0.4  # of the angles
 def bigram(table: np.ndarray) -> Generator:
     """A generator whose probability of a token is a table's entry [token before, token]."""
     k = len(table)
-    model = Generator(GeneratorConfig(k, 0, 1, k, norm="post", positions="none", tied_head=False))
+    model = Generator(GeneratorConfig(k, 0, 1, k, norm="post", scaled_embedding=False, tied_head=False))
     with torch.no_grad():
         model.embedding.weight.copy_(torch.eye(k))
         model.head.weight.copy_(torch.from_numpy(np.log(table).T))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +62,14 @@ def load_network(
     weights = run / "model.safetensors"
     if not weights.is_file() or sha256(weights) != description["sha256"]:
         raise InputError(f"{weights}: missing or damaged: its checksum is not the one in model.json")
-    model = model_cls(config_cls(**description["shape"]))
+    shape = description["shape"]
+    keys = {field.name for field in fields(config_cls)}
+    if set(shape) != keys:
+        raise InputError(
+            f"{run}/model.json: the shape must name {', '.join(sorted(keys))}; {', '.join(sorted(keys ^ set(shape)))} "
+            "missing or unknown: written by another version of genscale"
+        )
+    model = model_cls(config_cls(**shape))
     try:
         load_model(model, str(weights))
     except (SafetensorError, RuntimeError) as error:

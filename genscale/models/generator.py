@@ -30,6 +30,9 @@ class GeneratorConfig:
         Longest input sequence: start token and constituents.
     positions : "learned" or "none"
         OmniJet-alpha has none; the causal mask alone tells a token how many came before.
+    scaled_embedding : bool
+        Embeddings are multiplied by the square root of the width (Vaswani et al., arXiv:1706.03762, section 3.4).
+        They start small for the sake of a tied head; unscaled, the outputs of the blocks drown them.
     tied_head : bool
         The head is the transposed embedding (without bias) or a linear layer of its own (with bias).
     n_classes : int
@@ -43,7 +46,8 @@ class GeneratorConfig:
     max_tokens: int = 129
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu_tanh"
-    positions: Literal["learned", "none"] = "learned"
+    positions: Literal["learned", "none"] = "none"
+    scaled_embedding: bool = True
     tied_head: bool = True
     qkv_bias: bool = False
     mlp_ratio: int = 4
@@ -91,6 +95,7 @@ class Generator(nn.Module):
             )
             for _ in range(c.n_layers)
         )
+        self.scale = c.d_model**0.5 if c.scaled_embedding else 1.0
         self.final_norm = nn.LayerNorm(c.d_model) if c.norm == "pre" else nn.Identity()
         self.head = None if c.tied_head else nn.Linear(c.d_model, c.vocab_size)
         init_transformer(self, c.n_layers)
@@ -103,7 +108,7 @@ class Generator(nn.Module):
             rows = rows.index_add(0, first_rows, self.class_embedding(labels))
         if self.position_embedding is not None:
             rows = rows + self.position_embedding(positions)
-        return rows
+        return rows * self.scale
 
     def hidden(self, tokens: Tensor, packing: Packing, labels: Tensor | None = None) -> Tensor:
         """Packed input tokens ``[n_tokens]`` to the head's inputs ``[n_tokens, d]``.
@@ -150,6 +155,7 @@ class Generator(nn.Module):
             x = x + self.class_embedding(labels)
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[position]
+        x = x * self.scale
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = cast(Block, block).step(x, keys, values, position)
         return self.logits(self.final_norm(x))

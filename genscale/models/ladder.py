@@ -39,6 +39,7 @@ OMNIJET: Final[dict[str, Any]] = {
     "norm": "post",
     "activation": "relu",
     "positions": "none",
+    "scaled_embedding": False,
     "tied_head": False,
 }
 

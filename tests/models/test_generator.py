@@ -31,9 +31,9 @@ def nats(model, sequences, jets_per_group=16, labels=None):
 SEQUENCES = [[0, 5, 3, 9, 4, 19], [0, 7, 19], [0, 2, 2, 11, 19], [0, 19]]
 SHAPES = [
     {},
-    {"norm": "post", "activation": "relu", "positions": "none", "tied_head": False},
+    {"norm": "post", "activation": "relu", "scaled_embedding": False, "tied_head": False},
     {"tied_head": False},
-    {"positions": "none"},
+    {"positions": "learned"},
 ]
 
 
@@ -97,7 +97,7 @@ def test_equals_gpt2_with_copied_weights():
     )
     torch.manual_seed(1)
     theirs = transformers.GPT2LMHeadModel(config).double().eval()
-    ours = small(qkv_bias=True)
+    ours = small(qkv_bias=True, positions="learned", scaled_embedding=False)
     state = theirs.state_dict()
     with torch.no_grad():
         ours.embedding.weight.copy_(state["transformer.wte.weight"])
