@@ -100,13 +100,15 @@ def test_leaves_everything_that_it_promises(finished):
 
 def test_report_is_one_page_without_links_to_other_files(finished):
     page = (finished / "report.html").read_text()
-    for text in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
-                 "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1", "How to reproduce"):  # fmt: skip
-        assert text in page
-    assert page.count("data:image/png;base64,") >= 7
-    assert 'src="figures' not in page
-    assert "http" not in page.split("</style>")[1]
-    assert not re.search(r"\bnan\b", page)
+    for phrase in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
+                   "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1", "How to reproduce"):  # fmt: skip
+        assert phrase in page
+    # Without the pictures: any four letters may stand in them.
+    text, pictures = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert pictures >= 7
+    assert 'src="figures' not in text
+    assert "http" not in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_again_does_nothing(finished, tiny):
