@@ -340,22 +340,17 @@ def _fall_per_decade(g: FitResult, variable: str) -> Estimate:
     middle, other = np.sqrt(low * high), "D" if variable == "N" else "N"
     ends = np.array([middle / np.sqrt(10), middle * np.sqrt(10)])
     losses = g.law.predict(
-        _refits(g),
+        g.refits,
         **{variable: ends, other: np.full(2, g.data_window[other][1])},
     )
     falls = losses[:, 0] - losses[:, 1]
     return Estimate.from_samples(float(falls[0]), falls[1:])
 
 
-def _refits(g: FitResult) -> FloatArray:
-    """Constants of the best fit, then of every resample."""
-    return np.vstack([g.values, *([] if g.samples is None else [g.samples])])
-
-
 def _falls(g: FitResult, variable: str) -> FloatArray:
     """Fall over the next decade beyond the largest run: best fit, then resamples; never quite zero."""
     corner = {name: g.data_window[name][1] for name in ("N", "D")}
-    rows = _refits(g)
+    rows = g.refits
     here = g.law.predict(rows, N=corner["N"], D=corner["D"])
     corner[variable] *= 10
     # Two terms that are both absent are equal, whatever their last digits say.

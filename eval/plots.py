@@ -301,15 +301,17 @@ def distance_vs_loss(
             linewidth=0, label="tokenizer only",
         )  # fmt: skip
     names = list(dict.fromkeys(labels))
-    models = [
-        axes.errorbar(
-            loss[chosen], values[chosen], errors[chosen],
-            None if loss_errors is None else np.asarray(loss_errors)[chosen],
-            fmt="o", color=colour, markersize=6, elinewidth=1.2, capsize=2, label=name, zorder=3,
-        )
-        for name, colour in zip(names, mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names))), strict=True)
-        if (chosen := np.array([label == name for label in labels])).any()
-    ]  # fmt: skip
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
+    bands, models = axes.get_legend_handles_labels()[0], []
+    for name, colour in zip(names, colours, strict=True):
+        chosen = np.array([label == name for label in labels])
+        models.append(
+            axes.errorbar(
+                loss[chosen], values[chosen], errors[chosen],
+                None if loss_errors is None else np.asarray(loss_errors)[chosen],
+                fmt="o", color=colour, markersize=6, elinewidth=1.2, capsize=2, label=name, zorder=3,
+            )
+        )  # fmt: skip
     axes.legend(
         handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(names) > 4 else 1
     )
@@ -322,7 +324,6 @@ def distance_vs_loss(
         xlabel="validation loss [nats per token]",
         ylabel=f"sliced Wasserstein distance\n(order {results[0].joint.distance.p}, standard deviations)",
     )
-    bands = [handle for handle in axes.get_legend_handles_labels()[0] if handle not in models]
     figure.legend(handles=bands, loc="outside upper center", ncols=2, frameon=False)
     return figure
 

@@ -86,7 +86,7 @@ def expected_loss(
         return ExpectedLoss(f"C = {flops:.3g}", float(losses[0]), losses[1:])
     given = {name: value for name, value in {"N": N, "D": D, "U": U}.items() if name in law.law.variables}
     with np.errstate(invalid="ignore"):  # 0 times infinity in derivatives that are not used
-        losses = law.law.predict(np.vstack([law.values, law.samples]), **given)
+        losses = law.law.predict(law.refits, **given)
     finite = {name: value for name, value in given.items() if np.isfinite(value)}
     if finite:
         where = ", ".join(f"{name} = {value:.3g}" for name, value in finite.items())

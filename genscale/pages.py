@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from genscale.files import write_atomic
 from genscale.records import git_commit, package_versions
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def picture(image: Figure | Path, out: Path) -> str:
+    """Write a figure, or a PNG that is there, beside a page and return the link that holds it."""
+    data = image.read_bytes() if isinstance(image, Path) else png(image, dpi=120)
+    write_atomic(out, data)
+    return data_url(data)
 
 
 def data_url(image: bytes) -> str:

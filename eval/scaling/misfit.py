@@ -59,12 +59,9 @@ def misfit(points: Points, result: FitResult) -> Misfit:
         Those of the fit.
     result : FitResult
     """
-    variables = {name: points.variable(name) for name in result.law.variables}
-    fitted = result.law.predict(result.values[None], **variables)[0]
-    rms = float(np.sqrt(np.mean(np.log(points.L / fitted) ** 2)))
-    _, place, count = np.unique(
-        np.stack(list(variables.values())), axis=1, return_inverse=True, return_counts=True
-    )
+    rms = float(np.sqrt(np.mean(np.log(points.L / result.at(points)) ** 2)))
+    variables = np.stack([points.variable(name) for name in result.law.variables])
+    _, place, count = np.unique(variables, axis=1, return_inverse=True, return_counts=True)
     place = place.ravel()
     ln = np.log(points.L)
     deviation = ln - (np.bincount(place, ln) / count)[place]

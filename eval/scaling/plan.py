@@ -33,9 +33,7 @@ class Frontier:
     @classmethod
     def of(cls, result: FitResult) -> "Frontier":
         """Frontier of the best fit and of every resample, stacked in this order."""
-        samples = result.values[None]
-        if result.samples is not None:
-            samples = np.vstack([samples, result.samples])
+        samples = result.refits
         column = dict(zip(result.law.names, samples.T, strict=True))
         one = np.ones(len(samples))
         if result.law.name == "kaplan":

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from eval.errors import InputError
 from eval.scaling.law import Law
 from eval.scaling.objective import Objective
+from eval.scaling.points import Points
 from eval.scaling.registry import get_law
 
 FloatArray = NDArray[np.float64]
@@ -166,6 +167,18 @@ class FitResult:
     ) -> FloatArray:
         """Loss (or rejection) of the fitted law at the given variables, broadcast together."""
         return self.law.predict(self.values, **_given(N=N, D=D, C=C, U=U, L=L))
+
+    def at(self, points: Points) -> FloatArray:
+        """Fitted values at points, shape ``(n,)``."""
+        with np.errstate(over="ignore"):
+            return self.law.predict(
+                self.values, **{name: points.variable(name) for name in self.law.variables}
+            )
+
+    @property
+    def refits(self) -> FloatArray:
+        """Constants of the best fit, then of every resample, shape ``(1 + bootstrap, p)``."""
+        return self.values[None] if self.samples is None else np.vstack([self.values, self.samples])
 
     def predict_interval(self, level: float = 0.6827, **x: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Ends of the bootstrap's central interval of the fitted law at the given variables."""

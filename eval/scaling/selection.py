@@ -104,7 +104,7 @@ class Ranking:
 
 def aicc(points: Points, result: FitResult) -> float:
     """AICc of a fit: the Huber density with free scale (Gaussian for mean squares) is the likelihood."""
-    y, prediction, objective = points.L, _prediction(points, result), result.loss
+    y, prediction, objective = points.L, result.at(points), result.loss
     residual = np.log(prediction / y) if objective.log else prediction - y
     weight = np.ones(len(y)) if points.weight is None else points.weight
     k, n = result.law.size + 1, len(y)  # the scale is a constant, too
@@ -160,9 +160,9 @@ def compare_laws(
         except InputError as error:
             failed[law if isinstance(law, str) else law.name] = str(error)
             continue
-        ratio_in = np.log(_prediction(inside, part) / inside.L)
+        ratio_in = np.log(part.at(inside) / inside.L)
         with np.errstate(invalid="ignore"):  # the logarithmic law may predict a negative loss
-            ratio_out = np.log(_prediction(beyond, part) / beyond.L)
+            ratio_out = np.log(part.at(beyond) / beyond.L)
         worst = np.nan_to_num(ratio_out, nan=np.inf)
         scores.append(
             Score(
@@ -231,10 +231,3 @@ def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> 
             continue
         found.append(Variant(name, int(mask.sum()), result))
     return found
-
-
-def _prediction(points: Points, result: FitResult) -> FloatArray:
-    with np.errstate(over="ignore"):
-        return result.law.predict(
-            result.values, **{name: points.variable(name) for name in result.law.variables}
-        )

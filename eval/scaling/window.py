@@ -245,8 +245,7 @@ def contrast(
 
 def _terms(fit: FitResult) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
     """Floor, amplitude, exponent of L = E + amplitude/x^exponent by x: the fit first, then its bootstrap."""
-    values = fit.values[None] if fit.samples is None else np.vstack([fit.values, fit.samples])
-    column = dict(zip(fit.law.names, values.T, strict=True))
+    column = dict(zip(fit.law.names, fit.refits.T, strict=True))
     if fit.law.name in ("additive", "additive-tied"):
         line = Frontier.of(fit)
         beta = column.get("beta", column["alpha"])

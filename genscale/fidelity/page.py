@@ -16,6 +16,9 @@ from genscale.fidelity.samples import Sample
 from genscale.files import write_atomic, write_csv
 from genscale.pages import data_url, png, render
 
+#: Caption of ratio plots.
+RATIOS = "Bars are statistical errors, the band that of the reference; arrows are ratios outside the frame."
+
 #: Titles and captions of the groups of rows, in the order of the page.
 TABLES = {
     "joint": (
@@ -114,13 +117,14 @@ def write_page(
     drawn = []
     for name, (title, image) in (overview | figures).items():
         write_atomic(folder / f"{name}.png", image)
-        drawn.append((name, title, data_url(image)))
+        drawn.append((name, title, "" if name in overview else RATIOS, data_url(image)))
     write_csv(out.with_suffix(".csv"), [dataclasses.asdict(row) for row in result.rows()])
     page = render(
         "evaluation.html",
         samples=samples,
         result=result,
         found=findings(result),
+        odd=[*result.warnings, *(f"{name} was not measured: {why}" for name, why in result.skipped.items())],
         tables=_tables(result),
         header=_HEADER,
         figures=drawn,

@@ -16,10 +16,10 @@ from eval.scaling import contrast
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import write_atomic, write_csv
-from genscale.pages import data_url, png, render
+from genscale.pages import picture, render
 from genscale.study.analysis import COMMON_LEVEL, TaskLaws, analyse, found_windows, jet_folder
 from genscale.study.figures import draw_windows
-from genscale.study.findings import window_findings
+from genscale.study.findings import misfit_findings, window_findings
 from genscale.study.run import finished_config
 from genscale.study.tables import exponent_table, law_table, sensitivity_table, window_table
 
@@ -45,13 +45,8 @@ class Contrast:
     @property
     def found(self) -> list[str]:
         """Sentences for the head of the page."""
-        lines = window_findings(self.tasks)
-        lines += [
-            f"{name.capitalize()}, L(N, D): {laws.misfit}."
-            for name, laws in self.tasks.items()
-            if laws.misfit is not None
-        ]
-        return lines
+        misfits = [line for name, laws in self.tasks.items() for line in misfit_findings(name, laws)]
+        return window_findings(self.tasks) + misfits
 
     @property
     def odd(self) -> list[str]:
@@ -82,21 +77,18 @@ class Contrast:
             reasons = "; ".join(f"{name}: {laws.window}" for name, laws in self.tasks.items())
             raise InputError(f"nothing to contrast, no task has a learnable window ({reasons})")
         drawn = draw_windows(windows)
-        assert not isinstance(drawn.image, Path)
-        image = png(drawn.image, dpi=120)
         page = render(
             "contrast.html",
             title=" beside ".join(self.tasks),
             found=self.found,
             odd=self.odd,
             origins=self.origins,
-            figures=[("window", drawn.title, drawn.caption, data_url(image))],
+            figures=[("window", drawn.title, drawn.caption, picture(drawn.image, out / "window.png"))],
             tables=[
                 window_table(self.tasks), sensitivity_table(self.tasks), law_table(self.tasks),
                 exponent_table(self.tasks),
             ],
         )  # fmt: skip
-        write_atomic(out / "window.png", image)
         write_csv(out / "contrast.csv", contrast(windows, COMMON_LEVEL))
         write_atomic(out / "contrast.html", page)
         return out / "contrast.html"

@@ -50,8 +50,7 @@ def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
     if surface is None:
         lines.append(f"{name}: no law of N and D could be fitted ({task.laws['L(N,D)']}).")
         return lines
-    if task.misfit is not None:
-        lines.append(f"{name}, L(N, D): {task.misfit}.")
+    lines += misfit_findings(name, task)
     known = [f"{k} = {_interval(e)}" for k, e in surface.params.items() if e.identified]
     unknown = [k for k, e in surface.params.items() if e.identified is False]
     if known:
@@ -61,6 +60,11 @@ def _of_task(analysis: Analysis, name: str, task: TaskLaws) -> list[str]:
             f"{name}: these runs do not identify {', '.join(unknown)}; larger ones are needed for them."
         )
     return lines
+
+
+def misfit_findings(name: str, task: TaskLaws) -> list[str]:
+    """How well the law of a named task describes its points, if it has one."""
+    return [] if task.misfit is None else [f"{name.capitalize()}, L(N, D): {task.misfit}."]
 
 
 def _with_most_jets(records: list[RunRecord]) -> list[RunRecord]:

@@ -8,12 +8,11 @@ import matplotlib
 
 matplotlib.use("Agg")  # a report is made where there may be no screen
 
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
 from genscale.files import read_json, write_atomic, write_json
-from genscale.pages import data_url, png, render
+from genscale.pages import picture, render
 from genscale.study.analysis import Analysis, TaskLaws, analyse
 from genscale.study.claims import compare_with_literature, literature_tables
 from genscale.study.config import StudyConfig
@@ -86,7 +85,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         tables += repetition_tables(repetition)
         found += repetition_findings(repetition)
     tables += literature_tables(literature)
-    drawn = [(name, figure.title, figure.caption, _picture(figure.image, folder / "figures" / f"{name}.png"))
+    drawn = [(name, figure.title, figure.caption, picture(figure.image, folder / "figures" / f"{name}.png"))
              for name, figure in figures.items()]  # fmt: skip
     page = render(
         "study.html",
@@ -101,13 +100,6 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     write_atomic(folder / "summary.txt", _summary(analysis, tables))
     write_atomic(folder / "report.html", page)
     return folder / "report.html"
-
-
-def _picture(figure: Figure | Path, out: Path) -> str:
-    """Write a figure beside the report and return it as a data URL for the page."""
-    image = figure.read_bytes() if isinstance(figure, Path) else png(figure, dpi=120)
-    write_atomic(out, image)
-    return data_url(image)
 
 
 # -- words ----------------------------------------------------------------------------------------------------
