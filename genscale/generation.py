@@ -32,9 +32,6 @@ NEAR_STEP = 4e-6
 #: Branches of each node of the vocabulary's tree (the root may have fewer).
 BRANCHES = 32
 
-#: Finished jets leave the batch when fewer rows than this share still grow: copying the cache costs, too.
-SLOTS_IN_USE = 0.85
-
 #: Memory for keys and values if all jets of a batch grow to the maximal length, and most jets in a batch.
 CACHE_BYTES = 2**30
 MOST_JETS = 1024
@@ -148,27 +145,21 @@ class _Draw:
         cache = model.new_cache(len(jets))
         stop = model.config.vocab_size - 1
         slots = torch.arange(len(jets), device=device)  # the jet in each row of the cache
-        growing = torch.ones(len(jets), dtype=torch.bool, device=device)
         for position in range(limit):  # the last can only stop a jet of the greatest length
             prefixes = written[slots, : position + 1]
             logits = model.step(prefixes[:, -1], position, cache, self._labels(len(slots)))
             chosen = self._choose(logits, uniform[slots, position], prefixes)
             written[slots, position + 1] = chosen
-            ended = growing & (chosen == stop)
+            ended = chosen == stop
             if not bool(ended.any()):
                 continue
             done = slots[ended].cpu().numpy()
             lengths[done] = position + 2
             self.report(len(done), 0)
-            growing &= ~ended
-            left = growing.nonzero()[:, 0]
-            if not len(left):
+            slots, cache = _close_gaps(slots, cache, ended, position + 1)
+            if not len(slots):
                 break
-            if len(left) < SLOTS_IN_USE * len(slots):
-                slots, growing = slots[left], growing[left]
-                cache = [(_columns(k, left, position + 1), _columns(v, left, position + 1)) for k, v in cache]
-        hits = int(growing.sum())
-        self.report(hits, hits)
+        self.report(len(slots), len(slots))
         tokens = written.cpu().numpy().astype(np.int32)
         return [tokens[i, : lengths[i]] for i in range(len(jets))]
 
@@ -259,11 +250,27 @@ def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     return place[:, 0], margin[:, 0]
 
 
-def _columns(cache: Tensor, jets: Tensor, filled: int) -> Tensor:
-    """Some jets of a cache of which only the first positions hold anything."""
-    kept = cache.new_empty(len(cache), len(jets), cache.shape[2])
-    torch.index_select(cache[:filled], 1, jets, out=kept[:filled])
-    return kept
+def _close_gaps(
+    slots: Tensor, cache: list[tuple[Tensor, Tensor]], ended: Tensor, filled: int
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Move the last rows that still grow to where jets have ended, so that no row is computed in vain.
+
+    Parameters
+    ----------
+    slots : Tensor [jets]
+        The jet in each row of the cache.
+    ended : Tensor of bool [jets]
+        Rows whose jets have ended.
+    filled : int
+        Positions of the cache that hold anything.
+    """
+    left = len(slots) - int(ended.sum())
+    gaps = ended[:left].nonzero()[:, 0]
+    moved = left + (~ended[left:]).nonzero()[:, 0]
+    slots[gaps] = slots[moved]
+    for entries in (entries for pair in cache for entries in pair):
+        entries[:filled, gaps] = entries[:filled, moved]
+    return slots[:left], [(keys[:, :left], values[:, :left]) for keys, values in cache]
 
 
 def _batch_jets(model: Generator) -> int:
