@@ -7,9 +7,11 @@
   transformers' GPT-2 of the preset's shape on the same jets as one padded batch.
 - sampling: jets per second with a key/value cache, beside transformers' ``generate`` with its cache, GPT-2 of the same
   shape and the same lengths: normal, 45 +- 18. A fresh model has no such lengths, so the stop token's
-  logit is set by position, in both; a trained model does the same work.
+  logit is set by position, in both; a trained model does the same work. The share counts
+  2 x (blocks + head) x tokens that belong to a jet.
 - encoding: the released tokenizer's shape.
-- reading: from a store of ten thousand jets and one of a million, each in a process of its own.
+- reading: from a store of ten thousand jets and one of a million, each in a process of its own; memory is the process's
+  own, without the mapped pages of the store.
 
 All times are processor time, and what is compared takes turns, so that a busy machine disturbs all of them
 alike. Each figure: median over the repeats (least to greatest).
@@ -49,6 +51,7 @@ VOCABULARY = 8194
 START, STOP = 0, VOCABULARY - 1
 MAX_TOKENS = 129
 BATCH_JETS = 64
+SINGLE_JETS = 32
 SIZES = ("omnijet", "medium", "micro")
 
 
@@ -107,10 +110,16 @@ def batches(path: Path, steps: int) -> Any:
     return BatchStream(rows, JetOrder(len(rows), len(rows), 1), BATCH_JETS).loader(0, steps)
 
 
+def own_memory() -> int:
+    """Bytes of this process alone: without pages of files, which the system takes back when it needs them."""
+    info = psutil.Process().memory_info()
+    return int(info.rss - getattr(info, "shared", 0))  # only Linux tells them apart
+
+
 def read(path: Path, steps: int) -> dict[str, float]:
     """What reading costs in a fresh process: seconds to the first step, then per batch, and memory."""
     torch.set_num_threads(1)
-    before = psutil.Process().memory_info().rss
+    before = own_memory()
     started = time.perf_counter()
     stream = batches(path, steps)
     model = Generator(generator_config("micro", VOCABULARY, MAX_TOKENS))
@@ -125,7 +134,7 @@ def read(path: Path, steps: int) -> dict[str, float]:
             tokens += batch.n_tokens
 
     spent = seconds(rest)
-    memory = psutil.Process().memory_info().rss - before
+    memory = own_memory() - before
     return {"first_step_s": first, "us_per_token": 1e6 * spent / tokens, "mib": memory / 2**20}
 
 
@@ -279,15 +288,18 @@ def bench_training(matrix: MatrixProduct, path: Path, repeats: int) -> None:
     print(f"  omnijet over GPT-2: {summary(ratio, 1)}")
 
 
-def bench_sampling(jets: int, their_batches: tuple[int, ...], repeats: int) -> None:
+def bench_sampling(matrix: MatrixProduct, jets: int, their_batches: tuple[int, ...], repeats: int) -> None:
     """Ours with its own choice of batch, theirs with several."""
     torch.manual_seed(0)
     ours = WithLengths(generator_config("omnijet", VOCABULARY, MAX_TOKENS)).eval()
     theirs, lengths = gpt2().eval(), Lengths()
     sample(ours, 64, SamplingConfig(seed=0))
+    n = count_parameters(ours)
     rates: dict[str, list[float]] = {"ours": []}
+    matmul: list[float] = []
     tokens: dict[str, float] = {}
     for repeat in range(repeats):
+        matmul.append(matrix.flops_per_second())
 
         def draw(seed: int = repeat) -> None:
             tokens["ours"] = float(ak.mean(ak.num(sample(ours, jets, SamplingConfig(seed=seed)).tokens))) - 1
@@ -296,14 +308,17 @@ def bench_sampling(jets: int, their_batches: tuple[int, ...], repeats: int) -> N
         for size in their_batches:
             name = f"GPT-2, batches of {size}"
 
-            def generate(size: int = size, name: str = name) -> None:
-                tokens[name] = their_sampling(theirs, lengths, size)
+            calls = max(1, SINGLE_JETS // size)  # the lengths of a few jets say little
 
-            rates.setdefault(name, []).append(size / seconds(generate))
+            def generate(size: int = size, name: str = name, calls: int = calls) -> None:
+                tokens[name] = float(np.mean([their_sampling(theirs, lengths, size) for _ in range(calls)]))
+
+            rates.setdefault(name, []).append(calls * size / seconds(generate))
     best = max((name for name in rates if name != "ours"), key=lambda name: np.median(rates[name]))
-    print("sampling, jets/s (mean tokens per jet)")
+    print("sampling, jets/s (mean tokens per jet), share of the matrix product in %")
     for name, values in rates.items():
-        print(f"  {name:22s} {summary(values, 1)} ({tokens[name]:.0f})")
+        share = 200 * (n.blocks + n.head) * tokens[name] * np.array(values) / np.array(matmul)
+        print(f"  {name:22s} {summary(values, 1)} ({tokens[name]:.0f}), {summary(share)} %")
     for name in [name for name in rates if name != "ours"]:
         ratio = np.array(rates["ours"]) / np.array(rates[name])
         note = ", their fastest" if name == best else ""
@@ -336,8 +351,8 @@ def bench_reading(folder: Path, sizes: tuple[int, ...], repeats: int) -> None:
         part = {key: [run[key] for run in runs] for key in runs[0]}
         print(
             f"  {size:9,d} jets: {summary(part['us_per_token'], 2)} us/token, first step of micro after "
-            f"{summary(part['first_step_s'], 1)} s (clock), {summary(part['mib'])} MiB more memory than before "
-            "opening it"
+            f"{summary(part['first_step_s'], 1)} s (clock), {summary(part['mib'])} MiB more memory of its own than "
+            "before opening it"
         )
     ratio = [
         b["us_per_token"] / a["us_per_token"] for a, b in zip(found[sizes[0]], found[sizes[-1]], strict=True)
@@ -366,7 +381,7 @@ def main() -> None:
         print(f"matrix product {MATRIX}^3: {summary(rates)} GFLOP/s")
         bench_training(matrix, folder / str(stores[0]), repeats)
         jets = 256 if arguments.quick else 1024
-        bench_sampling(jets, (32,) if arguments.quick else (1, 32, 128), min(repeats, 3))
+        bench_sampling(matrix, jets, (32,) if arguments.quick else (1, 32, 128), min(repeats, 3))
         bench_encoding(200 if arguments.quick else 1000, repeats)
         bench_reading(folder, stores, min(repeats, 3))
         print(f"  (writing them: {', '.join(f'{spent[size]:.1f} s for {size:,} jets' for size in stores)})")
