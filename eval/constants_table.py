@@ -31,13 +31,11 @@ def constants_table(findings: Findings) -> list[Comparison]:
         measured["a_isoflop", "from scratch"] = f.isoflop_a
     if f.threshold is not None:
         measured["lambda", ""] = f.threshold.exponent
-    repeated: dict[str, FitResult] = {}
+    repeated: dict[str, FitResult] = dict(f.inputs.fits) if f.inputs is not None else {}
     if f.repetition is not None:
-        repeated[FULL_INPUTS] = f.repetition.fit
+        repeated[FULL_INPUTS] = f.repetition.fit  # of all sizes above the threshold, not of one width
         if f.repetition.mean_cost is not None:
             measured["cost", ""] = f.repetition.mean_cost
-    if f.inputs is not None:
-        repeated |= f.inputs.fits
     for inputs, law in repeated.items():
         for key, name in {"L_inf_rep": "E", "B_rep": "B", "beta_rep": "beta"}.items():
             measured[key, inputs] = law.params[name]

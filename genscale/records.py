@@ -155,11 +155,14 @@ def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[
     """One row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to the stop.
 
     ``U`` counts the unique jets of the run, ``D`` those seen until the stop; see eval.scaling.early_stopped.
+    ``stopped_early`` is 1 if the lowest loss lies before the last evaluation: else the run was cut off while its loss
+    fell, and says as much of the cut as of U.
     """
     rows = []
     for name, record in records:
         loss, place = early_stopped([e.metrics["loss"] for e in record.evaluations])
-        rows.append({**_point(name, record, record.evaluations[place]), "L": loss, "U": record.jets_unique})
+        rows.append({**_point(name, record, record.evaluations[place]), "L": loss, "U": record.jets_unique,
+                     "stopped_early": int(place < len(record.evaluations) - 1)})  # fmt: skip
     return rows
 
 

@@ -213,6 +213,22 @@ def test_size_that_changes_nothing_supports_no_law_of_size():
     assert "contradicts" in verdicts
 
 
+def test_a_little_weaker_is_not_much_weaker():
+    """Terms of 0.09 and 0.10 nats at the largest runs, of one exponent, so that falls have the same ratio."""
+    near = measured({"E": 3.0, "A": 0.1 * 1e7**0.3, "alpha": 0.3, "B": 0.09 * 1e8**0.3, "beta": 0.3}, 1e-4)
+    found = by_key(Findings(generation=near))["generation: D"]
+    assert found.verdict == "cannot tell"
+    assert "ratio 0.9" in found.why
+
+
+def test_the_law_of_all_sizes_stands_for_the_full_inputs(paper):
+    """The comparison of inputs has a fit of one width for them, too."""
+    rows = {(r.published.key, r.published.variant): r.measured for r in constants_table(paper)}
+    full = "21 features, 128 particles"
+    assert rows["beta_rep", full] is paper.repetition.fit.params["beta"]
+    assert rows["beta_rep", full] is not paper.inputs.fits[full].params["beta"]
+
+
 def test_two_absent_terms_cannot_be_compared():
     strong = measured({"E": 3.0, "A": 20.0, "alpha": 0.3, "B": 5.0, "beta": 0.6}, 1e-3)
     samples = strong.samples.copy()
@@ -266,7 +282,13 @@ def test_few_runs_of_many_points_give_no_verdict():
 
 
 def test_a_law_that_misses_its_points_is_not_judged_by(paper):
-    found = by_key(replace(paper, misfits={"tagging": Misfit(0.09, 0.04)}))
+    found = by_key(replace(paper, misfits={"tagging": Misfit(0.09, 0.04, 0.3)}))
     assert {found[key].verdict for key in ("alpha", "beta_rep", "cost")} == {"cannot tell"}
     assert "misses its points by 9.0% (RMS of ln L), seeds scatter by 4.0%" in found["alpha"].why
-    assert by_key(replace(paper, misfits={"tagging": Misfit(0.05, 0.04)}))["alpha"].verdict == "supports"
+    assert by_key(replace(paper, misfits={"tagging": Misfit(0.05, 0.04, 0.3)}))["alpha"].verdict == "supports"
+
+
+def test_a_law_without_repeated_seeds_is_not_judged_by(paper):
+    found = by_key(replace(paper, misfits={"tagging": Misfit(0.001, None, 0.3)}))
+    assert found["alpha"].verdict == "cannot tell"
+    assert "no run was repeated with another seed" in found["alpha"].why

@@ -6,7 +6,7 @@ import pytest
 from eval.scaling import read_points
 from genscale.errors import InputError
 from genscale.files import write_csv
-from genscale.records import Evaluation, RunRecord, points
+from genscale.records import Evaluation, RunRecord, early_stopped_points, points
 
 
 @pytest.fixture
@@ -39,6 +39,20 @@ def test_points_are_what_fits_read(record, tmp_path):
     assert read.U.tolist() == [320, 500]
     with (tmp_path / "points.csv").open() as f:
         assert next(csv.DictReader(f))["run"] == "generator/pico-s3"
+
+
+def test_runs_that_were_cut_off_while_their_loss_fell_are_told_from_those_that_stopped(record):
+    def row(*losses):
+        evaluations = [
+            Evaluation(n, 100 * n, 4000 * n, 1e6 * n, 9e5 * n, 1e-3, {"loss": loss})
+            for n, loss in enumerate(losses, 1)
+        ]
+        return early_stopped_points([("run", dataclasses.replace(record, evaluations=evaluations))])[0]
+
+    falling = row(5.0, 4.0, 3.0, 2.0)
+    assert (falling["L"], falling["D"], falling["stopped_early"]) == (2.0, 400, 0)
+    turned = row(5.0, 2.0, 3.0, 4.0)
+    assert (turned["L"], turned["D"], turned["U"], turned["stopped_early"]) == (2.0, 200, 500, 1)
 
 
 def test_newer_and_broken_records_are_refused(record, tmp_path):

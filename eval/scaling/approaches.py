@@ -28,6 +28,9 @@ MIN_SIZES = 4
 """A parabola through three points has no error."""
 BUDGETS = 8
 """Slices cut through training curves where runs do not come in slices."""
+MOST_DIP = 0.5
+"""A minimum may lie below the lowest run of its slice by so much of what separates that run from the third lowest. A
+parabola on equal steps dips by at most a quarter of it; one that dips further does not follow its runs."""
 
 
 @dataclass(frozen=True)
@@ -281,15 +284,21 @@ def _minimum(piece: Slice, by_n: FloatArray, by_d: FloatArray, variance: float) 
         variance = 0.0
     n, error_n = _vertex(by_n, log_n, variance)
     d, error_d = _vertex(by_d, log_d, variance)
-    inside = log_n.min() < n < log_n.max() and log_d.min() < d < log_d.max()
+    lowest = float(np.polyval(by_n, n - log_n.mean()))
+    ordered = np.sort(loss)
+    reason = ""
+    if not (log_n.min() < n < log_n.max() and log_d.min() < d < log_d.max()):
+        reason = "minimum at the edge"
+    elif ordered[0] - lowest > MOST_DIP * (ordered[2] - ordered[0]):
+        reason = "minimum below all runs: the parabola does not follow them"
     return replace(
         base,
         N=float(np.exp(n)),
         D=float(np.exp(d)),
-        L=float(np.polyval(by_n, n - log_n.mean())),
+        L=lowest,
         error_N=error_n,
         error_D=error_d,
-        reason="" if inside else "minimum at the edge",
+        reason=reason,
     )
 
 

@@ -56,19 +56,19 @@ class InputComparison:
         Each with its own constants.
     slopes, floors : Homogeneity
         Whether all beta, and all E, agree.
-    shared : mapping of str to FitResult
-        Fits with beta held at the common one.
+    floors_at_common_slope : mapping of str to Estimate
+        E of fits with beta held at the common one, whose own error is in the intervals.
     shared_floors : Homogeneity
-        Whether their floors agree.
+        Whether these agree; their common error by beta moves them together and does not count as a difference.
     slope_differences, floor_differences : mapping of (str, str) to Estimate
-        First minus second configuration: beta of the free fits, E of the fits with the common beta.
+        First minus second configuration: beta of the free fits, E at the common beta.
     """
 
     points: Mapping[str, Points]
     fits: Mapping[str, FitResult]
     slopes: Homogeneity
     floors: Homogeneity
-    shared: Mapping[str, FitResult]
+    floors_at_common_slope: Mapping[str, Estimate]
     shared_floors: Homogeneity
     slope_differences: Mapping[tuple[str, str], Estimate]
     floor_differences: Mapping[tuple[str, str], Estimate]
@@ -84,7 +84,7 @@ class InputComparison:
             "fits": {name: result.to_dict() for name, result in self.fits.items()},
             "slopes": self.slopes.to_dict(),
             "floors": self.floors.to_dict(),
-            "floors_at_common_slope": {n: r.params["E"].to_dict() for n, r in self.shared.items()},
+            "floors_at_common_slope": {n: e.to_dict() for n, e in self.floors_at_common_slope.items()},
             "floors_at_common_slope_agree": self.shared_floors.to_dict(),
             "slope_differences": table(self.slope_differences),
             "floor_differences_at_common_slope": table(self.floor_differences),
@@ -123,29 +123,60 @@ def compare_inputs(
         raise InputError(f"bootstrap: a comparison needs intervals, found {bootstrap} resamples")
     exponent = POWER_NAMES[variable][1]
     options: dict[str, Any] = {"variable": variable, "bootstrap": bootstrap, "loss": loss}
-    fits, shared = {}, {}
+    fits = {}
     for i, (name, table) in enumerate(points.items()):
         try:  # seeds differ, so that resamples of two configurations are independent
             fits[name] = fit(table, "power", seed=seed + i, **options)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     slopes = _homogeneity([r.params[exponent] for r in fits.values()])
-    for i, (name, table) in enumerate(points.items()):
-        held = {exponent: slopes.mean.value}
-        shared[name] = fit(table, "power", seed=seed + i, fixed=held, **options)
+    floors, draws = _floors_at(slopes.mean, points, exponent, options, seed)
+    reason = f"the common {exponent} is not: {slopes.mean.reason}" if slopes.mean.identified is False else ""
     return InputComparison(
         points=dict(points),
         fits=fits,
         slopes=slopes,
         floors=_homogeneity([r.params["E"] for r in fits.values()]),
-        shared=shared,
-        shared_floors=_homogeneity([r.params["E"] for r in shared.values()]),
-        slope_differences=_differences(fits, exponent),
-        floor_differences=_differences(shared, "E"),
+        floors_at_common_slope={
+            name: Estimate.from_samples(floors[i], draws[i], reason) for i, name in enumerate(points)
+        },
+        shared_floors=_agreement(floors, draws, reason),
+        slope_differences=_slope_differences(fits, exponent),
+        floor_differences={
+            (a, b): Estimate.from_samples(floors[i] - floors[j], draws[i] - draws[j], reason)
+            for (i, a), (j, b) in combinations(enumerate(points), 2)
+        },
     )
 
 
-def _differences(fits: Mapping[str, FitResult], name: str) -> dict[tuple[str, str], Estimate]:
+def _floors_at(
+    slope: Estimate, points: Mapping[str, Points], exponent: str, options: Mapping[str, Any], seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """E of each configuration with the exponent held, shape ``(n,)``, and draws ``(n, resamples)``.
+
+    A draw is a resample of the points, moved by what E moves with the exponent, whose draws are common to all.
+    """
+    ends = slope.ci68
+    assert ends is not None
+    step = min(0.5 * (ends[1] - ends[0]), 0.5 * slope.value)
+    moved = np.random.default_rng(seed).normal(0.0, 1.0, options["bootstrap"])
+    floors, draws = [], []
+    for i, table in enumerate(points.values()):
+        low, middle, high = (
+            fit(table, "power", seed=seed + i, fixed={exponent: slope.value + k * step},
+                **{**options, "bootstrap": options["bootstrap"] if k == 0 else 0})
+            for k in (-1, 0, 1)
+        )  # fmt: skip
+        e_low, e, e_high = (result.params["E"].value for result in (low, middle, high))
+        assert middle.samples is not None
+        here = middle.samples[:, middle.law.names.index("E")]
+        shift = np.where(moved < 0, moved * (e - e_low), moved * (e_high - e))
+        floors.append(e)
+        draws.append(np.maximum(here + np.resize(shift, len(here)), 0.0))
+    return np.array(floors), np.array(draws)
+
+
+def _slope_differences(fits: Mapping[str, FitResult], name: str) -> dict[tuple[str, str], Estimate]:
     found = {}
     for a, b in combinations(fits, 2):
         first, second = fits[a].params[name], fits[b].params[name]
@@ -158,6 +189,17 @@ def _differences(fits: Mapping[str, FitResult], name: str) -> dict[tuple[str, st
         )
         found[a, b] = Estimate.from_samples(first.value - second.value, samples[0] - samples[1], reason)
     return found
+
+
+def _agreement(values: FloatArray, draws: FloatArray, reason: str) -> Homogeneity:
+    """Chi-squared of correlated estimates about their best common value, with the covariance of their draws."""
+    inverse = np.linalg.pinv(np.cov(draws))
+    one = np.ones(len(values))
+    weight = inverse @ one / (one @ inverse @ one)
+    mean = Estimate.from_samples(float(weight @ values), weight @ draws, reason)
+    rest = values - mean.value
+    chi2 = float(rest @ inverse @ rest)
+    return Homogeneity(mean, chi2, len(values) - 1, float(chi2_distribution.sf(chi2, len(values) - 1)))
 
 
 def _homogeneity(estimates: list[Estimate]) -> Homogeneity:

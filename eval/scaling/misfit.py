@@ -12,8 +12,8 @@ from eval.scaling.result import FitResult
 #: A law that misses its points by more than so many times what seeds scatter does not describe them.
 SCATTERS = 2.0
 
-#: The same without repeated seeds: root mean square of ln L.
-WITHOUT_SEEDS = 0.05
+#: Share of the spread of ln L that a law may always miss: seeds may agree better than any simple law.
+LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,29 @@ class Misfit:
         Root mean square of ln(measured / fitted).
     seed_scatter : float or None
         Standard deviation of ln L over runs at equal variables of the law, pooled; None where none are repeated.
-    describes : bool
-        Whether ``rms`` is within `SCATTERS` of the scatter, or within `WITHOUT_SEEDS`.
+    spread : float
+        Standard deviation of ln L over all points: what there is to describe.
     """
 
     rms: float
     seed_scatter: float | None
+    spread: float
 
     @property
-    def describes(self) -> bool:
-        """Whether the law describes its points."""
-        limit = WITHOUT_SEEDS if self.seed_scatter is None else SCATTERS * self.seed_scatter
-        return self.rms <= limit
+    def describes(self) -> bool | None:
+        """Whether ``rms`` is within `SCATTERS` of the scatter, or `LEAST_SHARE` of the spread; None without seeds.
+
+        Without them it is unknown: where the loss hardly changes, a law without N misses little, too.
+        """
+        if self.seed_scatter is None:
+            return None
+        return self.rms <= max(SCATTERS * self.seed_scatter, LEAST_SHARE * self.spread)
 
     def __str__(self) -> str:
         scatter = "" if self.seed_scatter is None else f", seeds scatter by {self.seed_scatter:.1%}"
         text = f"the law misses its points by {self.rms:.1%} (RMS of ln L){scatter}"
+        if self.describes is None:
+            return f"{text}; no run was repeated with another seed, so nothing says whether that is more than noise"
         if self.describes:
             return text
         return f"{text}; it does not describe them, and its constants depend on the window of the fit"
@@ -67,4 +74,4 @@ def misfit(points: Points, result: FitResult) -> Misfit:
     deviation = ln - (np.bincount(place, ln) / count)[place]
     spare = len(ln) - len(count)
     scatter = float(np.sqrt(np.sum(deviation**2) / spare)) if spare else None
-    return Misfit(rms, scatter)
+    return Misfit(rms, scatter, float(ln.std()))

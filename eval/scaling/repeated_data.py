@@ -167,12 +167,12 @@ class _Pairs:
             if result.samples is not None:
                 samples = np.vstack([samples, result.samples[rng.integers(0, len(result.samples), PAIRS)]])
             columns.append(dict(zip(result.law.names, samples.T, strict=True)))
-        reasons = {
-            name: f"{name} of {what} is not identified: {result.params[name].reason}"
-            for what, result in {"repeated data": repeated, "a single epoch": single}.items()
-            for name in ("beta",)
-            if result.params[name].identified is False
-        }
+        twice, once = ("repeated data", repeated), ("a single epoch", single)
+        reasons: dict[str, str] = {}
+        for name, (what, result) in (("B", twice), ("beta", twice), ("beta", once)):
+            if result.params[name].identified is False:
+                reason = f"{name} of {what} is not identified: {result.params[name].reason}"
+                reasons.setdefault(name, reason)
         return cls(columns[0], columns[1], reasons)
 
     def estimate(self, form: Any, needs: tuple[str, ...] = (), decades: float | None = None) -> Estimate:
@@ -195,13 +195,13 @@ class _Pairs:
             left = rep["E"] + rep["B"] * u ** -rep["beta"] - no["E"]
             return np.where(left > 0, (no["B"] / np.maximum(left, 1e-300)) ** (1 / no["beta"]) / u, np.inf)
 
-        return self.estimate(form, decades=1.0)
+        return self.estimate(form, needs=("B", "beta"), decades=1.0)
 
     def gain_equal_floors(self, u: float) -> Estimate:
         def form(rep: Mapping[str, FloatArray], no: Mapping[str, FloatArray]) -> FloatArray:
             return repetition_gain(u, B_no=no["B"], beta_no=no["beta"], B_rep=rep["B"], beta_rep=rep["beta"])
 
-        return self.estimate(form, decades=1.0)
+        return self.estimate(form, needs=("B", "beta"), decades=1.0)
 
 
 def _costs(chosen: Points, single: FitResult) -> tuple[dict[float, Estimate], Estimate]:

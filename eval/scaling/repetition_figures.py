@@ -128,7 +128,7 @@ def input_laws(result: InputComparison) -> Figure:
         _law(left, law, line, colour, name, variable)
         left.axhline(law.params["E"].value, color=colour, lw=0.7, ls=":")
         _bar(middle, law.params["E"], i, colour)
-        _bar(middle, result.shared[name].params["E"], i + 0.25, colour, marker="s")
+        _bar(middle, result.floors_at_common_slope[name], i + 0.25, colour, marker="s")
         _bar(right, law.params["beta"], i, colour)
     slope = result.slopes.mean
     right.axvline(slope.value, color="black", lw=0.8)

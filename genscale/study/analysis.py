@@ -187,7 +187,7 @@ def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws
     surface = laws["L(N,D)"]
     if isinstance(surface, str):
         return TaskLaws(task, chosen, laws, surface, surface, surface)
-    comparison = compare_approaches(everything, surface[1], **options)
+    comparison = compare_approaches(chosen, surface[1], **options)
     try:
         variants: list[Variant] = sensitivity(chosen, "additive", **options)
         found: WindowResult | str = window(levels, surface[1], variants=variants)

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from eval.claims import Findings, Judgement, judge
 from eval.constants_table import Comparison, constants_table
-from eval.literature import AMRAM
+from eval.literature import AMRAM, FULL_INPUTS
+from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.study.analysis import Analysis, found_windows, jet_folder
 from genscale.study.config import StudyConfig
 from genscale.study.tables import Table, interval, verdict
-from genscale.study.tagging import Physics, Repetition
+from genscale.study.tagging import Physics, Repetition, inputs_name
 
 T = TypeVar("T")
 
@@ -69,11 +70,21 @@ def compare_with_literature(
         loss_fidelity=_found(analysis.loss_fidelity),
         windows=found_windows(analysis.tasks),
         misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
-        same_jets=train.manifest.meta.get("format") == "jetclass",
+        same_jets=_as_published(train, config),
     )
     has = {"generation": generation is not None, "tagging": tagging is not None}
     judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
     return Literature(constants_table(findings), judgements)
+
+
+def _as_published(train: JetStore, config: StudyConfig) -> bool:
+    """Whether jets, classes and inputs are those of the published losses."""
+    inputs = inputs_name(config.tagger.features, config.tagger.max_particles)
+    return (
+        train.manifest.meta.get("format") == "jetclass"
+        and len(train.classes) == len(schema.CLASSES)
+        and inputs == FULL_INPUTS
+    )
 
 
 def _found(result: T | str | None) -> T | None:

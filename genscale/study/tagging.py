@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eval.calibration import Calibration, calibrate
 from eval.errors import InputError as EvalInputError
 from eval.rejection_law import RejectionLaw, rejection_laws
@@ -43,9 +46,10 @@ class Physics:
     Attributes
     ----------
     scores : dict
-        Run id to loss, ROC curves and rejections.
-    calibration : dict
-        The same for the largest model (its first seed): are its probabilities to be believed?
+        Run id to loss, ROC curves and rejections; empty where the test jets do not allow any (``laws`` says why).
+    calibration : dict of Calibration, or str
+        The same for the largest model (its first seed): are its probabilities to be believed? Or why that was not
+        measured.
     laws : dict of RejectionLaw, or str
         R(L) of each signal at its working point, over all runs; or why there are none.
     predictions : dict
@@ -55,7 +59,7 @@ class Physics:
     """
 
     scores: Mapping[str, TaggerScore]
-    calibration: Mapping[str, Calibration]
+    calibration: Mapping[str, Calibration] | str
     laws: Mapping[str, RejectionLaw] | str
     predictions: Mapping[str, Sequence[Prediction]]
     bands: Sequence[RocBand]
@@ -64,7 +68,9 @@ class Physics:
         """Plain form for JSON."""
         return {
             "scores": {run: score.to_dict() for run, score in self.scores.items()},
-            "calibration": {run: c.to_dict() for run, c in self.calibration.items()},
+            "calibration": self.calibration
+            if isinstance(self.calibration, str)
+            else {run: c.to_dict() for run, c in self.calibration.items()},
             "laws": self.laws
             if isinstance(self.laws, str)
             else {k: v.to_dict() for k, v in self.laws.items()},
@@ -86,7 +92,7 @@ class Repetition:
     threshold : Threshold or str
         Where overfitting begins, or why that cannot be told.
     repeated : RepeatedData or str
-        Law of the runs above the threshold beside the single epoch's.
+        Law of the runs above the threshold that stopped early beside the single epoch's.
     inputs : InputComparison, str or None
         None: the study compares no inputs.
     """
@@ -118,16 +124,22 @@ def analyse_physics(folder: Path, config: StudyConfig, laws: TaskLaws) -> Physic
         Of tagging: rejections are predicted where they expect a loss.
     """
     scores: dict[str, TaggerScore] = {}
-    calibration: dict[str, Calibration] = {}
+    calibration: dict[str, Calibration] | str = {}
     files = {c.id: folder / c.id / c.done_file for c in study_cells(config) if c.work == "predict"}
     largest = max(config.tagger.widths)
     for cell, file in files.items():
         found = load_predictions(file)
         present = (found.probabilities, found.labels, found.classes)
         run = cell.replace("predictions/", "tagger/")
-        scores[run] = score_tagger(*present, bootstrap=config.fit.bootstrap, seed=config.fit.seed)
+        try:
+            scores[run] = score_tagger(*present, bootstrap=config.fit.bootstrap, seed=config.fit.seed)
+        except EvalInputError as error:  # of the test jets, the same for all runs
+            return Physics({}, {}, f"taggers not scored: {error}", {}, [])
         if run.startswith(f"tagger/d{largest}-") and not calibration:
-            calibration[run] = calibrate(*present, seed=config.fit.seed)
+            try:
+                calibration = {run: calibrate(*present, seed=config.fit.seed)}
+            except EvalInputError as error:
+                calibration = f"not calibrated: {error}"
     try:
         found_laws = rejection_laws(list(scores.values()), seed=config.fit.seed)
     except EvalInputError as error:
@@ -182,7 +194,11 @@ def analyse_repetition(folder: Path, config: StudyConfig, laws: TaskLaws) -> Rep
     repeated: RepeatedData | str = f"no law of repeated data: {threshold}"
     if not isinstance(threshold, str):
         try:
-            repeated = repeated_data(own, threshold.above(n, u), laws.surface, **options)
+            chosen = threshold.above(n, u) & _stopped(own)
+            single = laws.surface
+            # The compute-optimal path knows one k of C = k N D for all sizes; runs beside it are counted with it, too.
+            compute = own.compute if single is None else single.flops_factor * n * own.variable("D")
+            repeated = repeated_data(replace(own, C=compute), chosen, single, **options)
         except EvalInputError as error:
             repeated = f"no law of repeated data: {error}"
     return Repetition(
@@ -195,14 +211,26 @@ def inputs_name(features: str, max_particles: int) -> str:
     return f"{len(resolve_features(features))} features, {max_particles} particles"
 
 
+def _stopped(points: Points) -> NDArray[np.bool_]:
+    """Runs whose loss stopped falling before they were cut off."""
+    return np.array([value == "1" for value in points.extra["stopped_early"]], dtype=bool)
+
+
 def _compare_inputs(
     points: Mapping[str, Points], config: StudyConfig, options: Mapping[str, Any]
 ) -> InputComparison | str | None:
-    """Laws of one width with each of the inputs; all have the runs of the same unique jets."""
+    """Laws of one width with each of the inputs, of the runs whose loss had stopped falling."""
     if not config.inputs.width:
         return None
-    column = {name: part.select([s == f"d{config.inputs.width}" for s in part.extra["size"]])
+    column = {name: part.select(_stopped(part) & [s == f"d{config.inputs.width}" for s in part.extra["size"]])
               for name, part in points.items()}  # fmt: skip
+    few = {name: len(part) for name, part in column.items() if len(np.unique(part.variable("U"))) < 3}
+    if few:
+        counts = ", ".join(f"{n} with {name}" for name, n in few.items())
+        return (
+            "inputs not compared: a law needs runs at three U whose loss stopped falling before they were cut off, "
+            f"found {counts}"
+        )
     try:
         return compare_inputs(column, **options)
     except EvalInputError as error:

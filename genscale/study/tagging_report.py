@@ -30,7 +30,8 @@ def physics_tables(analysis: Analysis, physics: Physics) -> list[Table]:
 def _rejections(analysis: Analysis, physics: Physics) -> Table:
     first: dict[str, str] = {}
     for run, record in analysis.runs("tagger"):
-        first.setdefault(record.size, run)
+        if run in physics.scores:
+            first.setdefault(record.size, run)
     rows = []
     for run in first.values():
         score = physics.scores[run]
@@ -117,7 +118,7 @@ def physics_figures(analysis: Analysis, physics: Physics) -> dict[str, Drawn]:
             "taggers and evaluated at "
             "the losses that L(N, D) expects; dashed where that is not identified.",
         )
-    if physics.calibration:
+    if physics.calibration and not isinstance(physics.calibration, str):
         figures["calibration"] = Drawn(
             reliability_curves(physics.calibration),
             "Calibration",
@@ -130,6 +131,8 @@ def physics_figures(analysis: Analysis, physics: Physics) -> dict[str, Drawn]:
 
 def physics_findings(physics: Physics) -> list[str]:
     """Sentences for the head of the report."""
+    if not physics.scores:
+        return [f"Physics of tagging: {physics.laws}."]
     best = min(physics.scores.values(), key=lambda s: s.loss)
     lines = [
         "Best tagger on test jets: "
@@ -140,7 +143,10 @@ def physics_findings(physics: Physics) -> list[str]:
         )
         + "."
     ]
-    lines += [f"Calibration of {run}: {c.verdict}." for run, c in physics.calibration.items()]
+    if isinstance(physics.calibration, str):
+        lines.append(f"Calibration: {physics.calibration}.")
+    else:
+        lines += [f"Calibration of {run}: {c.verdict}." for run, c in physics.calibration.items()]
     if not isinstance(physics.laws, str):
         lines.append(_law_finding(physics.laws, physics.predictions))
     return lines
@@ -212,17 +218,19 @@ def _repeated_constants(repetition: Repetition) -> Table:
             ["compute over compute-optimal, geometric mean", interval(r.mean_cost), verdict(r.mean_cost)]
         )
     return Table(
-        "Repeated data: L = L_inf + B_rep/U^beta_rep of runs above the overfitting threshold; omega is "
-        "how many times more "
-        "unique jets a single epoch would need for the same loss; the cost is set beside the "
-        "compute-optimal single epoch.",
+        "Repeated data: L = L_inf + B_rep/U^beta_rep of runs above the overfitting threshold whose loss stopped "
+        "falling before they were cut off; omega is how many times more unique jets a single epoch would need for the "
+        "same loss; the cost is set beside the compute-optimal single epoch.",
         ("constant", "value [68 %]", "identified"),
         rows,
     )
 
 
 def _input_laws(repetition: Repetition) -> Table:
-    caption = "Laws of early-stopped loss by inputs, L = L_inf + B/U^beta, free, and with a common beta."
+    caption = (
+        "Laws of early-stopped loss by inputs, L = L_inf + B/U^beta, free, and with a common beta; of runs whose "
+        "loss stopped falling before they were cut off."
+    )
     header = (
         "inputs",
         "L_inf [68 %]",
@@ -237,7 +245,7 @@ def _input_laws(repetition: Repetition) -> Table:
     rows = [
         [
             name, *(interval(law.params[key]) for key in ("E", "B", "beta")),
-            interval(found.shared[name].params["E"]), verdict(law.params["beta"]),
+            interval(found.floors_at_common_slope[name]), verdict(law.params["beta"]),
         ]
         for name, law in found.fits.items()
     ]  # fmt: skip

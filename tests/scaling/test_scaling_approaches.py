@@ -114,7 +114,13 @@ def test_edge_minima_and_concave_slices_are_listed_with_their_reason():
     edge = simulate(LAW, truth(0.31, 0.31), N=n, D=1e22 / (6 * n))
     bent = Points.from_arrays(N=n, D=1e15 / (6 * n), L=3 - np.linspace(-1, 1, 6) ** 2)
     few = Points.from_arrays(N=n[:3], D=1e14 / (6 * n[:3]), L=[3.0, 2.9, 3.0])
-    parts = [good, edge, bent, few]
+    # The two largest have hardly begun at this budget: the parabola through them dips below every run.
+    begun = Points.from_arrays(
+        N=np.geomspace(1e4, 1e7, 6),
+        D=1e16 / (6 * np.geomspace(1e4, 1e7, 6)),
+        L=[3.74, 3.73, 3.72, 3.75, 4.1, 5.3],
+    )
+    parts = [good, edge, bent, few, begun]
     result = isoflop(
         Points.from_arrays(**{c: np.concatenate([getattr(p, c) for p in parts]) for c in ("N", "D", "L")})
     )
@@ -123,6 +129,7 @@ def test_edge_minima_and_concave_slices_are_listed_with_their_reason():
         "1e+22": "minimum at the edge",
         "1e+15": "not convex",
         "1e+14": "3 sizes; a parabola needs 4",
+        "1e+16": "minimum below all runs: the parabola does not follow them",
     }
     assert len(result.used) == 6
     assert "not convex" in str(result)

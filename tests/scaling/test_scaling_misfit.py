@@ -31,9 +31,16 @@ def test_a_plateau_is_not_described():
     assert not found.describes
 
 
-def test_without_seeds_a_fixed_share_of_the_loss_decides():
+def test_without_seeds_nothing_says_how_far_a_law_may_miss():
     found = misfit(table := points(1), fit(table, bootstrap=0))
     assert found.seed_scatter is None
+    assert found.describes is None
+    assert "no run was repeated" in str(found)
+
+
+def test_seeds_that_agree_perfectly_do_not_refuse_every_law():
+    table = points(1, noise=1e-3)
+    twice = table.select(np.tile(np.arange(len(table)), 2))  # the same run twice: no scatter at all
+    found = misfit(twice, fit(twice, bootstrap=0))
+    assert found.seed_scatter == 0
     assert found.describes
-    coarse = points(1, noise=0.2)
-    assert not misfit(coarse, fit(coarse, bootstrap=0)).describes
