@@ -62,7 +62,7 @@ def early_stopped_losses(result: RepeatedData) -> Figure:
         ms=4,
         mfc="none",
         color="grey",
-        label="below the threshold",
+        label="not in the law",
     )
     sizes = np.unique(n[result.above])
     for i, size in enumerate(sizes):

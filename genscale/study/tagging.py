@@ -95,6 +95,9 @@ class Repetition:
         Law of the runs above the threshold that stopped early beside the single epoch's.
     inputs : InputComparison, str or None
         None: the study compares no inputs.
+    doubt : str
+        Why omega and cost must not be believed, which rest on the single-epoch law; empty where it describes its
+        points.
     """
 
     own_inputs: str
@@ -102,6 +105,7 @@ class Repetition:
     threshold: Threshold | str
     repeated: RepeatedData | str
     inputs: InputComparison | str | None
+    doubt: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON; a text stands where something could not be done."""
@@ -202,7 +206,12 @@ def analyse_repetition(folder: Path, config: StudyConfig, laws: TaskLaws) -> Rep
         except EvalInputError as error:
             repeated = f"no law of repeated data: {error}"
     return Repetition(
-        names["repetition"], points, threshold, repeated, _compare_inputs(points, config, options)
+        names["repetition"],
+        points,
+        threshold,
+        repeated,
+        _compare_inputs(points, config, options),
+        doubt="" if laws.misfit is None or laws.misfit.describes else f"single epoch: {laws.misfit}",
     )
 
 

@@ -212,11 +212,13 @@ def _repeated_constants(repetition: Repetition) -> Table:
         rows.append(["beta_rep - beta", interval(r.beta_difference), verdict(r.beta_difference)])
     for name, table in {"omega (equal losses)": r.gain, "omega (eq. 5)": r.gain_equal_floors,
                         "compute over compute-optimal": r.cost}.items():  # fmt: skip
-        rows += [[f"{name} at {u:,.0f} jets", interval(e), verdict(e)] for u, e in table.items()]
+        rows += [
+            [f"{name} at {u:,.0f} jets", interval(e), repetition.doubt or verdict(e)]
+            for u, e in table.items()
+        ]
     if r.mean_cost is not None:
-        rows.append(
-            ["compute over compute-optimal, geometric mean", interval(r.mean_cost), verdict(r.mean_cost)]
-        )
+        told = repetition.doubt or verdict(r.mean_cost)
+        rows.append(["compute over compute-optimal, geometric mean", interval(r.mean_cost), told])
     return Table(
         "Repeated data: L = L_inf + B_rep/U^beta_rep of runs above the overfitting threshold whose loss stopped "
         "falling before they were cut off; omega is how many times more unique jets a single epoch would need for the "
@@ -323,7 +325,11 @@ def repetition_findings(repetition: Repetition) -> list[str]:
             f"Early-stopped loss above the threshold: {text}"
             + (f"; not identified: {', '.join(unknown)}." if unknown else ".")
         )
-        if r.mean_cost is not None and r.mean_cost.identified:
+        if repetition.doubt:
+            lines.append(
+                f"What repetition gains and costs beside a single epoch cannot be told; {repetition.doubt}."
+            )
+        elif r.mean_cost is not None and r.mean_cost.identified:
             lines.append(
                 f"Repetition costs {interval(r.mean_cost)} times the compute-optimal single epoch of equal loss."
             )
