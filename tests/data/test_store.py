@@ -199,6 +199,46 @@ class TestDamage:
             JetStore.open(store.path, verify=False).read()
 
 
+FEW_DESCRIPTORS = """
+import os, resource, sys
+from genscale.data.store import JetStore
+from genscale.errors import InputError
+
+store = JetStore.open(sys.argv[1])
+limit = len(os.listdir("/dev/fd")) + 20
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+if sys.argv[2] == "none left":
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        while True:
+            os.dup(null)
+    except OSError:
+        pass
+try:
+    print(len(store.read()), len(store.read(range(len(store) - 1, -1, -1))))
+except InputError as error:
+    print(error)
+"""
+
+
+class TestDescriptors:
+    def read(self, store: Store, how: str) -> str:
+        program = [sys.executable, "-c", FEW_DESCRIPTORS, str(store.path), how]
+        return subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no list of open files")
+    def test_a_store_may_have_more_shards_than_a_process_open_files(self, tmp_path, make_jets, make_store):
+        store = make_store(tmp_path / "jets", [make_jets(1, seed) for seed in range(60)])
+        assert self.read(store, "some left") == "60 60\n"
+
+    @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no list of open files")
+    def test_too_many_open_files_are_no_damage(self, store):
+        said = self.read(store, "none left")
+        assert "too many files are open" in said
+        assert "ulimit -n" in said
+        assert "make it again" not in said
+
+
 class TestWriting:
     def test_refuses_a_finished_store(self, store):
         with pytest.raises(InputError, match="a finished store is already there; choose another folder"):
