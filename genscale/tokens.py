@@ -23,7 +23,11 @@ from genscale.models.generator import Generator
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
 from tokenizer import Tokenizer
 
+#: Jets worked on at once; also those of a shard of jets.
 SHARD_JETS = 5_000
+
+#: Jets in one token shard: about 10 MB; a hundred million jets fill 2,000 files.
+TOKEN_SHARD_JETS = 50_000
 
 
 def encode_store(
@@ -33,10 +37,17 @@ def encode_store(
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
     labels = store.labels()
     writer = StoreWriter(out, "tokens", _token_meta(coder, store))
-    for key, rows in _shards(len(store), "encode", progress):
-        if not writer.has_shard(key):
-            particles = constituents(store.read(rows, columns=COLUMNS))
-            tokens = coder.encode(particles, device=device)
+    with tqdm(total=len(store), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
+        for key, rows in _parts(len(store), TOKEN_SHARD_JETS):
+            if writer.has_shard(key):
+                bar.update(len(rows))
+                continue
+            pieces = []
+            for _, places in _parts(len(rows)):
+                particles = constituents(store.read(rows[places], columns=COLUMNS))
+                pieces.append(coder.encode(particles, device=device))
+                bar.update(len(places))
+            tokens = ak.concatenate(pieces)
             writer.write_shard(key, ak.zip({"tokens": tokens, "label": labels[rows]}, depth_limit=1))
     return writer.finish()
 
@@ -66,11 +77,13 @@ def decode_store(
     writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
     wanted = min(n_jets, len(store))
     chosen = JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted] if n_jets else np.arange(len(store))
-    for key, part in _shards(len(chosen), "decode", progress):
-        if not writer.has_shard(key):
-            rows = chosen[part]
-            particles = coder.decode(store.read(rows, columns=["tokens"])["tokens"], device=device)
-            writer.write_shard(key, to_store_rows(particles, labels[rows]))
+    with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="decode", disable=not progress) as bar:
+        for key, part in _parts(len(chosen)):
+            if not writer.has_shard(key):
+                rows = chosen[part]
+                particles = coder.decode(store.read(rows, columns=["tokens"])["tokens"], device=device)
+                writer.write_shard(key, to_store_rows(particles, labels[rows]))
+            bar.update(len(part))
     return writer.finish()
 
 
@@ -191,21 +204,14 @@ def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
         "tokenizer_fingerprint": coder.fingerprint,
         "vocabulary_size": coder.vocab_size,
         "source_fingerprint": store.fingerprint,
+        "rows_per_shard": TOKEN_SHARD_JETS,  # shards of another size are not gone on with
     }
     # Tokens of a test split are refused for training, as its jets are.
     split = store.manifest.meta.get("split")
     return meta if split is None else {**meta, "split": split}
 
 
-def _parts(n: int) -> Iterator[tuple[str, np.ndarray]]:
+def _parts(n: int, shard_jets: int = SHARD_JETS) -> Iterator[tuple[str, np.ndarray]]:
     """Keys and places of consecutive shards of n jets."""
-    for low in range(0, n, SHARD_JETS):
-        yield f"{low // SHARD_JETS:05d}", np.arange(low, min(low + SHARD_JETS, n))
-
-
-def _shards(n: int, name: str, progress: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """Those with a progress bar over them."""
-    with tqdm(total=n, unit="jet", unit_scale=True, desc=name, disable=not progress) as bar:
-        for key, places in _parts(n):
-            yield key, places
-            bar.update(len(places))
+    for low in range(0, n, shard_jets):
+        yield f"{low // shard_jets:05d}", np.arange(low, min(low + shard_jets, n))
