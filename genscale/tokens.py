@@ -125,7 +125,7 @@ def generate_store(
         "sampling": to_mapping(config), "class": class_label, "n_jets": n_jets,
     }  # fmt: skip
     writer = StoreWriter(out, "jets", meta)
-    hits = _generate(model.to(device), coder, writer, n_jets, config, label, progress)
+    hits = _generate(model.to(device), coder, writer, n_jets, config, label, device, progress)
     # Into the unfinished folder: it is published with the store, or not at all.
     found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
     write_json(writer.partial / "sampling.json", found)
@@ -134,7 +134,7 @@ def generate_store(
 
 def _generate(
     model: Generator, coder: Tokenizer, writer: StoreWriter, n_jets: int, config: SamplingConfig,
-    label: int | None, progress: bool,
+    label: int | None, device: str, progress: bool,
 ) -> int:  # fmt: skip
     """Write all shards; return the number of jets that hit the maximal length."""
     cut = 0
@@ -156,7 +156,7 @@ def _generate(
             drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label, report=report)
             write_json(count, int(drawn.hit_max_length.sum()))
             labels = None if label is None else np.full(len(part), label)
-            writer.write_shard(key, to_store_rows(coder.decode(drawn.tokens), labels))
+            writer.write_shard(key, to_store_rows(coder.decode(drawn.tokens, device=device), labels))
     return cut
 
 

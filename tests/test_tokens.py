@@ -1,13 +1,31 @@
+from pathlib import Path
+
 import pytest
 
 from genscale import tokens
 from genscale.data.store import StoreWriter, TokenStore
 from genscale.errors import InputError
-from genscale.tokens import encode_store
+from genscale.generation import SamplingConfig
+from genscale.tokens import encode_store, generate_store
+from genscale.training.generator import GeneratorRun, GeneratorTask
+from genscale.training.loop import train
+from genscale.training.task import TrainingConfig
+from tokenizer import Tokenizer
 
 
 class Killed(Exception):
     pass
+
+
+@pytest.fixture(scope="module")
+def generator(token_stores, tokenizer_run, tmp_path_factory) -> Path:
+    training = TrainingConfig(jets=32, batch_jets=16, evaluations=1, validation_jets=16, warmup_steps=0)
+    run = GeneratorRun(
+        str(token_stores / "train"), str(token_stores / "validation"), str(tokenizer_run), training=training
+    )
+    folder = tmp_path_factory.mktemp("generator") / "run"
+    train(GeneratorTask(run), training, folder, progress=False)
+    return folder
 
 
 def test_token_shards_are_larger_than_what_is_encoded_at_once(
@@ -45,3 +63,15 @@ def test_an_encoding_goes_on_but_not_with_shards_of_another_size(
     written.remove("00000")
     assert encode_store(*arguments, progress=False).rows == 200
     assert written == ["00001", "00002"]
+
+
+def test_generated_tokens_are_decoded_on_the_device_given(generator, tmp_path, monkeypatch):
+    decode, devices = Tokenizer.decode, []
+
+    def watched(self, *args, **keys):
+        devices.append(keys.get("device"))
+        return decode(self, *args, **keys)
+
+    monkeypatch.setattr(Tokenizer, "decode", watched)
+    generate_store(generator, tmp_path / "made", 5, SamplingConfig(), device="cpu", progress=False)
+    assert devices == ["cpu"]

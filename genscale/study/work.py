@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genscale.commands.options import resolve_device
 from genscale.config import from_mapping, load_config
 from genscale.errors import InputError
 from genscale.files import write_json
@@ -35,13 +36,15 @@ def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
 def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.tokens import encode_store
 
-    encode_store(study / a["jets"], study / a["tokenizer"], out)
+    encode_store(study / a["jets"], study / a["tokenizer"], out, device=resolve_device("auto"))
 
 
 def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.tokens import decode_store
 
-    decode_store(study / a["tokens"], study / a["tokenizer"], out, n_jets=a["n_jets"])
+    decode_store(
+        study / a["tokens"], study / a["tokenizer"], out, n_jets=a["n_jets"], device=resolve_device("auto")
+    )
 
 
 def _quality(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -49,8 +52,9 @@ def _quality(a: dict[str, Any], study: Path, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     tokenizer_quality(
-        study / a["tokenizer"], study / a["jets"], out / "quality.json", figure=out / "quality.png"
-    )
+        study / a["tokenizer"], study / a["jets"], out / "quality.json", figure=out / "quality.png",
+        device=resolve_device("auto"),
+    )  # fmt: skip
 
 
 def _train_generator(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -66,7 +70,7 @@ def _generate(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.tokens import generate_store
 
     config = SamplingConfig(temperature=a["temperature"], seed=a["seed"])
-    generate_store(study / a["run"], out, a["jets"], config)
+    generate_store(study / a["run"], out, a["jets"], config, device=resolve_device("auto"))
 
 
 def _train_tagger(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -81,7 +85,7 @@ def _predict(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.prediction import predict_store
 
     out.mkdir(parents=True, exist_ok=True)
-    predict_store(study / a["run"], study / a["jets"], out / "predictions.npz")
+    predict_store(study / a["run"], study / a["jets"], out / "predictions.npz", device=resolve_device("auto"))
 
 
 def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
