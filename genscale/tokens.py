@@ -129,7 +129,11 @@ def generate_store(
     # Into the unfinished folder: it is published with the store, or not at all.
     found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
     write_json(writer.partial / "sampling.json", found)
-    return writer.finish()
+    manifest = writer.finish()
+    # Only now: had they gone first, a kill in between would have cost every shard.
+    for count in out.glob("hits-*.json"):
+        count.unlink()
+    return manifest
 
 
 def _generate(

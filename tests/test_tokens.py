@@ -75,3 +75,25 @@ def test_generated_tokens_are_decoded_on_the_device_given(generator, tmp_path, m
     monkeypatch.setattr(Tokenizer, "decode", watched)
     generate_store(generator, tmp_path / "made", 5, SamplingConfig(), device="cpu", progress=False)
     assert devices == ["cpu"]
+
+
+def test_counts_of_single_shards_are_not_published_but_kept_till_then(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens, "SHARD_JETS", 5)
+    whole = generate_store(generator, tmp_path / "whole", 12, SamplingConfig(), progress=False)
+
+    def killed(*args, **keys):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "finish", killed)
+        with pytest.raises(Killed):
+            generate_store(generator, tmp_path / "cut", 12, SamplingConfig(), progress=False)
+    monkeypatch.setattr(tokens, "sample", killed)  # nothing is drawn again
+    resumed = generate_store(generator, tmp_path / "cut", 12, SamplingConfig(), progress=False)
+    assert resumed.shards == whole.shards
+    for name in ("whole", "cut"):
+        assert sorted(file.name for file in (tmp_path / name).iterdir()) == [
+            "manifest.json", "sampling.json", "shards",
+        ]  # fmt: skip
+    texts = [(tmp_path / name / "sampling.json").read_text() for name in ("whole", "cut")]
+    assert texts[0] == texts[1]
