@@ -120,17 +120,6 @@ class TrainingConfig:
         return self.jets // self.batch_jets
 
 
-class MicroBatch(Protocol):
-    """What the loop needs to know of a batch."""
-
-    n_jets: int
-    n_tokens: int
-
-    def to(self, device: torch.device) -> Any:
-        """The same batch on a device."""
-        ...
-
-
 class Task(Protocol):
     """What is trained, on what, and how it is judged."""
 
