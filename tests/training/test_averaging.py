@@ -43,10 +43,11 @@ def test_of_weights_that_grow_evenly_it_is_the_mean_of_the_last_share():
 def test_without_a_share_the_weights_are_the_last():
     model = nn.Linear(2, 2)
     average = WeightAverage(model, 0.0)
+    before = model.weight.detach().clone()
     average.update(1)
     assert average.tensors() == {}
     with average.in_model():
-        assert torch.equal(model.weight, model.weight)
+        assert torch.equal(model.weight, before)
 
 
 def test_the_recorded_loss_is_that_of_the_saved_weights(run, jet_stores, tmp_path):
