@@ -14,13 +14,17 @@ make_environment() {
         exit 2
     fi
     # What was installed, from which files: unchanged files need no second installation.
-    local wanted
-    wanted="$extras $(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)"
+    local files wanted
+    files=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
+    wanted="$extras $files"
     if [ -x "$venv/bin/genscale" ] && grep -qxF "$wanted" "$venv/installed" 2>/dev/null; then
         return
     fi
     echo "Installing pinned dependencies into $venv (once; a few minutes) ..."
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    # Not what other files asked for: its versions are about to be replaced.
+    { grep -e " $files\$" "$venv/installed" 2>/dev/null || true; } >"$venv/installed.new"
+    mv "$venv/installed.new" "$venv/installed"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$root[$extras]"
     echo "$wanted" >>"$venv/installed"
