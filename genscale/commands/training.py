@@ -55,9 +55,10 @@ def train_tagger(out: RunOut, overrides: Overrides = None, config: ConfigFile = 
 def report_run(record: Any, out: Path) -> None:
     """Print the one line that a finished training deserves, once for all processes."""
     if int(os.environ.get("RANK", "0")) == 0:
-        loss = record.final.metrics["loss"]
+        saved = record.best if record.config["training"]["patience"] else record.final
         typer.echo(
-            f"{out}: loss {loss:.4f} after {record.jets_seen:,} jets, N = {record.parameters['total']:,}"
+            f"{out}: loss {saved.metrics['loss']:.4f} after {saved.jets_seen:,} jets, "
+            f"N = {record.parameters['total']:,}"
         )
 
 

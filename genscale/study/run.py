@@ -182,7 +182,8 @@ def _found(cell: Cell, folder: Path) -> str:
     if not cell.work.startswith("train_"):
         return ""
     record = RunRecord.load(cell.output(folder))
-    return f"   loss {record.final.metrics['loss']:.4f} after {record.jets_seen:,} jets"
+    saved = record.best if record.config["training"]["patience"] else record.final
+    return f"   loss {saved.metrics['loss']:.4f} after {saved.jets_seen:,} jets"
 
 
 def _progress(r: _Running) -> str:

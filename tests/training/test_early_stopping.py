@@ -6,9 +6,12 @@ import signal
 import pytest
 import torch
 
+from genscale.commands.training import report_run
 from genscale.errors import InputError, Interrupted
 from genscale.prediction import predict_store
 from genscale.records import RunRecord
+from genscale.study.cells import Cell
+from genscale.study.run import _found
 from genscale.training.loop import train
 from genscale.training.schedule import evaluation_steps
 from genscale.training.tagger import TaggerRun, TaggerTask
@@ -30,7 +33,7 @@ def losses(record: RunRecord) -> list[float]:
     return [e.metrics["loss"] for e in record.evaluations]
 
 
-def test_ends_when_the_held_out_loss_rises_and_keeps_the_best_weights(jet_stores, tmp_path):
+def test_ends_when_the_held_out_loss_rises_and_keeps_the_best_weights(jet_stores, tmp_path, capsys):
     run = run_of(jet_stores, REPEATED)
     record = train(TaggerTask(run), run.training, tmp_path / "run", progress=False)
     assert record.stopped_early
@@ -43,6 +46,11 @@ def test_ends_when_the_held_out_loss_rises_and_keeps_the_best_weights(jet_stores
     assert RunRecord.load(tmp_path / "run") == record
     kept = predict_store(tmp_path / "run", jet_stores / "validation", tmp_path / "p.npz", progress=False)
     assert kept.provenance["loss"] == pytest.approx(record.best.metrics["loss"], rel=1e-5)
+    # What is printed is about the weights that were kept.
+    said = f"loss {record.best.metrics['loss']:.4f} after {record.best.jets_seen:,} jets"
+    report_run(record, tmp_path / "run")
+    assert said in capsys.readouterr().out
+    assert said in _found(Cell("run", "train_tagger", {}), tmp_path)
 
 
 def test_killed_after_its_best_it_ends_the_same(jet_stores, tmp_path):
