@@ -139,7 +139,7 @@ class _Loop:
                 stacklevel=2,
             )
         state = self._restore()
-        with on_stop_signals(self._note), self._tensorboard(state.step) as tensorboard:
+        with on_stop_signals(self._note), self._tensorboard(state.jets_seen) as tensorboard:
             self._steps(state, tensorboard)
         return self._finish(state)
 
@@ -330,14 +330,14 @@ class _Loop:
         self.stop_signal = number
 
     @contextlib.contextmanager
-    def _tensorboard(self, step: int) -> Iterator[Any]:
-        """Yield a writer that forgets what lies after the step resumed from; None beside the main process."""
+    def _tensorboard(self, jets_seen: int) -> Iterator[Any]:
+        """Yield a writer that forgets what lies after the jets resumed from; None beside the main process."""
         if not self.accelerator.is_main_process:
             yield None
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=jets_seen + 1)
         try:
             yield writer
         finally:

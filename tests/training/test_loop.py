@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from genscale.data.convert import convert
 from genscale.data.export import export_root
@@ -131,6 +132,18 @@ def test_signal_saves_and_the_resumed_run_ends_the_same(generator_run, tmp_path,
     assert losses(resumed) == losses(whole)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
+
+
+def test_a_resumed_run_keeps_the_curve_of_its_first_part(generator_run, tmp_path):
+    with pytest.raises(Interrupted):
+        train(Stopping(generator_run), TRAINING, tmp_path / "run", progress=False)
+    record = train(GeneratorTask(generator_run), TRAINING, tmp_path / "run", progress=False)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    seen = [e.jets_seen for e in record.evaluations]
+    assert seen[0] < Stopping.at * TRAINING.batch_jets < seen[-1]
+    assert [event.step for event in events.Scalars("validation/loss")] == seen
+    assert events.Scalars("train/loss")[0].step == TRAINING.batch_jets
 
 
 def test_dropout_goes_on_where_it_was(tagger_run, tmp_path):
