@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 from tqdm import tqdm
@@ -82,6 +83,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     require(
         config.learning_rate > 0, f"training.learning_rate: a {task.name} has no rule for it; give a rate"
     )
+    AcceleratorState._reset_state()  # or a second training in this process could not have another precision
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),

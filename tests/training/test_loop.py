@@ -146,6 +146,16 @@ def test_a_resumed_run_keeps_the_curve_of_its_first_part(generator_run, tmp_path
     assert events.Scalars("train/loss")[0].step == TRAINING.batch_jets
 
 
+def test_one_process_trains_in_one_precision_and_then_in_another(tagger_run, tmp_path):
+    trained = {}
+    for precision in ("fp32", "bf16", "fp32"):
+        training = dataclasses.replace(TRAINING, precision=precision)
+        run = dataclasses.replace(tagger_run, training=training)
+        folder = tmp_path / f"{precision}-{len(trained)}"
+        trained[folder.name] = losses(train(TaggerTask(run), training, folder, progress=False))
+    assert trained["fp32-0"] == trained["fp32-2"] != trained["bf16-1"]
+
+
 def test_dropout_goes_on_where_it_was(tagger_run, tmp_path):
     class StoppingTagger(TaggerTask):
         calls = 0
