@@ -43,6 +43,11 @@ class TokenizerRun:
     def __post_init__(self) -> None:
         # A codebook moves with its codes' particles, not by gradients: averaged weights would not fit it.
         require(self.training.average == 0, "training.average: tokenizers are not averaged; set it to 0")
+        # It moves with every micro-batch, too, while the gradients wait for the last.
+        require(
+            self.training.accumulate == 1,
+            f"training.accumulate: {self.training.accumulate}; a tokenizer's batch is not split; set it to 1",
+        )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from genscale.training.generator import GeneratorRun, GeneratorTask, load_genera
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import TokenizerRun
 
 TWO_CPUS = Path(__file__).parents[2] / "configs" / "accelerate" / "two_cpus.yaml"
 TRAINING = TrainingConfig(
@@ -333,6 +334,11 @@ def test_two_processes_give_the_loss_curve_of_one(generator_run, tmp_path):
     assert losses(two) == pytest.approx(losses(whole), abs=1e-5)
     assert two.jets_seen == whole.jets_seen
     assert two.tokens_seen == whole.tokens_seen
+
+
+def test_a_tokenizers_batch_is_not_split():
+    with pytest.raises(InputError, match=r"training\.accumulate: 2; a tokenizer's batch is not split"):
+        TokenizerRun(training=dataclasses.replace(TRAINING, accumulate=2))
 
 
 def test_two_processes_train_one_codebook(jet_stores, tmp_path):
