@@ -21,25 +21,6 @@ Overrides = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda if there is one.")]
 
 
-def resolve_device(name: str) -> str:
-    """Return the device of this name; ``auto`` is cuda where there is one.
-
-    Raises
-    ------
-    InputError
-        If there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0][:60]})") from error
-    return name
-
-
 def require_run_folder(folder: Path) -> None:
     """Refuse a folder that holds a store or a study: a run would mix its files with theirs."""
     for name, what in (("manifest.json", "a store"), ("study.yaml", "a study")):

@@ -14,9 +14,9 @@ from genscale.commands.options import (
     Overrides,
     RunOut,
     require_run_folder,
-    resolve_device,
 )
 from genscale.commands.training import report_run
+from genscale.device import resolve_device
 
 if TYPE_CHECKING:
     from genscale.comparison.result import Comparison

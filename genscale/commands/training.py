@@ -16,8 +16,8 @@ from genscale.commands.options import (
     RunOut,
     Seed,
     require_run_folder,
-    resolve_device,
 )
+from genscale.device import resolve_device
 
 app = typer.Typer()
 train_app = typer.Typer(help="Train a generator or a tagger.", no_args_is_help=True)

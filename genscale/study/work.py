@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genscale.commands.options import resolve_device
 from genscale.config import from_mapping, load_config
+from genscale.device import resolve_device
 from genscale.errors import InputError
 from genscale.files import write_json
 from genscale.study.cells import study_cells
