@@ -9,13 +9,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genscale.config import to_mapping
+from genscale.data.features import resolve_features
+from genscale.errors import InputError
+from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import GeneratorStage, Inputs, StudyConfig, TaggerStage
+from genscale.training.generator import GeneratorRun
+from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import TokenizerRun
+
+#: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
+ASSUMED_PARTICLES = 40
 
 #: Stores and stages by their places in a study's folder.
 SPLITS = ("train", "validation", "test")
@@ -64,7 +74,13 @@ class Cell:
 
 
 def study_cells(config: StudyConfig) -> list[Cell]:
-    """All cells of a study, each after those that it needs."""
+    """All cells of a study, each after those that it needs.
+
+    Raises
+    ------
+    InputError
+        If a training would refuse its configuration: now, not when its turn comes.
+    """
     cells: list[Cell] = []
     jets = {split: f"jets/{split}" for split in SPLITS}
     if not config.jets.stores:
@@ -91,11 +107,11 @@ def study_cells(config: StudyConfig) -> list[Cell]:
 
 
 def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]) -> list[Cell]:
-    arguments = {
-        "jets": stores["train"], "validation": stores["validation"], **to_mapping(config.tokenizer),
-    }  # fmt: skip
+    stage = config.tokenizer
+    with _naming("tokenizer"):
+        run = TokenizerRun(stores["train"], stores["validation"], stage.model, stage.training)
     needs = (*have["train"], *have["validation"])
-    cells = [Cell("tokenizer", "train_tokenizer", arguments, needs, "record.json")]
+    cells = [Cell("tokenizer", "train_tokenizer", to_mapping(run), needs, "record.json")]
     for split in ("train", "validation"):
         arguments = {"jets": stores[split], "tokenizer": "tokenizer"}
         cells.append(
@@ -128,17 +144,20 @@ def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, Train
 
 def _generators(config: StudyConfig, test: str) -> list[Cell]:
     stage, cells = config.generator, []
+    tokens = ("tokens/train", "tokens/validation")
+    codes = config.tokenizer.model
     for _, size, training in _grid(stage):
         name = f"{size}-s{training.seed}"
-        arguments = {
-            "tokens": "tokens/train", "validation": "tokens/validation", "tokenizer": "tokenizer", "size": size,
-            "class_conditional": stage.class_conditional, "model": dict(stage.model),
-            "training": to_mapping(training),
-        }  # fmt: skip
         run = f"generator/{name}"
+        with _naming(run):
+            generator = GeneratorRun(
+                *tokens, "tokenizer", size, stage.class_conditional, dict(stage.model), training
+            )
+            shape = generator.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents)
+        flops = generator_flops(shape, training.jets, training.jets * (ASSUMED_PARTICLES + 1))
         cells.append(
-            Cell(run, "train_generator", arguments, ("tokens/train", "tokens/validation"), "record.json",
-                 flops=_generator_flops(config, size, training.jets), steps=training.n_steps)
+            Cell(run, "train_generator", to_mapping(generator), tokens, "record.json",
+                 flops=flops, steps=training.n_steps)
         )  # fmt: skip
         samples = to_mapping(config.samples)
         cells.append(Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json"))
@@ -194,32 +213,22 @@ def _tagger(
     training: TrainingConfig,
     needs: tuple[str, ...],
 ) -> Cell:
-    arguments = {
-        "jets": stores["train"], "validation": stores["validation"], "d_model": width,
-        **to_mapping(inputs), "dropout": config.tagger.dropout, "training": to_mapping(training),
-    }  # fmt: skip
+    with _naming(name):
+        run = TaggerRun(
+            stores["train"], stores["validation"], width, features=inputs.features,
+            max_particles=inputs.max_particles, dropout=config.tagger.dropout, training=training,
+        )  # fmt: skip
+        shape = run.shape(len(resolve_features(run.features)))
+    flops = tagger_flops(shape, training.jets, training.jets * min(ASSUMED_PARTICLES, run.max_particles))
     return Cell(
-        name, "train_tagger", arguments, needs, "record.json",
-        flops=_tagger_flops(width, inputs, training.jets), steps=training.n_steps,
-    )  # fmt: skip
+        name, "train_tagger", to_mapping(run), needs, "record.json", flops=flops, steps=training.n_steps
+    )
 
 
-#: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
-ASSUMED_PARTICLES = 40
-
-
-def _generator_flops(config: StudyConfig, size: str, jets: int) -> float:
-    from genscale.models.counting import generator_flops
-    from genscale.models.ladder import generator_config
-
-    shape = generator_config(size, config.tokenizer.model.codebook_size + 2, **config.generator.model)
-    return generator_flops(shape, jets, jets * (ASSUMED_PARTICLES + 1))
-
-
-def _tagger_flops(width: int, inputs: Inputs, jets: int) -> float:
-    from genscale.data.features import resolve_features
-    from genscale.models.counting import tagger_flops
-    from genscale.models.tagger import TaggerConfig
-
-    shape = TaggerConfig(width, len(resolve_features(inputs.features)))
-    return tagger_flops(shape, jets, jets * min(ASSUMED_PARTICLES, inputs.max_particles))
+@contextmanager
+def _naming(cell: str) -> Iterator[None]:
+    """Put a cell's name before an error: a run knows its own keys only."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{cell}: {error}") from error

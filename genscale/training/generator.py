@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from genscale.config import nearest
+from genscale.config import nearest, require
 from genscale.data.batching import Batch, TokenRows, held_out
 from genscale.data.schema import CLASSES
 from genscale.data.store import TokenStore
@@ -62,6 +62,27 @@ class GeneratorRun:
         if self.training.learning_rate == 0:
             rate = learning_rate(self.size, self.training.batch_jets)
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
+        known = [f.name for f in fields(GeneratorConfig) if f.name not in ("vocab_size", "n_classes")]
+        for key in self.model:
+            require(key in known, f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
+
+    def shape(self, vocab_size: int, max_constituents: int) -> GeneratorConfig:
+        """Shape of the network for a tokenizer's vocabulary and longest jet.
+
+        Raises
+        ------
+        InputError
+            If there is no such size, a value of ``model`` is impossible, or such jets do not fit in.
+        """
+        n_classes = len(CLASSES) if self.class_conditional else 0
+        shape = generator_config(self.size, vocab_size, n_classes=n_classes, **self.model)
+        longest = max_constituents + 1  # the start token
+        require(
+            longest <= shape.max_tokens,
+            f"model.max_tokens: {shape.max_tokens} is too short for the tokenizer's jets of up to "
+            f"{max_constituents} constituents; give model.max_tokens={longest}",
+        )
+        return shape
 
 
 class GeneratorTask(Task):
@@ -86,20 +107,7 @@ class GeneratorTask(Task):
         refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
-        known = [f.name for f in fields(GeneratorConfig) if f.name not in ("vocab_size", "n_classes")]
-        for key in run.model:
-            if key not in known:
-                raise InputError(f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
-        n_classes = len(CLASSES) if run.class_conditional else 0
-        shape = generator_config(
-            run.size, int(train.manifest.meta["vocabulary_size"]), n_classes=n_classes, **run.model
-        )
-        longest = self.tokenizer.max_constituents + 1  # the start token
-        if longest > shape.max_tokens:
-            raise InputError(
-                f"model.max_tokens: {shape.max_tokens} is too short for the tokenizer's jets of up to "
-                f"{longest - 1} constituents; give model.max_tokens={longest}"
-            )
+        shape = run.shape(int(train.manifest.meta["vocabulary_size"]), self.tokenizer.max_constituents)
         torch.manual_seed(run.training.seed)
         self.model: nn.Module = Generator(shape)
         self._count = count_parameters(self.model)

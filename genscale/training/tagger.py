@@ -55,6 +55,10 @@ class TaggerRun:
     )
 
     def __post_init__(self) -> None:
+        require(
+            self.training.learning_rate > 0,
+            "training.learning_rate: a tagger has no rule for it; give a rate",
+        )
         require(self.d_model >= 1, f"d_model: {self.d_model} is not positive")
         require(self.max_particles >= 1, f"max_particles: {self.max_particles} is not positive")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")

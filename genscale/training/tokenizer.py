@@ -41,6 +41,10 @@ class TokenizerRun:
     )
 
     def __post_init__(self) -> None:
+        require(
+            self.training.learning_rate > 0,
+            "training.learning_rate: a tokenizer has no rule for it; give a rate",
+        )
         # A codebook moves with its codes' particles, not by gradients: averaged weights would not fit it.
         require(self.training.average == 0, "training.average: tokenizers are not averaged; set it to 0")
         # It moves with every micro-batch, too, while the gradients wait for the last.

@@ -317,6 +317,28 @@ def test_an_impossible_grid_is_refused(tiny, change, message):
         load_config(StudyConfig, tiny, [change])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("generator.model.nrom=post", "generator/pico-s1: unknown key model.nrom; did you mean norm"),
+        ("generator.model.vocab_size=7", "generator/pico-s1: unknown key model.vocab_size"),
+        ("generator.model.max_tokens=40", "generator/pico-s1: model.max_tokens: 40 is too short"),
+        ("tokenizer.training.average=0.1", "tokenizer: training.average: tokenizers are not averaged"),
+        ("tokenizer.training.learning_rate=0", "tokenizer: training.learning_rate: .* give a rate"),
+        ("tagger.widths=[200]", "tagger/d200-s1: d_model: 200 is not a multiple of its 3 attention heads"),
+        ("tagger.dropout=1.5", r"tagger/d4-s1: dropout: 1.5 is not in \[0, 1\)"),
+        ("tagger.max_particles=0", "tagger/d4-s1: max_particles: 0 is not positive"),
+        ("tagger.training.learning_rate=0", "tagger/d4-s1: training.learning_rate: .* give a rate"),
+        ("repetition.training.learning_rate=0", "repetition/d4-u32-s1: training.learning_rate: .* give a rate"),
+        ("inputs.others.kinematics.max_particles=0", "inputs/kinematics/d8-u32-s1: max_particles: 0 is not positive"),
+    ],
+)  # fmt: skip
+def test_what_a_training_would_refuse_is_refused_before_any_work(tiny, change, message):
+    config = load_config(StudyConfig, tiny, [change])
+    with pytest.raises(InputError, match=message):
+        dry_run(config, flops_per_second=1e9, ms_per_step=1.0)
+
+
 def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(jet_stores).parent)
     config = load_config(
