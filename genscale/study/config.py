@@ -76,6 +76,7 @@ class GeneratorStage:
         Changes to the shape of every rung.
     training : TrainingConfig
         Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each size.
+        The schedule is ``constant``.
     """
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
@@ -128,7 +129,7 @@ class TaggerStage:
         Leading particles by pT.
     dropout : float
     training : TrainingConfig
-        Its ``seed`` is replaced by each of ``seeds``.
+        Its ``seed`` is replaced by each of ``seeds``; the schedule is ``constant``.
     """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
@@ -290,6 +291,12 @@ def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> 
     for key in ("seeds_of", "jets_of", "learning_rates"):
         for name in getattr(grid, key):
             require(name in grid.names, f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})")
+    schedule = grid.training.schedule
+    require(
+        schedule == "constant",
+        f"{stage}.training.schedule: {schedule} would spoil the laws, for losses on the way of a decaying rate are "
+        f"not those of runs of fewer jets; set it to constant, or train single runs with genscale train {stage}",
+    )
 
 
 def _require_distinct(key: str, values: Sequence[int] | Sequence[str]) -> None:

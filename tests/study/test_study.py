@@ -310,6 +310,8 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("samples.jets=0", "samples.jets: 0 is not at least 1"),
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
+        ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
+        ("tagger.training.schedule=wsd", "tagger.training.schedule: wsd .* genscale train tagger"),
     ],
 )  # fmt: skip
 def test_an_impossible_grid_is_refused(tiny, change, message):
