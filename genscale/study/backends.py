@@ -160,7 +160,7 @@ class SlurmBackend:
             "cpus_per_task": threads,
             **self.options,
         }
-        if not cell.flops:  # not a training
+        if not cell.work.startswith("train_"):
             parameters |= {"nodes": 1, "tasks_per_node": 1}
         try:
             executor.update_parameters(**parameters)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from genscale.config import to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
@@ -23,6 +25,7 @@ from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig
 from genscale.training.tokenizer import TokenizerRun
+from tokenizer import Tokenizer
 
 #: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
 ASSUMED_PARTICLES = 40
@@ -50,7 +53,8 @@ class Cell:
     all_cores : bool
         It uses every core by itself.
     flops : float
-        Estimated floating-point operations of a training, 0 for other work.
+        Estimated floating-point operations of a training, 0 for other work. Those of a tokenizer are
+        6 x parameters x particles, as in its record.
     steps : int
         Optimizer steps, of a training.
     """
@@ -111,7 +115,10 @@ def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]
     with _naming("tokenizer"):
         run = TokenizerRun(stores["train"], stores["validation"], stage.model, stage.training)
     needs = (*have["train"], *have["validation"])
-    cells = [Cell("tokenizer", "train_tokenizer", to_mapping(run), needs, "record.json")]
+    cells = [
+        Cell("tokenizer", "train_tokenizer", to_mapping(run), needs, "record.json",
+             flops=_tokenizer_flops(run), steps=run.training.n_steps)
+    ]  # fmt: skip
     for split in ("train", "validation"):
         arguments = {"jets": stores[split], "tokenizer": "tokenizer"}
         cells.append(
@@ -124,6 +131,12 @@ def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]
     measured = {"tokenizer": "tokenizer", "jets": stores["test"]}
     cells.append(Cell("quality", "quality", measured, ("tokenizer", *have["test"]), "quality.json"))
     return cells
+
+
+def _tokenizer_flops(run: TokenizerRun) -> float:
+    with torch.device("meta"):  # only the shapes are wanted
+        parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
+    return 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
 
 
 def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, TrainingConfig]]:

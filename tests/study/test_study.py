@@ -16,14 +16,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from eval.scaling import read_points
-from genscale.config import load_config
+from genscale.config import from_mapping, load_config
 from genscale.errors import CellFailed, InputError
 from genscale.study.analysis import analyse
 from genscale.study.backends import ResumableCell, make_backend
-from genscale.study.cells import Cell, study_cells
+from genscale.study.cells import ASSUMED_PARTICLES, Cell, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.contrast import contrast_studies
 from genscale.study.run import dry_run, run_study, status, work_ahead
+from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "studies"
 NO_REPETITION = ("repetition.widths=[]", "inputs.width=0")
@@ -360,13 +361,8 @@ def test_cells_come_after_what_they_need(tiny):
 def test_what_most_work_depends_on_comes_first(tiny):
     cells = study_cells(load_config(StudyConfig, tiny))
     ahead, flops = work_ahead(cells), {c.id: c.flops for c in cells}
-    assert (
-        ahead["tokenizer"]
-        == ahead["tokens/train"]
-        == flops["generator/micro-s1"]
-        > flops["tagger/d12-s1"]
-        > 0
-    )
+    assert ahead["tokens/train"] == flops["generator/micro-s1"] > flops["tagger/d12-s1"] > 0
+    assert ahead["tokenizer"] == flops["tokenizer"] + ahead["tokens/train"]
     assert ahead["report"] == 0
 
 
@@ -378,6 +374,32 @@ def test_dry_run_prints_flops_and_hours(tiny):
     assert steps == 576 // 16
     assert hours == pytest.approx((flops / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
     assert f"{len(study_cells(config))} cells" in text
+
+
+def test_the_tokenizer_counts_as_a_training(tiny):
+    config = load_config(StudyConfig, tiny)
+    (cell,) = [c for c in study_cells(config) if c.id == "tokenizer"]
+    task = TokenizerTask(from_mapping(TokenizerRun, cell.arguments, "tokenizer"))
+    assert cell.steps == 640 // 32
+    assert cell.flops == task.flops(640, 640 * ASSUMED_PARTICLES)
+    text = dry_run(config, flops_per_second=1e9, ms_per_step=1e6)
+    listed = [line for line in text.splitlines() if " train_" in line]
+    hours = [float(line.split()[-1]) for line in listed]
+    assert listed[0].startswith("tokenizer ")
+    assert f": {sum(hours):.2f} hours" in text
+
+
+def test_the_tasks_of_a_cluster_job_share_every_training_and_nothing_else(tiny, tmp_path, monkeypatch):
+    executor = pytest.importorskip("submitit").AutoExecutor
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(executor, "update_parameters", lambda self, **parameters: asked.append(parameters))
+    monkeypatch.setattr(executor, "submit", lambda self, cell: None)
+    cells = study_cells(load_config(StudyConfig, tiny))
+    backend = make_backend("submitit-local", 1, {"tasks_per_node": 2})
+    for cell in cells:
+        backend.start(tmp_path, cell, 1)
+    shared = {cell.work for cell, a in zip(cells, asked, strict=True) if a["tasks_per_node"] == 2}
+    assert shared == {"train_tokenizer", "train_generator", "train_tagger"}
 
 
 def test_half_written_output_is_not_done(tmp_path):
