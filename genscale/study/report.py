@@ -11,9 +11,10 @@ matplotlib.use("Agg")  # a report is made where there may be no screen
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
+from genscale.data.store import JetStore
 from genscale.files import read_json, write_atomic, write_json
 from genscale.pages import picture, render
-from genscale.study.analysis import Analysis, TaskLaws, analyse
+from genscale.study.analysis import Analysis, TaskLaws, analyse, jet_folder
 from genscale.study.claims import compare_with_literature, literature_tables
 from genscale.study.config import StudyConfig
 from genscale.study.figures import study_figures
@@ -92,7 +93,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         name=config.name,
         found=found,
         odd=oddities(analysis, quality, config),
-        setup=_setup(analysis, config),
+        setup=_setup(analysis, folder, config),
         figures=drawn,
         tables=tables,
         configuration=OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))),
@@ -105,7 +106,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
 # -- words ----------------------------------------------------------------------------------------------------
 
 
-def _setup(analysis: Analysis, config: StudyConfig) -> list[str]:
+def _setup(analysis: Analysis, folder: Path, config: StudyConfig) -> list[str]:
     jets = config.jets
     origin = (
         f"Jets from {jets.stores}."
@@ -125,7 +126,7 @@ def _setup(analysis: Analysis, config: StudyConfig) -> list[str]:
     if config.generator.sizes:
         lines += _setup_of_generation(analysis, config)
     if config.tagger.widths:
-        lines += _setup_of_tagging(analysis, config)
+        lines += _setup_of_tagging(analysis, folder, config)
     lines.append(
         f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
         f"resamples. All numbers: {', '.join(_data_files(config))} beside this page."
@@ -151,11 +152,13 @@ def _setup_of_generation(analysis: Analysis, config: StudyConfig) -> list[str]:
     ]
 
 
-def _setup_of_tagging(analysis: Analysis, config: StudyConfig) -> list[str]:
+def _setup_of_tagging(analysis: Analysis, folder: Path, config: StudyConfig) -> list[str]:
     widths = [r.parameters["total"] for _, r in analysis.runs("tagger")]
+    # Of the store, for stores that the study did not simulate have the classes that they have.
+    classes = JetStore.open(jet_folder(folder, config) / "train", verify=False).classes
     return [
         f"{len(widths)} tagger runs of {min(widths):,} to {max(widths):,} parameters, single pass, "
-        f"{len(config.jets.classes)} classes, features {config.tagger.features} of at most "
+        f"{len(classes)} classes, features {config.tagger.features} of at most "
         f"{config.tagger.max_particles} particles.",
     ]
 

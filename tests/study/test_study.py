@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -18,11 +19,12 @@ from omegaconf import OmegaConf
 from eval.scaling import read_points
 from genscale.config import from_mapping, load_config
 from genscale.errors import CellFailed, InputError
-from genscale.study.analysis import analyse
+from genscale.study.analysis import Analysis, analyse
 from genscale.study.backends import ResumableCell, make_backend
 from genscale.study.cells import ASSUMED_PARTICLES, Cell, study_cells
-from genscale.study.config import StudyConfig
+from genscale.study.config import GeneratorStage, JetsConfig, StudyConfig
 from genscale.study.contrast import contrast_studies
+from genscale.study.report import _setup
 from genscale.study.run import dry_run, run_study, status, work_ahead
 from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
@@ -110,6 +112,15 @@ def test_report_is_one_page_without_links_to_other_files(finished):
     assert 'src="figures' not in text
     assert "http" not in text
     assert not re.search(r"\bnan\b", text)
+
+
+def test_the_report_counts_the_classes_of_the_stores(jet_stores, tmp_path):
+    config = StudyConfig(
+        jets=JetsConfig(stores=str(jet_stores)), generator=GeneratorStage(sizes=[])
+    )  # three classes; a simulation would have ten
+    record = SimpleNamespace(task="tagger", parameters={"total": 1000}, seed=1)
+    analysis = Analysis({"tagger/d4-s1": record}, {}, {}, "")
+    assert any(", 3 classes, " in line for line in _setup(analysis, tmp_path, config))
 
 
 def test_again_does_nothing(finished, tiny):
