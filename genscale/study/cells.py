@@ -163,9 +163,7 @@ def _generators(config: StudyConfig, test: str) -> list[Cell]:
         name = f"{size}-s{training.seed}"
         run = f"generator/{name}"
         with _naming(run):
-            generator = GeneratorRun(
-                *tokens, "tokenizer", size, stage.class_conditional, dict(stage.model), training
-            )
+            generator = GeneratorRun(*tokens, "tokenizer", size, model=dict(stage.model), training=training)
             shape = generator.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents)
         flops = generator_flops(shape, training.jets, training.jets * (ASSUMED_PARTICLES + 1))
         cells.append(

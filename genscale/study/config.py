@@ -71,7 +71,6 @@ class GeneratorStage:
     seeds_of, jets_of, learning_rates : dict
         Seeds, jets seen and peak rate of a size, where they differ from ``seeds``, ``training.jets`` and
         ``training.learning_rate``.
-    class_conditional : bool
     model : dict
         Changes to the shape of every rung.
     training : TrainingConfig
@@ -84,7 +83,6 @@ class GeneratorStage:
     seeds_of: dict[str, list[int]] = field(default_factory=dict)
     jets_of: dict[str, int] = field(default_factory=dict)
     learning_rates: dict[str, float] = field(default_factory=dict)
-    class_conditional: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.0))
 

@@ -320,6 +320,7 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tagger.widths=[4,4]", "tagger.widths: .* names one twice"),
         ("tagger.seeds_of={d4: [1, 1]}", "tagger.seeds: .* names one twice"),
         ("samples.jets=0", "samples.jets: 0 is not at least 1"),
+        ("generator.class_conditional=true", "unknown key generator.class_conditional"),
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
