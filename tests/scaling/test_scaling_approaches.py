@@ -135,6 +135,17 @@ def test_edge_minima_and_concave_slices_are_listed_with_their_reason():
     assert "not convex" in str(result)
 
 
+def test_an_exponent_known_to_more_than_its_range_is_not_identified():
+    """Three budgets within a factor of two, and noise that moves each minimum by more."""
+    n, c = grid(np.geomspace(1e4, 1e6, 6), np.array([1.0e12, 1.4e12, 2.0e12]))
+    noisy = simulate(LAW, truth(0.31, 0.31), noise=5e-3, seed=2, N=n, D=c / (6 * n))
+    a = isoflop(noisy).params["a"]
+    assert np.ptp(a.ci95) > 1
+    assert a.identified is False
+    assert "wide" in a.reason
+    assert isoflop(slices(truth(0.31, 0.31))).params["a"].identified
+
+
 def test_error_of_a_minimum_is_the_scatter_of_minima():
     values = truth(0.31, 0.31)
     clean = slices(values)
