@@ -62,7 +62,7 @@ class GeneratorConfig:
         for name, known in choices.items():
             value = getattr(self, name)
             require(value in known, f"model.{name}: {value!r} is not one of {', '.join(known)}")
-        for name in ("d_model", "n_heads", "max_tokens", "mlp_ratio"):
+        for name in ("d_model", "n_layers", "n_heads", "max_tokens", "mlp_ratio"):
             value = getattr(self, name)
             require(
                 isinstance(value, int) and value >= 1,
