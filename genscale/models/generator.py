@@ -62,12 +62,16 @@ class GeneratorConfig:
         for name, known in choices.items():
             value = getattr(self, name)
             require(value in known, f"model.{name}: {value!r} is not one of {', '.join(known)}")
-        for name in ("d_model", "n_layers", "n_heads", "max_tokens", "mlp_ratio"):
+        for name in ("d_model", "n_heads", "max_tokens", "mlp_ratio"):
             value = getattr(self, name)
             require(
                 isinstance(value, int) and value >= 1,
                 f"model.{name}: {value!r} is not a positive whole number",
             )
+        require(
+            isinstance(self.n_layers, int) and self.n_layers >= 0,
+            f"model.n_layers: {self.n_layers!r} is not a whole number, 0 (a bigram model) or more",
+        )
         require(
             self.d_model % self.n_heads == 0,
             f"model.d_model: {self.d_model} is not a multiple of n_heads, {self.n_heads}",
