@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import awkward as ak
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genscale.config import require
 from genscale.models.generator import Generator
+from genscale.models.head import ROW_MULTIPLE, logits_buffer
 from genscale.models.packing import Packing
 
 START_TOKEN = 0
@@ -29,8 +31,8 @@ START_TOKEN = 0
 #: float32 noise of the logits was seen to move the steps by up to 2e-6. A token in some thousands is so near.
 NEAR_STEP = 4e-6
 
-#: Branches of each node of the vocabulary's tree (the root may have fewer).
-BRANCHES = 32
+#: Branches of each node of the vocabulary's tree: those beyond the vocabulary have no probability.
+BRANCHES = ROW_MULTIPLE
 
 #: Memory for keys and values if all jets of a batch grow to the maximal length, and most jets in a batch.
 CACHE_BYTES = 2**30
@@ -110,8 +112,8 @@ def sample(
     """
     model.eval()
     require_label(model, label)
-    draw = _Draw(model, config, label, report or (lambda jets, hits: None))
-    batch_jets = batch_jets or _batch_jets(model)
+    batch_jets = min(max(n_jets, 1), batch_jets or _batch_jets(model))
+    draw = _Draw(model, config, label, batch_jets, report or (lambda jets, hits: None))
     sequences: list[np.ndarray] = []
     for low in range(first_jet, first_jet + n_jets, batch_jets):
         sequences += draw.batch(np.arange(low, min(low + batch_jets, first_jet + n_jets)))
@@ -125,29 +127,39 @@ class _Draw:
     """Batches of jets from one model."""
 
     def __init__(
-        self, model: Generator, config: SamplingConfig, label: int | None, report: Callable[[int, int], None]
+        self,
+        model: Generator,
+        config: SamplingConfig,
+        label: int | None,
+        batch_jets: int,
+        report: Callable[[int, int], None],
     ) -> None:
         self.model, self.config, self.label, self.report = model, config, label, report
         self.device = model.embedding.weight.device
         self.depth = 1  # of the vocabulary's tree
         while BRANCHES**self.depth < model.config.vocab_size:
             self.depth += 1
+        # Memory that has been used before is faster than new one, so all batches share it.
+        self._cache = model.new_cache(batch_jets)
+        self._logits = logits_buffer(batch_jets, model.config.vocab_size, model.embedding.weight)
         self._exact: Generator | None = None
 
     def batch(self, jets: np.ndarray) -> list[np.ndarray]:
-        """Sequences of the jets with these numbers."""
+        """Sequences of the jets with these numbers, ``batch_jets`` at most."""
         model, device = self.model, self.device
         limit = model.config.max_tokens
         numbers = np.stack([_stream(self.config.seed, jet, limit * self.depth) for jet in jets.tolist()])
         uniform = torch.from_numpy(numbers).to(device).view(len(jets), limit, self.depth)
         written = torch.full((len(jets), limit + 1), START_TOKEN, dtype=torch.int64, device=device)
         lengths = np.full(len(jets), limit)
-        cache = model.new_cache(len(jets))
+        cache = [(keys[:, : len(jets)], values[:, : len(jets)]) for keys, values in self._cache]
         stop = model.config.vocab_size - 1
         slots = torch.arange(len(jets), device=device)  # the jet in each row of the cache
         for position in range(limit):  # the last can only stop a jet of the greatest length
             prefixes = written[slots, : position + 1]
-            logits = model.step(prefixes[:, -1], position, cache, self._labels(len(slots)))
+            logits = self._logits[: len(slots)]
+            real = logits[:, : model.config.vocab_size]
+            model.step(prefixes[:, -1], position, cache, self._labels(len(slots)), out=real)
             chosen = self._choose(logits, uniform[slots, position], prefixes)
             written[slots, position + 1] = chosen
             ended = chosen == stop
@@ -180,11 +192,10 @@ class _Draw:
         levels = [probabilities]
         while levels[-1].shape[1] > BRANCHES:
             levels.append(_sums(levels[-1]))
-        place = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        jets = torch.arange(len(logits), device=logits.device)
+        place = torch.zeros_like(jets)
         for number, level in enumerate(reversed(levels)):
-            branches = BRANCHES * place[:, None] + torch.arange(BRANCHES, device=place.device)
-            n = level.shape[1]
-            weights = level.gather(1, branches.clamp(max=n - 1)).masked_fill_(branches >= n, 0.0)
+            weights = level.unflatten(1, (-1, BRANCHES))[jets, place]
             branch, distance = _pick(weights, uniform[:, number])
             place = BRANCHES * place + branch
             margin = torch.minimum(margin, distance)
@@ -193,14 +204,15 @@ class _Draw:
     def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities after temperature, top-k and top-p, and how far the kept tokens were from being others.
 
-        The start token has no probability. The logits are overwritten.
+        The start token and what lies beyond the vocabulary have none. The logits are overwritten.
         """
-        c = self.config
+        c, vocab_size = self.config, self.model.config.vocab_size
         margin = logits.new_full(logits.shape[:1], torch.inf, dtype=torch.float64)
         logits[:, START_TOKEN] = -torch.inf
+        logits[:, vocab_size:] = -torch.inf
         if c.temperature != 1:
             logits /= c.temperature
-        if 0 < c.top_k < logits.shape[1]:
+        if 0 < c.top_k < vocab_size:
             likeliest = logits.topk(c.top_k + 1).values.double()
             margin = likeliest[:, -2] - likeliest[:, -1]
             logits = logits.masked_fill_(logits < likeliest[:, -2:-1].to(logits.dtype), -torch.inf)
@@ -220,16 +232,16 @@ class _Draw:
         jets, tokens = prefixes.shape
         packing = Packing.build(np.full(jets, tokens))
         labels = None if self.label is None else torch.full((jets,), self.label)
-        hidden = self._exact.hidden(prefixes.cpu().flatten(), packing, labels)
-        return self._exact.logits(hidden.view(jets, tokens, -1)[:, -1]).to(self.device)
+        hidden = self._exact.hidden(prefixes.cpu().flatten(), packing, labels).view(jets, tokens, -1)[:, -1]
+        logits = logits_buffer(jets, self._exact.config.vocab_size, hidden)
+        logits[:, : self._exact.config.vocab_size] = self._exact.logits(hidden)
+        return logits.to(self.device)
 
 
 def _sums(level: Tensor) -> Tensor:
-    """Sums ``[jets, nodes]`` over the branches ``[jets, n]`` of each node."""
-    whole = level.shape[1] - level.shape[1] % BRANCHES
-    sums = level[:, :whole].unflatten(1, (-1, BRANCHES)).sum(-1)
-    rest = level[:, whole:]
-    return torch.cat([sums, rest.sum(-1, keepdim=True)], dim=1) if rest.shape[1] else sums
+    """Sums ``[jets, nodes]`` over the branches ``[jets, n]`` of each node; both are filled up to whole nodes."""
+    sums = level.unflatten(1, (-1, BRANCHES)).sum(-1)
+    return F.pad(sums, (0, -sums.shape[1] % BRANCHES))
 
 
 def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,8 +254,11 @@ def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """
     weights = weights.double()
     steps = weights.cumsum(-1)
-    wanted = uniform[:, None] * steps[:, -1:]
-    place = torch.searchsorted(steps, wanted, right=True).clamp_(max=steps.shape[1] - 1)
+    # Never the very end, behind which branches of no weight may lie.
+    wanted = torch.minimum(
+        uniform[:, None] * steps[:, -1:], torch.nextafter(steps[:, -1:], steps.new_zeros(()))
+    )
+    place = torch.searchsorted(steps, wanted, right=True)
     upper = steps.gather(1, place)
     lower = upper - weights.gather(1, place)
     margin = torch.minimum(upper - wanted, wanted - lower) / steps[:, -1:]

@@ -237,9 +237,11 @@ class WithLengths(Generator):
 
     lengths = Lengths()
 
-    def step(self, tokens: Tensor, position: int, cache: Any, labels: Tensor | None = None) -> Tensor:
+    def step(
+        self, tokens: Tensor, position: int, cache: Any, labels: Tensor | None = None, *, out: Tensor
+    ) -> Tensor:
         """Logits with that of the stop token replaced."""
-        return self.lengths.impose(super().step(tokens, position, cache, labels), position)
+        return self.lengths.impose(super().step(tokens, position, cache, labels, out=out), position)
 
 
 def their_sampling(model: Any, lengths: Lengths, jets: int) -> float:

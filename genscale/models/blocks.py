@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from genscale.models.packing import Packing
 
+#: Keys that a CPU goes through at once when it draws jets: their products with the queries stay in its cache.
+CACHE_BYTES_AT_ONCE = 2 * 2**20
+
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 
 
@@ -74,18 +77,23 @@ class SelfAttention(nn.Module):
             The token at ``position``.
         keys, values : Tensor [max_length, jets, d]
             The cache, filled up to ``position``; this token's entries are written into it. Position comes first:
-            entries of a position are written in one piece, and on a CPU the products below run over this layout
-            twice to three times as fast as over a jet's positions side by side.
+            entries of a position are written in one piece.
         """
         q, keys[position], values[position] = self.qkv(x).chunk(3, dim=1)
+        q = q * (x.shape[1] // self.n_heads) ** -0.5
+        keys, values = keys[: position + 1], values[: position + 1]
+        jets = len(x) if x.device.type != "cpu" else max(1, CACHE_BYTES_AT_ONCE // keys[:, 0].nbytes)
+        parts = zip(q.split(jets), keys.split(jets, dim=1), values.split(jets, dim=1), strict=True)
+        return self.out(torch.cat([self._attend_cached(*part) for part in parts]))
 
-        def heads(cache: Tensor) -> Tensor:
-            """``[jets * heads, tokens, head width]``."""
-            return cache[: position + 1].unflatten(2, (self.n_heads, -1)).flatten(1, 2).transpose(0, 1)
+    def _attend_cached(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Scaled queries ``[jets, d]`` on keys and values ``[tokens, jets, d]`` to ``[jets, d]``.
 
-        q = (q * (x.shape[1] // self.n_heads) ** -0.5).view(-1, 1, x.shape[1] // self.n_heads)
-        attention = torch.bmm(q, heads(keys).transpose(1, 2)).softmax(-1)
-        return self.out(torch.bmm(attention, heads(values)).view_as(x))
+        With one query a jet there is no matrix to multiply: products and sums run at the speed of the memory.
+        """
+        heads = (self.n_heads, -1)
+        weights = (keys * q).unflatten(2, heads).sum(-1, keepdim=True).softmax(0)
+        return (values.unflatten(2, heads) * weights).sum(0).flatten(1)
 
 
 class Block(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -135,6 +136,12 @@ class Generator(nn.Module):
         """The head: ``[..., d]`` to ``[..., vocab_size]``."""
         return F.linear(hidden, *self._head())
 
+    def _write_logits(self, hidden: Tensor, out: Tensor) -> Tensor:
+        """The head: ``[jets, d]`` to ``out`` ``[jets, vocab_size]``, which is returned."""
+        weight, bias = self._head()
+        torch.mm(hidden, weight.T, out=out)
+        return out if bias is None else out.add_(bias)
+
     def forward(
         self, tokens: Tensor, targets: Tensor, packing: Packing, labels: Tensor | None = None
     ) -> Nats:
@@ -149,9 +156,18 @@ class Generator(nn.Module):
         return [(new(shape), new(shape)) for _ in self.blocks]
 
     def step(
-        self, tokens: Tensor, position: int, cache: list[tuple[Tensor, Tensor]], labels: Tensor | None = None
+        self,
+        tokens: Tensor,
+        position: int,
+        cache: list[tuple[Tensor, Tensor]],
+        labels: Tensor | None = None,
+        *,
+        out: Tensor,
     ) -> Tensor:
-        """Logits ``[jets, vocab_size]`` of the token after ``tokens`` ``[jets]``, which stand at ``position``."""
+        """Logits ``[jets, vocab_size]`` of the token after ``tokens`` ``[jets]``, which stand at ``position``.
+
+        They are written to ``out``, best a view of a ``logits_buffer``, and returned.
+        """
         x = self.embedding(tokens)
         if position == 0 and self.class_embedding is not None:
             if labels is None:
@@ -162,4 +178,4 @@ class Generator(nn.Module):
         x = x * self.scale
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = cast(Block, block).step(x, keys, values, position)
-        return self.logits(self.final_norm(x))
+        return self._write_logits(self.final_norm(x), out)
