@@ -52,7 +52,16 @@ def run_guarded(command: Callable[[], object]) -> int:
     except (CellFailed, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        _end_process_group()
     return 0
+
+
+def _end_process_group() -> None:
+    """Close the connections of a training on several processes: a process that leaves them open may abort."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def main() -> None:
