@@ -89,6 +89,11 @@ class RunRecord:
         """The evaluation with the lowest held-out loss: the early-stopped loss, and where it was reached."""
         return min(self.evaluations, key=lambda e: e.metrics["loss"])
 
+    @property
+    def saved(self) -> Evaluation:
+        """The evaluation of the weights that the run kept: the best with patience, otherwise the last."""
+        return self.best if self.config["training"]["patience"] else self.final
+
     def save(self, run: Path) -> None:
         """Write ``record.json`` into the run's folder."""
         write_json(run / RECORD_FILE, asdict(self) | {"best": asdict(self.best)})

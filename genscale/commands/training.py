@@ -55,9 +55,8 @@ def train_tagger(out: RunOut, overrides: Overrides = None, config: ConfigFile = 
 def report_run(record: Any, out: Path) -> None:
     """Print the one line that a finished training deserves, once for all processes."""
     if int(os.environ.get("RANK", "0")) == 0:
-        saved = record.best if record.config["training"]["patience"] else record.final
         typer.echo(
-            f"{out}: loss {saved.metrics['loss']:.4f} after {saved.jets_seen:,} jets, "
+            f"{out}: loss {record.saved.metrics['loss']:.4f} after {record.saved.jets_seen:,} jets, "
             f"N = {record.parameters['total']:,}"
         )
 

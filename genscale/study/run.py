@@ -181,8 +181,7 @@ def _found(cell: Cell, folder: Path) -> str:
     """The one number worth printing when a training ends."""
     if not cell.work.startswith("train_"):
         return ""
-    record = RunRecord.load(cell.output(folder))
-    saved = record.best if record.config["training"]["patience"] else record.final
+    saved = RunRecord.load(cell.output(folder)).saved
     return f"   loss {saved.metrics['loss']:.4f} after {saved.jets_seen:,} jets"
 
 
