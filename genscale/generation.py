@@ -291,7 +291,7 @@ def _close_gaps(
 def _batch_jets(model: Generator) -> int:
     c = model.config
     bytes_per_jet = 2 * c.n_layers * c.max_tokens * c.d_model * model.embedding.weight.itemsize
-    return min(MOST_JETS, max(1, CACHE_BYTES // bytes_per_jet))
+    return min(MOST_JETS, max(1, CACHE_BYTES // max(1, bytes_per_jet)))  # a bigram model keeps nothing
 
 
 def _stream(seed: int, jet: int, n: int) -> np.ndarray:

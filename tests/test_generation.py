@@ -10,10 +10,10 @@ from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.packing import Packing
 
 
-def made(vocab_size: int, max_tokens: int = 9) -> Generator:
+def made(vocab_size: int, max_tokens: int = 9, n_layers: int = 2) -> Generator:
     """A generator with weights large enough to prefer some tokens."""
     torch.manual_seed(0)
-    model = Generator(GeneratorConfig(16, 2, 2, vocab_size, max_tokens)).eval()
+    model = Generator(GeneratorConfig(16, n_layers, 2, vocab_size, max_tokens)).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.5 * torch.randn_like(p))
@@ -102,8 +102,9 @@ def test_frequencies_follow_the_models_probabilities(vocab_size, temperature):
     assert agree(counts, expected)  # the seed is fixed
 
 
-def test_the_second_token_follows_from_the_first(model):
-    n = 20_000
+@pytest.mark.parametrize("n_layers", [0, 2])
+def test_the_second_token_follows_from_the_first(n_layers):
+    n, model = 20_000, made(12, n_layers=n_layers)
     jets = sample(model, n, SamplingConfig(seed=6)).tokens
     drawn = jets[ak.num(jets) >= 3, 1:3].to_numpy()  # the others stop at once
     first = int(np.bincount(drawn[:, 0]).argmax())
