@@ -55,6 +55,8 @@ class Cell:
     flops : float
         Estimated floating-point operations of a training, 0 for other work. Those of a tokenizer are
         6 x parameters x particles, as in its record.
+    held_out_flops : float
+        Estimated floating-point operations of its held-out losses, which come on top.
     steps : int
         Optimizer steps, of a training.
     """
@@ -66,6 +68,7 @@ class Cell:
     done_file: str = ""
     all_cores: bool = False
     flops: float = field(default=0.0, compare=False)
+    held_out_flops: float = field(default=0.0, compare=False)
     steps: int = field(default=0, compare=False)
 
     def output(self, study: Path) -> Path:
@@ -115,10 +118,7 @@ def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]
     with _naming("tokenizer"):
         run = TokenizerRun(stores["train"], stores["validation"], stage.model, stage.training)
     needs = (*have["train"], *have["validation"])
-    cells = [
-        Cell("tokenizer", "train_tokenizer", to_mapping(run), needs, "record.json",
-             flops=_tokenizer_flops(run), steps=run.training.n_steps)
-    ]  # fmt: skip
+    cells = [_training(config, "tokenizer", "train_tokenizer", run, needs, _tokenizer_flops(run))]
     for split in ("train", "validation"):
         arguments = {"jets": stores[split], "tokenizer": "tokenizer"}
         cells.append(
@@ -166,10 +166,7 @@ def _generators(config: StudyConfig, test: str) -> list[Cell]:
             generator = GeneratorRun(*tokens, "tokenizer", size, model=dict(stage.model), training=training)
             shape = generator.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents)
         flops = generator_flops(shape, training.jets, training.jets * (ASSUMED_PARTICLES + 1))
-        cells.append(
-            Cell(run, "train_generator", to_mapping(generator), tokens, "record.json",
-                 flops=flops, steps=training.n_steps)
-        )  # fmt: skip
+        cells.append(_training(config, run, "train_generator", generator, tokens, flops))
         samples = to_mapping(config.samples)
         cells.append(Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json"))
         scored = {
@@ -231,9 +228,25 @@ def _tagger(
         )  # fmt: skip
         shape = run.shape(len(resolve_features(run.features)))
     flops = tagger_flops(shape, training.jets, training.jets * min(ASSUMED_PARTICLES, run.max_particles))
+    return _training(config, name, "train_tagger", run, needs, flops)
+
+
+def _training(
+    config: StudyConfig,
+    name: str,
+    work: str,
+    run: TokenizerRun | GeneratorRun | TaggerRun,
+    needs: tuple[str, ...],
+    flops: float,
+) -> Cell:
+    training = run.training
+    held_out_jets = len(training.evaluated_after) * (training.validation_jets or config.jets.validation)
+    # Forward passes, a third of a step each.
+    held_out_flops = held_out_jets * flops / (3 * training.jets)
     return Cell(
-        name, "train_tagger", to_mapping(run), needs, "record.json", flops=flops, steps=training.n_steps
-    )
+        name, work, to_mapping(run), needs, "record.json",
+        flops=flops, held_out_flops=held_out_flops, steps=training.n_steps,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
     ahead: dict[str, float] = {}
     for cell in reversed(cells):  # cells come after those that they need
         after = [ahead[other.id] for other in cells if cell.id in other.needs]
-        ahead[cell.id] = cell.flops + max(after, default=0.0)
+        ahead[cell.id] = cell.flops + cell.held_out_flops + max(after, default=0.0)
     return ahead
 
 
@@ -237,7 +237,7 @@ def status(folder: Path) -> list[tuple[Cell, str]]:
 
 
 def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) -> str:
-    """Return a table of the cells with the FLOPs of their trainings and the hours that they may take.
+    """Return a table of the cells with the FLOPs of their trainings and held-out losses, and the hours of both.
 
     Parameters
     ----------
@@ -247,18 +247,21 @@ def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) ->
         Time that an optimizer step takes however small the model is.
     """
     cells = study_cells(config)
-    lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'steps':>9s} {'hours':>8s}"]
+    lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]
     total = 0.0
     for cell in cells:
         if not cell.flops:
             lines.append(f"{cell.id:34s} {cell.work}")
             continue
-        hours = (cell.flops / flops_per_second + cell.steps * ms_per_step / 1000) / 3600
+        flops = cell.flops + cell.held_out_flops
+        hours = (flops / flops_per_second + cell.steps * ms_per_step / 1000) / 3600
         total += hours
-        lines.append(f"{cell.id:34s} {cell.work:16s} {cell.flops:9.2e} {cell.steps:9,d} {hours:8.3f}")
+        lines.append(
+            f"{cell.id:34s} {cell.work:16s} {cell.flops:9.2e} {cell.held_out_flops:9.2e} {cell.steps:9,d} {hours:8.3f}"
+        )
     lines.append(
-        f"{len(cells)} cells; the trainings need {sum(c.flops for c in cells):.2e} FLOPs: {total:.2f} hours one after "
-        f"another, at {flops_per_second:.1e} FLOP/s and {ms_per_step:g} ms for each step besides "
-        f"(--flops-per-second, --ms-per-step)"
+        f"{len(cells)} cells; the trainings need {sum(c.flops for c in cells):.2e} FLOPs, their held-out losses "
+        f"{sum(c.held_out_flops for c in cells):.2e}: {total:.2f} hours one after another, at {flops_per_second:.1e} "
+        f"FLOP/s and {ms_per_step:g} ms for each step besides (--flops-per-second, --ms-per-step)"
     )
     return "\n".join(lines)

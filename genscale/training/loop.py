@@ -35,7 +35,7 @@ from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.signals import on_stop_signals
 from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints
-from genscale.training.schedule import evaluation_steps, learning_rate_factor
+from genscale.training.schedule import learning_rate_factor
 from genscale.training.task import Task, TrainingConfig
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
@@ -149,9 +149,7 @@ class _Loop:
 
     def _steps(self, state: State, tensorboard: Any) -> None:
         config, task = self.config, self.task
-        first = math.ceil(config.first_evaluation_jets / config.batch_jets)
-        every = math.ceil(config.evaluate_every_jets / config.batch_jets)
-        due = set(evaluation_steps(config.n_steps, config.evaluations, first, every))
+        due = set(config.evaluated_after)
         batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
         bar = tqdm(
             total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",

@@ -16,7 +16,7 @@ from genscale.config import require
 from genscale.data.batching import Rows
 from genscale.data.store import Store
 from genscale.errors import InputError
-from genscale.training.schedule import SCHEDULES
+from genscale.training.schedule import SCHEDULES, evaluation_steps
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,13 @@ class TrainingConfig:
     def n_steps(self) -> int:
         """Optimizer steps of the run: whole batches only."""
         return self.jets // self.batch_jets
+
+    @property
+    def evaluated_after(self) -> list[int]:
+        """Numbers of finished steps at which the held-out loss is measured."""
+        first = math.ceil(self.first_evaluation_jets / self.batch_jets)
+        every = math.ceil(self.evaluate_every_jets / self.batch_jets)
+        return evaluation_steps(self.n_steps, self.evaluations, first, every)
 
 
 class Task(Protocol):

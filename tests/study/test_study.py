@@ -372,7 +372,7 @@ def test_cells_come_after_what_they_need(tiny):
 
 def test_what_most_work_depends_on_comes_first(tiny):
     cells = study_cells(load_config(StudyConfig, tiny))
-    ahead, flops = work_ahead(cells), {c.id: c.flops for c in cells}
+    ahead, flops = work_ahead(cells), {c.id: c.flops + c.held_out_flops for c in cells}
     assert ahead["tokens/train"] == flops["generator/micro-s1"] > flops["tagger/d12-s1"] > 0
     assert ahead["tokenizer"] == flops["tokenizer"] + ahead["tokens/train"]
     assert ahead["report"] == 0
@@ -382,9 +382,12 @@ def test_dry_run_prints_flops_and_hours(tiny):
     config = load_config(StudyConfig, tiny)
     text = dry_run(config, flops_per_second=1e9, ms_per_step=100.0)
     (line,) = [line for line in text.splitlines() if line.startswith("generator/micro-s1")]
-    flops, steps, hours = (float(word) for word in line.split()[2:])
+    flops, held_out, steps, hours = (float(word) for word in line.split()[2:])
     assert steps == 576 // 16
-    assert hours == pytest.approx((flops / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
+    stage = config.generator.training
+    forward = stage.validation_jets * len(stage.evaluated_after) / 3  # a third of a step for each jet
+    assert held_out == pytest.approx(flops * forward / stage.jets, rel=1e-2)
+    assert hours == pytest.approx(((flops + held_out) / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
     assert f"{len(study_cells(config))} cells" in text
 
 
