@@ -97,7 +97,10 @@ def _floor_range(task: TaskLaws) -> str:
     floors = [e.value for e in task.window.sensitivity.values() if e.identified]
     if not floors:
         return ""
-    return f", if the law holds; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
+    text = f", if the law holds; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
+    lowest = task.window.lowest_loss
+    refuted = f" (a floor above the lowest loss measured, {lowest:.4g}, cannot be one)"
+    return text + (refuted if max(floors) > lowest else "")
 
 
 def _interval(e: Estimate) -> str:

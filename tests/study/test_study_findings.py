@@ -4,10 +4,12 @@ import dataclasses
 
 import pytest
 
+from eval.scaling import Estimate, Misfit, WindowResult
+from eval.scaling.window import Level
 from genscale.records import Evaluation, RunRecord
 from genscale.study.analysis import Analysis, TaskLaws
 from genscale.study.config import StudyConfig
-from genscale.study.findings import findings, oddities
+from genscale.study.findings import findings, oddities, window_findings
 
 
 def record(n: int, jets: int, loss: float) -> RunRecord:
@@ -52,3 +54,19 @@ def test_jets_seen_more_than_once_are_named(analysis):
         dataclasses.replace(analysis, records={**analysis.records, "tagger/b": again}), None, StudyConfig()
     )
     assert any(line.startswith("tagger/b: saw 400 jets 2.5 times") for line in lines)
+
+
+@pytest.mark.parametrize(("highest", "refuted"), [(3.55, False), (3.59, True)])
+def test_a_floor_above_a_measured_loss_is_called_impossible(analysis, highest, refuted):
+    def known(value: float) -> Estimate:
+        return Estimate(value, identified=True)
+
+    level = Level("uniform", 6.0, known(2.5), known(0.4), known(0.99), ())
+    floors = {"all points": known(3.5), "fewer": known(highest)}
+    found = WindowResult(known(3.5), 3.57, {"uniform": level}, None, floors)  # type: ignore[arg-type]
+    laws = dataclasses.replace(
+        analysis.tasks["tagging"], window=found, misfit=Misfit(rms=0.01, seed_scatter=0.001, spread=0.02)
+    )
+    (sentence,) = window_findings({"generation": laws})
+    assert f"moves from 3.5 to {highest}" in sentence
+    assert ("a floor above the lowest loss measured, 3.57, cannot be one" in sentence) == refuted
