@@ -25,6 +25,8 @@ class GeneratorConfig:
 
     Attributes
     ----------
+    n_layers : int
+        0 leaves a bigram model, which knows nothing but the token before.
     vocab_size : int
         Codes plus start and stop.
     max_tokens : int
