@@ -234,7 +234,7 @@ class _Draw:
         labels = None if self.label is None else torch.full((jets,), self.label)
         hidden = self._exact.hidden(prefixes.cpu().flatten(), packing, labels).view(jets, tokens, -1)[:, -1]
         logits = logits_buffer(jets, self._exact.config.vocab_size, hidden)
-        logits[:, : self._exact.config.vocab_size] = self._exact.logits(hidden)
+        self._exact.logits(hidden, out=logits[:, : self._exact.config.vocab_size])
         return logits.to(self.device)
 
 

@@ -134,13 +134,11 @@ class Generator(nn.Module):
         """Weight ``[vocab_size, d]`` and bias of the head."""
         return (self.embedding.weight, None) if self.head is None else (self.head.weight, self.head.bias)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """The head: ``[..., d]`` to ``[..., vocab_size]``."""
-        return F.linear(hidden, *self._head())
-
-    def _write_logits(self, hidden: Tensor, out: Tensor) -> Tensor:
-        """The head: ``[jets, d]`` to ``out`` ``[jets, vocab_size]``, which is returned."""
+    def logits(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """The head: ``[..., d]`` to ``[..., vocab_size]``, or ``[jets, d]`` written to ``out`` and returned."""
         weight, bias = self._head()
+        if out is None:
+            return F.linear(hidden, weight, bias)
         torch.mm(hidden, weight.T, out=out)
         return out if bias is None else out.add_(bias)
 
@@ -180,4 +178,4 @@ class Generator(nn.Module):
         x = x * self.scale
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = cast(Block, block).step(x, keys, values, position)
-        return self._write_logits(self.final_norm(x), out)
+        return self.logits(self.final_norm(x), out)
