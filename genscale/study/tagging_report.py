@@ -57,7 +57,12 @@ def _rejection(signal: SignalScore) -> str:
     point = signal.working_point
     if point.n_kept == 0:
         return f"> {point.limit95:.0f} (95 %)"
-    return f"{point.value:.4g} [{signal.ci68[0]:.3g}, {signal.ci68[1]:.3g}]"
+    return f"{_three_digits(point.value)} [{', '.join(map(_three_digits, signal.ci68))}]"
+
+
+def _three_digits(x: float) -> str:
+    """1,250 for 1251.3."""
+    return f"{float(f'{x:.3g}'):,g}"
 
 
 def _laws(physics: Physics) -> Table:
