@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from eval.fidelity.loss import LossFidelity
 from eval.literature.values import AMRAM, USLU, VIGL, published
 from eval.literature.verdicts import Verdict, because, compare, verdict_of, with_interval
+from eval.results import Estimate, interval
 from eval.scaling.misfit import Misfit
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import Estimate, FitResult, interval
+from eval.scaling.result import FitResult
 from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS
 from eval.scaling.window import WindowResult
 from eval.tagging.law import RejectionLaw

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from eval.literature.claims import Findings
 from eval.literature.values import ATLAS, CONSTANTS, FULL_INPUTS, Constant
-from eval.scaling.result import Estimate, FitResult
+from eval.results import Estimate
+from eval.scaling.result import FitResult
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from eval.literature.values import Constant
-from eval.scaling.result import Estimate
+from eval.results import Estimate
 
 Verdict = Literal["supports", "contradicts", "cannot tell"]
 

@@ -10,6 +10,7 @@ Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 """
 
 from eval.errors import InputError
+from eval.results import Estimate
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
 from eval.scaling.fit_law import fit, profile
@@ -23,7 +24,7 @@ from eval.scaling.repetition.effective import repetition_gain
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.inputs import InputComparison, compare_inputs
 from eval.scaling.repetition.threshold import Threshold, early_stopped, overfits, overfitting_threshold
-from eval.scaling.result import Estimate, FitResult, Status
+from eval.scaling.result import FitResult, Status
 from eval.scaling.selection import Ranking, compare_laws, sensitivity
 from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
 from eval.scaling.simulate import grid, isoflop_grid, simulate

@@ -26,10 +26,11 @@ from scipy.stats import poisson
 from tqdm import tqdm
 
 from eval.errors import InputError
+from eval.results import Estimate
 from eval.scaling.fit_law import LEAST_SPARE_POINTS, fit_arrays
 from eval.scaling.forms import Rejection
 from eval.scaling.objective import Objective
-from eval.scaling.result import Estimate, FitResult, Status
+from eval.scaling.result import FitResult, Status
 from eval.scaling.solve import Problem
 from eval.scaling.uncertainty import estimates, verdicts
 from eval.tagging.score import FEW_KEPT, TaggerScore

@@ -18,8 +18,9 @@ from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from eval.errors import InputError
+from eval.results import Estimate, interval
 from eval.scaling.plan import Frontier
-from eval.scaling.result import Estimate, FitResult, interval
+from eval.scaling.result import FitResult
 from eval.tagging.law import RejectionLaw, rejection_law
 from eval.tagging.score import FEW_KEPT, TaggerScore
 

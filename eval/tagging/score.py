@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.result import interval
+from eval.results import interval
 from eval.tagging.rejection import Rejection, area_under_curve, rejection
 
 FloatArray = NDArray[np.float64]

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from eval.results import Estimate
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import Estimate, FitResult
+from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
+from eval.results import SCHEMA_VERSION, Estimate, interval
 from eval.scaling.fit_law import fit
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 from eval.scaling.repetition.effective import repetition_gain
-from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult, interval
+from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.scaling.result import SCHEMA_VERSION, Estimate
+from eval.results import SCHEMA_VERSION, Estimate
 
 FloatArray = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from eval.scaling.result import Estimate
+from eval.results import Estimate
 from genscale.records import RunRecord
 from genscale.study.config import StudyConfig
 from genscale.study.report.analysis import COMMON_LEVEL, Analysis, TaskLaws

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.scaling.result import Estimate
+from eval.results import Estimate
 from genscale.study.report.analysis import Analysis, TaskLaws
 
 

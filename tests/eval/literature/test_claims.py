@@ -10,12 +10,12 @@ from eval.literature.claims import CLAIMS, Findings, judge
 from eval.literature.constants import constants_table
 from eval.literature.values import CONSTANTS, USLU, VIGL, published
 from eval.literature.verdicts import compare, verdict_of
+from eval.results import Estimate
 from eval.scaling import Points, class_levels, fit, get_law, grid, overfitting_threshold, simulate, window
 from eval.scaling.misfit import Misfit
 from eval.scaling.plan import Frontier
 from eval.scaling.repetition.fit import repeated_data
 from eval.scaling.repetition.inputs import compare_inputs
-from eval.scaling.result import Estimate
 from eval.tagging.law import fit_rejection_law
 
 SINGLE = {"E": 0.32, "A": 11.27, "alpha": 0.44, "B": 7.22, "beta": 0.22}

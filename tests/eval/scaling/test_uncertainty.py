@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from eval.results import Estimate, interval
 from eval.scaling import InputError, Points, fit, get_law, grid, profile, simulate
 from eval.scaling.objective import Objective
-from eval.scaling.result import Estimate, interval
 from eval.scaling.solve import Problem, distinct, search
 from eval.scaling.uncertainty import POINTS_OF_FEW_GROUPS, bootstrap_counts, bootstrap_unit, resample
 
