@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eval.literature.claims import Findings, Judgement, judge
+import numpy as np
+
+from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.values import AMRAM, FULL_INPUTS
+from eval.literature.findings import Findings, SampledModel
+from eval.literature.values import FULL_INPUTS
+from eval.results import Estimate
+from eval.scaling.steps import paired_steps
+from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import Analysis, found_windows, jet_folder
+from genscale.study.report.analysis import Analysis, TaskLaws, jet_folder
 from genscale.study.report.tables import Table, interval, verdict
 from genscale.study.report.tagging import Physics, Repetition, inputs_name
 
@@ -60,21 +67,63 @@ def compare_with_literature(
         isoflop = tagging.comparison.exponents().get(2)
     train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
     findings = Findings(
-        tagging=None if tagging is None else tagging.surface,
+        tagging=single_pass(tagging),
+        generation=single_pass(generation),
+        tagging_steps=None if tagging is None else paired_steps(tagging.points),
+        generation_steps=None if generation is None else paired_steps(generation.points),
         isoflop_a=isoflop,
         repetition=_found(repetition.repeated) if repetition else None,
         threshold=_found(repetition.threshold) if repetition else None,
         inputs=_found(repetition.inputs) if repetition else None,
         rejection={} if physics is None or isinstance(physics.laws, str) else physics.laws,
-        generation=None if generation is None else generation.surface,
         loss_fidelity=_found(analysis.loss_fidelity),
-        windows=found_windows(analysis.tasks),
-        misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
+        samples=sampled_models(analysis),
         same_jets=_as_published(train, config),
     )
-    has = {"generation": generation is not None, "tagging": tagging is not None}
-    judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
+    tasks = [name for name, task in (("generation", generation), ("tagging", tagging)) if task is not None]
+    judgements = [j for j in judge(findings) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements)
+
+
+def single_pass(task: TaskLaws | None) -> Mapping[str, Estimate]:
+    """Constants of L(N, D) with the intervals that verdicts rest on.
+
+    They hold the dependence on the window of the fit, the objective and the definition of N.
+    """
+    surface = None if task is None else task.surface
+    if surface is None:
+        return {}
+    found = {**surface.params, **surface.derived}
+    if surface.bootstrap_unit != POINTS_OF_FEW_GROUPS:
+        return found
+    few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that intervals are too short"
+    return {name: replace(estimate, identified=False, reason=few) for name, estimate in found.items()}
+
+
+def sampled_models(analysis: Analysis) -> list[SampledModel]:
+    """Loss and joint distance of each scored size, seeds averaged.
+
+    The error of a size is that over jets, with what its seeds scatter beyond it.
+    """
+    sizes: dict[str, list[str]] = {}
+    for run in analysis.fidelity:
+        sizes.setdefault(analysis.records[run].size, []).append(run)
+    found = []
+    for size, runs in sizes.items():
+        losses = [analysis.records[run].final.metrics["loss"] for run in runs]
+        distances = [analysis.fidelity[run].joint for run in runs]
+        values = np.array([joint.value for joint in distances])
+        over_jets = float(np.mean([joint.distance.error_jets for joint in distances]))
+        scatter = float(values.std(ddof=1)) if len(runs) > 1 else 0.0
+        found.append(
+            SampledModel(
+                size,
+                float(np.mean(losses)),
+                float(values.mean()),
+                max(over_jets, scatter / np.sqrt(len(runs))),
+            )
+        )
+    return found
 
 
 def _as_published(train: JetStore, config: StudyConfig) -> bool:
@@ -104,9 +153,8 @@ def literature_tables(literature: Literature) -> list[Table]:
     claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
     return [
         Table(
-            "What the literature claims, and what this study says to it. A claim is supported or "
-            "contradicted only where the "
-            "interval is narrower than the difference that would matter.",
+            "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
+            "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
             ("claim", "source", "this study", "why", "difference that matters"),
             claims,
         ),
