@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -199,6 +200,10 @@ class _Curve:
     log_d: FloatArray
     log_loss: FloatArray
 
+    @cached_property
+    def _interpolated(self) -> PchipInterpolator:
+        return PchipInterpolator(self.log_d, self.log_loss)
+
     @property
     def last(self) -> float:
         return float(np.exp(self.log_d[-1]))
@@ -212,7 +217,7 @@ class _Curve:
         above = int(np.searchsorted(self.log_d, x))
         if above in (0, len(self.log_d)) or self.log_d[above] - self.log_d[above - 1] > np.log(WIDEST_GAP):
             return None
-        return float(np.exp(PchipInterpolator(self.log_d, self.log_loss)(x)))
+        return float(np.exp(self._interpolated(x)))
 
 
 _Run = tuple[float, str]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,14 +11,14 @@ import numpy as np
 from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
 from eval.literature.findings import Findings, SampledModel
+from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
-from eval.results import Estimate
 from eval.scaling.steps import paired_steps
-from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import Analysis, TaskLaws, jet_folder
+from genscale.study.power import load_power
+from genscale.study.report.analysis import Analysis, jet_folder
 from genscale.study.report.tables import Table, interval, verdict
 from genscale.study.report.tagging import Physics, Repetition, inputs_name
 
@@ -65,10 +64,11 @@ def compare_with_literature(
     isoflop = None
     if tagging is not None and not isinstance(tagging.comparison, str):
         isoflop = tagging.comparison.exponents().get(2)
+    options = {"bootstrap": config.fit.bootstrap, "seed": config.fit.seed}
     train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
     findings = Findings(
-        tagging=single_pass(tagging),
-        generation=single_pass(generation),
+        tagging={} if tagging is None else single_pass_constants(tagging.points, **options),
+        generation={} if generation is None else single_pass_constants(generation.points, **options),
         tagging_steps=None if tagging is None else paired_steps(tagging.points),
         generation_steps=None if generation is None else paired_steps(generation.points),
         isoflop_a=isoflop,
@@ -81,23 +81,8 @@ def compare_with_literature(
         same_jets=_as_published(train, config),
     )
     tasks = [name for name, task in (("generation", generation), ("tagging", tagging)) if task is not None]
-    judgements = [j for j in judge(findings) if j.claim.task in tasks]
+    judgements = [j for j in judge(findings, load_power(folder, config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements)
-
-
-def single_pass(task: TaskLaws | None) -> Mapping[str, Estimate]:
-    """Constants of L(N, D) with the intervals that verdicts rest on.
-
-    They hold the dependence on the window of the fit, the objective and the definition of N.
-    """
-    surface = None if task is None else task.surface
-    if surface is None:
-        return {}
-    found = {**surface.params, **surface.derived}
-    if surface.bootstrap_unit != POINTS_OF_FEW_GROUPS:
-        return found
-    few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that intervals are too short"
-    return {name: replace(estimate, identified=False, reason=few) for name, estimate in found.items()}
 
 
 def sampled_models(analysis: Analysis) -> list[SampledModel]:
