@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from eval.literature.constants import Comparison, constants_table
 from eval.literature.findings import Findings, SampledModel
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
-from eval.scaling.steps import paired_steps
+from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.study.config import StudyConfig
@@ -27,10 +28,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Literature:
-    """What the literature says of what this study measured."""
+    """What the literature says of what this study measured.
+
+    Attributes
+    ----------
+    constants : list of Comparison
+    judgements : list of Judgement
+    steps : mapping of str to PairedSteps
+        By task: differences between neighbouring runs, which need no law.
+    """
 
     constants: list[Comparison]
     judgements: list[Judgement]
+    steps: Mapping[str, PairedSteps]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -49,6 +59,7 @@ class Literature:
                 for c in self.constants
             ],
             "claims": [j.to_dict() for j in self.judgements],
+            "steps": {task: steps.to_dict() for task, steps in self.steps.items()},
         }
 
 
@@ -60,17 +71,17 @@ def compare_with_literature(
     repetition: Repetition | None,
 ) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    generation, tagging = (analysis.tasks.get(name) for name in ("generation", "tagging"))
+    tagging = analysis.tasks.get("tagging")
     isoflop = None
     if tagging is not None and not isinstance(tagging.comparison, str):
         isoflop = tagging.comparison.exponents().get(2)
     options = {"bootstrap": config.fit.bootstrap, "seed": config.fit.seed}
+    steps = {name: paired_steps(task.points) for name, task in analysis.tasks.items()}
     train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
     findings = Findings(
         tagging={} if tagging is None else single_pass_constants(tagging.points, **options),
-        generation={} if generation is None else single_pass_constants(generation.points, **options),
-        tagging_steps=None if tagging is None else paired_steps(tagging.points),
-        generation_steps=None if generation is None else paired_steps(generation.points),
+        tagging_steps=steps.get("tagging"),
+        generation_steps=steps.get("generation"),
         isoflop_a=isoflop,
         repetition=_found(repetition.repeated) if repetition else None,
         threshold=_found(repetition.threshold) if repetition else None,
@@ -80,9 +91,8 @@ def compare_with_literature(
         samples=sampled_models(analysis),
         same_jets=_as_published(train, config),
     )
-    tasks = [name for name, task in (("generation", generation), ("tagging", tagging)) if task is not None]
-    judgements = [j for j in judge(findings, load_power(folder, config)) if j.claim.task in tasks]
-    return Literature(constants_table(findings), judgements)
+    judgements = [j for j in judge(findings, load_power(folder, config)) if j.claim.task in steps]
+    return Literature(constants_table(findings), judgements, steps)
 
 
 def sampled_models(analysis: Analysis) -> list[SampledModel]:
@@ -126,22 +136,50 @@ def _found(result: T | str | None) -> T | None:
     return None if isinstance(result, str) else result
 
 
+def _comparable(c: Comparison) -> str:
+    if c.published.value is None:
+        return ""
+    return "yes" if c.comparable else "no: other jets or inputs"
+
+
 def literature_tables(literature: Literature) -> list[Table]:
     """Constants beside published ones, and verdicts."""
     constants = [
         [
             c.published.key, c.published.variant, interval(c.measured), verdict(c.measured), str(c.published),
-            c.published.source, "yes" if c.comparable else "no: other jets or inputs",
+            c.published.source, _comparable(c),
         ]
         for c in literature.constants
     ]  # fmt: skip
-    claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
+    claims = [
+        [
+            j.claim.text,
+            j.claim.source,
+            j.verdict,
+            j.why,
+            "" if j.power is None else f"{j.power:.2f}",
+            j.claim.margin,
+        ]
+        for j in literature.judgements
+    ]
+    steps = [
+        [task, step.variable, f"{step.low:.4g}", f"{step.high:.4g}", f"{step.other:.4g}", f"{step.change:.4f}",
+         f"{step.error:.4f}" if step.dof > 0 else "", f"{step.dof:.1f}"]
+        for task, found in literature.steps.items()
+        for step in (*found.last_sizes, *found.last_doublings)
+    ]  # fmt: skip
     return [
         Table(
             "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
             "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
-            ("claim", "source", "this study", "why", "difference that matters"),
+            ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
+        ),
+        Table(
+            "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
+            "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
+            ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
+            steps,
         ),
         Table(
             "Measured constants beside published ones. Losses and amplitudes belong to their jets; "
