@@ -133,15 +133,7 @@ def _law(f: Findings, task: Literal["generation", "tagging"]) -> FitResult | str
             f"fewer than {MIN_GROUPS} runs were fitted, too few to be resampled whole: intervals of points that share "
             "a run's noise are too short to judge by"
         )
-    return _undescribed(f, task) or law
-
-
-def _undescribed(f: Findings, task: Literal["generation", "tagging"]) -> str | None:
-    """Why the single-epoch law must not be built upon, if it misses its points."""
-    misfit = f.misfits.get(task)
-    if misfit is None or misfit.describes:
-        return None
-    return f"single epoch: {misfit}"
+    return law
 
 
 # -- Vigl et al.: tagging --------------------------------------------------------------------------------------
@@ -180,8 +172,6 @@ def _lambda(f: Findings) -> tuple[Verdict, str]:
 def _beta_rep(f: Findings) -> tuple[Verdict, str]:
     if f.repetition is None or f.repetition.beta_difference is None or f.repetition.single is None:
         return "cannot tell", "repeated data and a single epoch were not both fitted"
-    if why := _undescribed(f, "tagging"):
-        return "cannot tell", why
     difference, single = f.repetition.beta_difference, f.repetition.single.params["beta"]
     margin = single.value / 4
     verdict = verdict_of(difference, margin)
@@ -209,8 +199,6 @@ def _independent_of_size(f: Findings) -> tuple[Verdict, str]:
 def _cost(f: Findings) -> tuple[Verdict, str]:
     if f.repetition is None or f.repetition.mean_cost is None:
         return "cannot tell", "compute of repeated training was not measured beside a single-epoch law"
-    if why := _undescribed(f, "tagging"):
-        return "cannot tell", why
     cost = f.repetition.mean_cost
     if cost.identified is False or cost.ci95 is None or not cost.value > 0:
         return "cannot tell", f"the compute ratio is not identified ({cost.reason})"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from eval.errors import InputError
 from eval.results import Estimate
 from eval.scaling.law import Law
+from eval.scaling.misfit import ModelError
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points
 from eval.scaling.registry import get_law
@@ -194,10 +195,12 @@ def fit_arrays(
     winner = int(np.argmin(minima.value))
     best, value = polish(problem, minima.q[winner], float(minima.value[winner]))
     natural = problem.natural(best)
+    error = ModelError.of(problem, best)
     q = None
     if bootstrap:
         counts = bootstrap_counts(len(y), bootstrap, rng, groups if unit == "groups" else None)
-        q, _ = resample(problem, distinct(problem, minima), counts, progress)
+        moved = None if error is None else y * np.exp(error.draw(bootstrap, rng.spawn(1)[0]))
+        q, _ = resample(problem, distinct(problem, minima), counts, moved, progress)
     samples = None if q is None else problem.natural(q)
     reasons = bound_reasons(problem, best, q)
     low, high = on_bound(problem, best[None])
@@ -225,6 +228,7 @@ def fit_arrays(
         samples=samples,
         bootstrap_unit=unit if bootstrap else "none",
         loss=objective,
+        model_error=None if error is None else error.size,
         flops_factor=flops_factor,
         warnings=(*warnings, *_notes(params, bool(bootstrap))),
     )

@@ -49,11 +49,16 @@ def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
 
 
 def resample(
-    problem: Problem, starts: FloatArray, counts: FloatArray, progress: bool = False
+    problem: Problem,
+    starts: FloatArray,
+    counts: FloatArray,
+    y: FloatArray | None = None,
+    progress: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
     """Refit resamples ``counts`` (B, n) from ``starts`` (K, p): coordinates (B, p) and objectives (B,).
 
-    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample.
+    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample. Each
+    resample may have responses ``y`` (B, n) of its own.
     """
     size, k = len(counts), len(starts)
     q, value = np.empty((size, starts.shape[1])), np.empty(size)
@@ -62,17 +67,18 @@ def resample(
     for first in tqdm(blocks, desc="bootstrap", disable=not progress or len(blocks) < 8, leave=False):
         part = counts[first : first + block]
         weight = np.repeat(part * problem.weight, k, axis=0)
-        found = _refit(problem, np.tile(starts, (len(part), 1)), weight)
+        responses = None if y is None else np.repeat(y[first : first + block], k, axis=0)
+        found = _refit(problem, np.tile(starts, (len(part), 1)), weight, responses)
         best = np.argmin(found.value.reshape(len(part), k), axis=1)
         rows = np.arange(len(part)) * k + best
         q[first : first + block], value[first : first + block] = found.q[rows], found.value[rows]
     return q, value
 
 
-def _refit(problem: Problem, q: FloatArray, weight: FloatArray) -> Minima:
+def _refit(problem: Problem, q: FloatArray, weight: FloatArray, y: FloatArray | None) -> Minima:
     if problem.objective.kind == "huber-likelihood":
-        return descend_likelihood(problem, q, weight)
-    return refine(problem, q, slice(None), weight, coarsest=10.0, tolerance=1e-9)
+        return descend_likelihood(problem, q, weight, y)
+    return refine(problem, q, slice(None), weight, y=y, coarsest=10.0, tolerance=1e-9)
 
 
 def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

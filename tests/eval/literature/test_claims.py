@@ -12,7 +12,6 @@ from eval.literature.values import CONSTANTS, USLU, VIGL, published
 from eval.literature.verdicts import compare, verdict_of
 from eval.results import Estimate
 from eval.scaling import Points, class_levels, fit, get_law, grid, overfitting_threshold, simulate, window
-from eval.scaling.misfit import Misfit
 from eval.scaling.plan import Frontier
 from eval.scaling.repetition.fit import repeated_data
 from eval.scaling.repetition.inputs import compare_inputs
@@ -279,16 +278,3 @@ def test_few_runs_of_many_points_give_no_verdict():
     assert {j.verdict for j in found.values()} == {"cannot tell"}
     assert "fewer than 8 runs were fitted" in found["alpha"].why
     assert by_key(Findings(generation=of_runs(9)))["generation: N"].verdict == "supports"
-
-
-def test_a_law_that_misses_its_points_is_not_judged_by(paper):
-    found = by_key(replace(paper, misfits={"tagging": Misfit(0.09, 0.04, 0.3)}))
-    assert {found[key].verdict for key in ("alpha", "beta_rep", "cost")} == {"cannot tell"}
-    assert "misses its points by 9.0% (RMS of ln L), seeds scatter by 4.0%" in found["alpha"].why
-    assert by_key(replace(paper, misfits={"tagging": Misfit(0.05, 0.04, 0.3)}))["alpha"].verdict == "supports"
-
-
-def test_a_law_without_repeated_seeds_is_not_judged_by(paper):
-    found = by_key(replace(paper, misfits={"tagging": Misfit(0.001, None, 0.3)}))
-    assert found["alpha"].verdict == "cannot tell"
-    assert "no run was repeated with another seed" in found["alpha"].why
