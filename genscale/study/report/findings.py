@@ -92,7 +92,7 @@ def window_findings(tasks: Mapping[str, TaskLaws]) -> list[str]:
 
 def _floor_range(task: TaskLaws) -> str:
     """Where the law misses its points: how far its floor moves with the choice of points."""
-    if task.misfit is None or task.misfit.describes is not False or isinstance(task.window, str):
+    if task.misfit is None or not task.misfit.model_error or isinstance(task.window, str):
         return ""
     floors = [e.value for e in task.window.sensitivity.values() if e.identified]
     if not floors:

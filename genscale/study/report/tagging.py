@@ -211,7 +211,6 @@ def analyse_repetition(folder: Path, config: StudyConfig, laws: TaskLaws) -> Rep
         threshold,
         repeated,
         _compare_inputs(points, config, options),
-        doubt="" if laws.misfit is None or laws.misfit.describes else f"single epoch: {laws.misfit}",
     )
 
 
