@@ -8,7 +8,7 @@ from math import hypot, inf
 from scipy.stats import norm
 
 from eval.literature.findings import Findings, SampledModel
-from eval.literature.verdicts import Criterion, Outcome, Verdict, with_interval
+from eval.literature.verdicts import Criterion, Outcome, Verdict
 from eval.scaling.steps import UNREPEATED, ratio_interval
 
 #: Ratio of the falls with data and with size below which one is much weaker than the other; above one it is not.
@@ -99,6 +99,6 @@ def window(f: Findings) -> Outcome:
     if f.window is None:
         return Outcome.inapplicable(reason)
     return Outcome.inapplicable(
-        f"{with_interval(f.window)} nats per jet lie below a reference that tokenizers share, for which no number was "
+        f"{f.window.text('ci95')} nats per jet lie below a reference that tokenizers share, for which no number was "
         f"published; {reason}"
     )
