@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
+from eval.scaling import Sequences
 from genscale.config import to_mapping
 from genscale.data.constituents import COLUMNS, constituents, to_store_rows
 from genscale.data.manifest import Manifest
@@ -25,6 +26,9 @@ from tokenizer import Tokenizer
 
 #: Jets worked on at once; also those of a shard of jets.
 SHARD_JETS = 5_000
+
+#: Training jets that reference models are counted on at most, which takes some seconds.
+REFERENCE_JETS = 200_000
 
 #: Jets in one token shard: about 10 MB; a hundred million jets fill 2,000 files.
 TOKEN_SHARD_JETS = 50_000
@@ -192,6 +196,21 @@ def tokenizer_quality(
         plot_quality(coder, particles, device=device).savefig(figure, dpi=110)
     write_json(out, found)
     return found
+
+
+def token_sequences(store: TokenStore, n_jets: int = 0) -> Sequences:
+    """Token sequences of a store, as the reference models of ``eval.scaling`` take them.
+
+    Parameters
+    ----------
+    store : TokenStore
+    n_jets : int
+        At most this many jets, a fixed choice over the whole store; 0 means all.
+    """
+    n = min(n_jets or len(store), len(store))
+    rows = slice(None) if n == len(store) else np.sort(JetOrder(len(store), n, HELD_OUT_SEED)[0:n])
+    layout = ak.to_packed(store.read(rows, columns=["tokens"])["tokens"]).layout
+    return Sequences(layout.content.data, layout.offsets.data.astype(np.int64))
 
 
 def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tokenizer: Path) -> None:

@@ -19,27 +19,26 @@ from eval.scaling import (
     WindowResult,
     class_levels,
     compare_laws,
-    entropies,
     fit,
     misfit,
     read_points,
+    reference_levels,
     window,
 )
 from eval.scaling.selection import Ranking, Variant, sensitivity
 from eval.scaling.side_by_side import Comparison, compare_approaches
 from genscale.data.store import JetStore, TokenStore
 from genscale.files import write_csv
+from genscale.inference.stores import REFERENCE_JETS, token_sequences
 from genscale.records import RECORD_FILE, RunRecord, points
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
+from tokenizer import Tokenizer
 
 POINTS_FILE = "points.csv"
 
 #: Folders of the runs that see no jet twice.
 SINGLE_EPOCH = ("generator/", "tagger/")
-
-#: Reference level that both tasks have: the entropy of a uniform choice, ln V or ln(classes).
-COMMON_LEVEL = "uniform"
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,13 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
     write_csv(folder / POINTS_FILE, points(records.items()))
     tasks = {}
     if config.generator.sizes:
-        levels = _token_levels(TokenStore.open(folder / "tokens/validation", verify=False))
+        train, held_out = (
+            TokenStore.open(folder / f"tokens/{s}", verify=False) for s in ("train", "validation")
+        )
+        levels = reference_levels(
+            token_sequences(train, REFERENCE_JETS), token_sequences(held_out),
+            int(train.manifest.meta["vocabulary_size"]), start_token=Tokenizer.start_token,
+        )  # fmt: skip
         tasks["generation"] = _laws(folder, "generator", levels, config)
     if config.tagger.widths:
         labels = JetStore.open(jet_folder(folder, config) / "validation", verify=False).labels()
@@ -153,14 +158,6 @@ def found_windows(tasks: Mapping[str, TaskLaws]) -> dict[str, WindowResult]:
 def jet_folder(folder: Path, config: StudyConfig) -> Path:
     """Where the study's jet stores lie."""
     return folder / (config.jets.stores or "jets")
-
-
-def _token_levels(tokens: TokenStore) -> Any:
-    sequences = tokens.read(columns=["tokens"])["tokens"].layout
-    offsets = sequences.offsets.data.astype(np.int64)
-    flat = sequences.content.data[offsets[0] : offsets[-1]]
-    vocabulary = int(tokens.manifest.meta["vocabulary_size"])
-    return entropies(flat, offsets - offsets[0], vocabulary, start_token=0)
 
 
 def _laws(folder: Path, task: str, levels: Any, config: StudyConfig) -> TaskLaws:

@@ -17,7 +17,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import write_atomic, write_csv
 from genscale.pages import picture, render
-from genscale.study.report.analysis import COMMON_LEVEL, TaskLaws, analyse, found_windows, jet_folder
+from genscale.study.report.analysis import TaskLaws, analyse, found_windows, jet_folder
 from genscale.study.report.figures import draw_windows
 from genscale.study.report.findings import misfit_findings, window_findings
 from genscale.study.report.tables import exponent_table, law_table, sensitivity_table, window_table
@@ -52,8 +52,8 @@ class Contrast:
     def odd(self) -> list[str]:
         """What to know before believing the rest."""
         lines = [
-            "Generation is measured in nats per token, tagging in nats per jet: compare shares and occupancies, "
-            "not nats."
+            "Occupancy starts at a bigram table for generation and at the class shares for tagging; windows are "
+            "compared in nats per jet."
         ]
         if not self.same_jets:
             lines.append("The studies trained on different jets: what differs may be the jets, not the task.")
@@ -89,7 +89,7 @@ class Contrast:
                 exponent_table(self.tasks),
             ],
         )  # fmt: skip
-        write_csv(out / "contrast.csv", contrast(windows, COMMON_LEVEL))
+        write_csv(out / "contrast.csv", contrast(windows))
         write_atomic(out / "contrast.html", page)
         return out / "contrast.html"
 

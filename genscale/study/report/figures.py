@@ -13,7 +13,7 @@ from eval.fidelity.figures import distance_vs_loss, significance_heatmap
 from eval.scaling import WindowResult
 from eval.scaling.figures import fit_panels, window_figure
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import COMMON_LEVEL, Analysis, TaskLaws, found_windows
+from genscale.study.report.analysis import Analysis, TaskLaws, found_windows
 from genscale.study.report.findings import UNIT
 
 
@@ -83,12 +83,12 @@ def study_figures(analysis: Analysis, folder: Path, config: StudyConfig) -> dict
 def draw_windows(windows: Mapping[str, WindowResult]) -> Drawn:
     """Learnable windows of named tasks, one or several, on one axis of compute."""
     return Drawn(
-        window_figure(windows, COMMON_LEVEL),
+        window_figure(windows),
         "The learnable window" + (f": {' beside '.join(windows)}" if len(windows) > 1 else ""),
-        "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
-        "that a compute-optimal run with C FLOPs occupies; solid within the range of the runs, dashed beyond. "
-        "Right: reference level and floor, in nats per token (generation) and per jet (tagging). A task whose curve "
-        "bends early is soon exhausted; a wide band means that the runs do not pin the floor (n. i.: not identified).",
+        "Left: how much of each task's learnable window a compute-optimal run with C FLOPs occupies, from the loss of "
+        "a bigram table (generation) or the entropy of the class shares (tagging) at 0 to the fitted floor L_inf at 1; "
+        "solid within the range of the runs, dashed beyond. Right: the window and what the best run has learned of it, "
+        "in nats per jet. A wide band means that the runs do not pin the floor (n. i.: not identified).",
     )
 
 

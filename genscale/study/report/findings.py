@@ -9,7 +9,7 @@ from typing import Any
 from eval.results import Estimate
 from genscale.records import RunRecord
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import COMMON_LEVEL, Analysis, TaskLaws
+from genscale.study.report.analysis import Analysis, TaskLaws
 
 #: Distances of decoded from original jets, in 68 % half-widths relative to one, beyond which to look twice.
 COARSE_RESOLUTION = 0.1
@@ -78,14 +78,13 @@ def window_findings(tasks: Mapping[str, TaskLaws]) -> list[str]:
     for name, task in tasks.items():
         if isinstance(task.window, str):
             continue
-        level = task.window.levels[COMMON_LEVEL]
+        level = task.window.main
         if task.window.floor.identified is False:
             parts.append(f"for {name} L_inf is not identified, so its window is not either")
         else:
             parts.append(
-                f"for {name} the window below a uniform guess is {_interval(level.window)} nats, "
-                f"{level.share.value:.0%} of the reference, and the best run occupies {level.reached.value:.0%} of it"
-                + _floor_range(task)
+                f"for {name} the window below the {level.name} level is {_interval(level.window_per_jet)} nats per "
+                f"jet, and the best run occupies {level.reached.value:.0%} of it" + _floor_range(task)
             )
     return [f"The learnable window: {'; '.join(parts)}."] if parts else []
 

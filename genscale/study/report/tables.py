@@ -141,21 +141,33 @@ def window_table(tasks: Mapping[str, TaskLaws]) -> Table:
     rows = []
     for task, laws in tasks.items():
         if isinstance(laws.window, str):
-            rows.append([task, laws.window, "", "", "", "", "", ""])
+            rows.append([task, laws.window, "", "", "", "", "", "", ""])
             continue
         for level in laws.window.levels.values():
             scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
             rows.append(
                 [
                     task, level.name, f"{level.reference:.3f}", interval(laws.window.floor),
-                    interval(level.window), interval(level.share), interval(level.reached),
+                    interval(level.window), interval(level.window_per_jet), interval(level.reached),
                     f"{interval(scale)}{'' if scale.identified else ' (not identified)'}",
+                    interval(level.share),
                 ]
             )  # fmt: skip
     return Table(
-        "The learnable window L_ref - L_inf below each reference level, its share of the reference, the occupancy "
-        "w reached by the best run, and the compute at which w = 0.9 on the compute-optimal path.",
-        ("task", "reference", "L_ref", "L_inf", "window", "share", "reached w", "C at w = 0.9"),
+        "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per jet, "
+        "the occupancy w reached by the best run, and the compute at which w = 0.9 on the compute-optimal path. The "
+        "share of the reference depends on the codebook: it is no number to compare between tokenizers.",
+        (
+            "task",
+            "reference",
+            "L_ref",
+            "L_inf",
+            "window",
+            "nats per jet",
+            "reached w",
+            "C at w = 0.9",
+            "share",
+        ),
         rows,
     )
 
