@@ -35,22 +35,30 @@ TOKEN_SHARD_JETS = 50_000
 
 
 def encode_store(
-    jets: Path, tokenizer: Path, out: Path, *, device: str = "cpu", progress: bool = True
+    jets: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
 ) -> Manifest:
-    """Turn a jet store into a token store with the same jets in the same order."""
+    """Turn a jet store into a token store with the same jets in the same order.
+
+    Parameters
+    ----------
+    n_jets : int
+        Encode only this many jets, a fixed choice over the whole store; 0 means all.
+    """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
-    labels = store.labels()
-    writer = StoreWriter(out, "tokens", _token_meta(coder, store))
-    with tqdm(total=len(store), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
-        for key, rows in _parts(len(store), TOKEN_SHARD_JETS):
+    labels, chosen = store.labels(), _choice(len(store), n_jets)
+    meta = _token_meta(coder, store) | ({"n_jets": n_jets} if n_jets else {})
+    writer = StoreWriter(out, "tokens", meta)
+    with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
+        for key, places in _parts(len(chosen), TOKEN_SHARD_JETS):
+            rows = chosen[places]
             if writer.has_shard(key):
                 bar.update(len(rows))
                 continue
             pieces = []
-            for _, places in _parts(len(rows)):
-                particles = constituents(store.read(rows[places], columns=COLUMNS))
+            for _, part in _parts(len(rows)):
+                particles = constituents(store.read(rows[part], columns=COLUMNS))
                 pieces.append(coder.encode(particles, device=device))
-                bar.update(len(places))
+                bar.update(len(part))
             tokens = ak.concatenate(pieces)
             writer.write_shard(key, ak.zip({"tokens": tokens, "label": labels[rows]}, depth_limit=1))
     return writer.finish()
@@ -79,8 +87,7 @@ def decode_store(
         "tokenizer_fingerprint": coder.fingerprint,
     }
     writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
-    wanted = min(n_jets, len(store))
-    chosen = JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted] if n_jets else np.arange(len(store))
+    chosen = _choice(len(store), n_jets)
     with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="decode", disable=not progress) as bar:
         for key, part in _parts(len(chosen)):
             if not writer.has_shard(key):
@@ -188,8 +195,7 @@ def tokenizer_quality(
     from tokenizer.quality import quality
 
     coder, store = Tokenizer.load(tokenizer), JetStore.open(jets)
-    wanted = min(n_jets or len(store), len(store))
-    rows = np.sort(JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted])
+    rows = np.sort(_choice(len(store), n_jets))
     particles = constituents(store.read(rows, columns=COLUMNS))
     found = quality(coder, particles, progress=True, device=device).as_dict()
     if figure is not None:
@@ -207,9 +213,13 @@ def token_sequences(store: TokenStore, n_jets: int = 0) -> Sequences:
     n_jets : int
         At most this many jets, a fixed choice over the whole store; 0 means all.
     """
-    n = min(n_jets or len(store), len(store))
-    rows = slice(None) if n == len(store) else np.sort(JetOrder(len(store), n, HELD_OUT_SEED)[0:n])
-    layout = ak.to_packed(store.read(rows, columns=["tokens"])["tokens"]).layout
+    rows = np.sort(_choice(len(store), n_jets))
+    return sequences_of(store.read(rows, columns=["tokens"])["tokens"])
+
+
+def sequences_of(tokens: ak.Array) -> Sequences:
+    """Ragged tokens, a jet per row, as the reference models of ``eval.scaling`` take them."""
+    layout = ak.to_packed(tokens).layout
     return Sequences(layout.content.data, layout.offsets.data.astype(np.int64))
 
 
@@ -222,6 +232,11 @@ def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tok
         )
 
 
+def coarsen_tokenizer(tokenizer: Path, out: Path, codebook_size: int, *, seed: int = 0) -> None:
+    """Write a tokenizer with fewer codes, whose vectors are merged by k-means; see ``Tokenizer.coarsened``."""
+    Tokenizer.load(tokenizer).coarsened(codebook_size, seed=seed).save(out)
+
+
 def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
     meta = {
         "tokenizer_fingerprint": coder.fingerprint,
@@ -232,6 +247,11 @@ def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
     # Tokens of a test split are refused for training, as its jets are.
     split = store.manifest.meta.get("split")
     return meta if split is None else {**meta, "split": split}
+
+
+def _choice(n: int, wanted: int) -> np.ndarray:
+    """Rows of a fixed choice of ``wanted`` among n jets; all of them in order for 0."""
+    return JetOrder(n, min(wanted, n), HELD_OUT_SEED)[0 : min(wanted, n)] if wanted else np.arange(n)
 
 
 def _parts(n: int, shard_jets: int = SHARD_JETS) -> Iterator[tuple[str, np.ndarray]]:
