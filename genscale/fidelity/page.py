@@ -41,15 +41,6 @@ TABLES = {
         "without unit. In brackets the number in JetNet's convention (FPD extrapolated to infinite batches, KPD as the "
         "median of batches) with its error.",
     ),
-    "matching": (
-        "Coverage and minimum matching distance",
-        "By the energy mover's distance, on batches of jets; the floor is that of reference jets among themselves, "
-        "compared batch by batch.",
-    ),
-    "divergence": (
-        "Quantile-binned divergences",
-        "Kullback-Leibler divergence in 30 equiprobable bins of the reference, in nats, as OmniJet-alpha reports it.",
-    ),
 }
 
 _HEADER = (
@@ -176,7 +167,7 @@ def _tables(result: FidelityResult) -> list[tuple[str, str, list[tuple[bool, lis
 
 
 def _cells(row: Row) -> list[str]:
-    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier", "divergence") else ""
+    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier") else ""
     value = _pm(row.value, row.error)
     if row.published is not None and row.published_error is not None:
         value += f" ({_pm(row.published, row.published_error)})"
