@@ -36,7 +36,7 @@ def test_shards_divide_jets_over_classes():
 
 def test_a_class_may_have_more_jets_than_its_share(undisturbed, tmp_path):
     manifest = simulate(tmp_path / "jets", **SMALL, jets_of={"QCD": 14})
-    assert manifest.class_counts == {"Wqq": 10, "QCD": 14}
+    assert {name: n for name, n in manifest.class_counts.items() if n} == {"Wqq": 10, "QCD": 14}
     few, more = undisturbed.read(), JetStore.open(tmp_path / "jets").read()
     for label in (
         "label_QCD",
