@@ -70,6 +70,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     r.job.stop()
                 for r in running:
                     r.job.join()
+                backend.close()
                 bar.close()
     return folder / "report.html"
 
