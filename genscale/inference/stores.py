@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
-from eval.scaling import Sequences
+from eval.scaling import ReferenceLevels, Sequences, reference_levels
 from genscale.config import to_mapping
 from genscale.data.constituents import COLUMNS, constituents, to_store_rows
 from genscale.data.manifest import Manifest
@@ -215,6 +215,17 @@ def token_sequences(store: TokenStore, n_jets: int = 0) -> Sequences:
     """
     rows = np.sort(_choice(len(store), n_jets))
     return sequences_of(store.read(rows, columns=["tokens"])["tokens"])
+
+
+def token_levels(tokens: Path) -> ReferenceLevels:
+    """Reference levels of a folder with token stores ``train``, to count tables on, and ``validation``."""
+    train, held_out = (TokenStore.open(tokens / split, verify=False) for split in ("train", "validation"))
+    return reference_levels(
+        token_sequences(train, REFERENCE_JETS),
+        token_sequences(held_out),
+        int(train.manifest.meta["vocabulary_size"]),
+        start_token=Tokenizer.start_token,
+    )
 
 
 def sequences_of(tokens: ak.Array) -> Sequences:

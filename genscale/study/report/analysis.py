@@ -22,18 +22,16 @@ from eval.scaling import (
     fit,
     misfit,
     read_points,
-    reference_levels,
     window,
 )
 from eval.scaling.selection import Ranking, Variant, sensitivity
 from eval.scaling.side_by_side import Comparison, compare_approaches
-from genscale.data.store import JetStore, TokenStore
+from genscale.data.store import JetStore
 from genscale.files import write_csv
-from genscale.inference.stores import REFERENCE_JETS, token_sequences
+from genscale.inference.stores import token_levels
 from genscale.records import RECORD_FILE, RunRecord, points
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
-from tokenizer import Tokenizer
 
 POINTS_FILE = "points.csv"
 
@@ -127,16 +125,11 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
         for cell in study_cells(config)
         if cell.id.startswith(SINGLE_EPOCH) and (folder / cell.id / RECORD_FILE).exists()
     }
-    write_csv(folder / POINTS_FILE, points(records.items()))
+    if records:
+        write_csv(folder / POINTS_FILE, points(records.items()))
     tasks = {}
     if config.generator.sizes:
-        train, held_out = (
-            TokenStore.open(folder / f"tokens/{s}", verify=False) for s in ("train", "validation")
-        )
-        levels = reference_levels(
-            token_sequences(train, REFERENCE_JETS), token_sequences(held_out),
-            int(train.manifest.meta["vocabulary_size"]), start_token=Tokenizer.start_token,
-        )  # fmt: skip
+        levels = token_levels(folder / (config.tokenizer.tokens or "tokens"))
         tasks["generation"] = _laws(folder, "generator", levels, config)
     if config.tagger.widths:
         labels = JetStore.open(jet_folder(folder, config) / "validation", verify=False).labels()
