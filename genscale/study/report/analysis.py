@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eval.errors import InputError as EvalInputError
+from eval.fidelity.law import DistanceLaws, distance_laws
 from eval.fidelity.loss import LossFidelity, loss_vs_fidelity
 from eval.fidelity.score import FidelityResult
 from eval.scaling import (
@@ -27,6 +28,7 @@ from eval.scaling import (
 from eval.scaling.selection import Ranking, Variant, sensitivity
 from eval.scaling.side_by_side import Comparison, compare_approaches
 from genscale.data.store import JetStore
+from genscale.fidelity.points import distance_points, read_scores
 from genscale.files import write_csv
 from genscale.inference.stores import token_levels
 from genscale.records import RECORD_FILE, RunRecord, points
@@ -34,6 +36,7 @@ from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
 
 POINTS_FILE = "points.csv"
+DISTANCES_FILE = "points-fidelity.csv"
 
 #: Folders of the runs that see no jet twice.
 SINGLE_EPOCH = ("generator/", "tagger/")
@@ -99,12 +102,15 @@ class Analysis:
     fidelity : dict
         Generator run id to the score of its samples.
     loss_fidelity : LossFidelity or str
+    distances : DistanceLaws or None
+        Laws of the joint distance in N and D.
     """
 
     records: Mapping[str, RunRecord]
     tasks: Mapping[str, TaskLaws]
     fidelity: Mapping[str, FidelityResult]
     loss_fidelity: LossFidelity | str
+    distances: DistanceLaws | None = None
 
     def runs(self, task: str) -> list[tuple[str, RunRecord]]:
         """Runs of ``generator`` or ``tagger``, the smallest models first."""
@@ -135,12 +141,15 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
         labels = JetStore.open(jet_folder(folder, config) / "validation", verify=False).labels()
         levels = class_levels([int(n) for n in np.bincount(labels) if n])
         tasks["tagging"] = _laws(folder, "tagger", levels, config)
-    scores = {
-        run: FidelityResult.from_json(path.read_text(), str(path))
-        for run in records
-        if (path := folder / "fidelity" / run.split("/")[-1] / "fidelity.json").exists()
-    }
-    return Analysis(records, tasks, scores, _loss_fidelity(records, scores))
+    generators = [run for run, record in records.items() if record.task == "generator"]
+    stages = read_scores(folder, generators, config.samples.at)
+    rows = distance_points(stages, records)
+    distances = None
+    if rows:
+        write_csv(folder / DISTANCES_FILE, rows)
+        distances = distance_laws(rows, bootstrap=config.fit.bootstrap, seed=config.fit.seed)
+    scores = {run: score for (run, jets), score in stages.items() if jets is None}
+    return Analysis(records, tasks, scores, _loss_fidelity(records, scores), distances)
 
 
 def found_windows(tasks: Mapping[str, TaskLaws]) -> dict[str, WindowResult]:
@@ -202,9 +211,8 @@ def _loss_fidelity(
     return loss_vs_fidelity(
         [m["loss"] for m in metrics],
         [j.value for j in joint],
-        [j.distance.error_jets for j in joint],  # directions are common to all models
+        [j.distance.error_generated for j in joint],  # reference and directions are common to all models
         float(np.mean([j.floor.mean for j in joint])),
         float(np.mean([j.floor.spread for j in joint])),
-        [m["loss_error"] for m in metrics],
-        models=sizes,
+        models=sizes,  # losses on the same held-out jets have no error relative to each other
     )

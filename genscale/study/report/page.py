@@ -12,11 +12,13 @@ from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
 from genscale.data.store import JetStore
-from genscale.files import read_json, write_atomic, write_json
+from genscale.files import read_json, write_atomic, write_csv, write_json
 from genscale.pages import picture, render
 from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.report.analysis import Analysis, TaskLaws, analyse, jet_folder
+from genscale.study.report.codebooks import CODEBOOKS_FILE, codebook_rows, codebook_table, codebooks
+from genscale.study.report.distances import distance_findings, distance_table
 from genscale.study.report.figures import Drawn, study_figures
 from genscale.study.report.findings import findings, oddities
 from genscale.study.report.literature import compare_with_literature, literature_tables
@@ -74,6 +76,13 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     found = findings(analysis, config)
     if analysis.fidelity:
         tables.append(fidelity_table(analysis))
+    coarser = codebooks(folder)
+    if coarser:
+        write_csv(folder / CODEBOOKS_FILE, codebook_rows(coarser))
+        tables.append(codebook_table(coarser))
+    if analysis.distances is not None:
+        found += distance_findings(analysis.distances)
+        tables.append(distance_table(analysis.distances))
     if quality is not None:
         tables.append(quality_table(quality))
     if physics is not None:
@@ -144,7 +153,7 @@ def _setup_of_jets(config: StudyConfig) -> list[str]:
 def _data_files(config: StudyConfig) -> list[str]:
     laws = config.generator.sizes or config.tagger.widths
     names = ["points.csv", "fits.json", "claims.json"] if laws else []
-    names += ["fidelity.json"] if config.generator.sizes else []
+    names += ["fidelity.json", "points-fidelity.csv"] if config.generator.sizes else []
     names += ["tagging.json"] if config.tagger.widths else []
     names += ["repetition.csv", "repetition.json"] if config.repetition.widths else []
     return names + [VARIATIONS_FILE] * any(config.variations.runs())
