@@ -82,8 +82,8 @@ def codebook_table(found: list[Codebook]) -> Table:
     ]  # fmt: skip
     return Table(
         "The same jets with coarser codebooks (codes merged by k-means of their vectors), one generator on each, in "
-        "nats per token where nothing else is said. The share of the uniform level that a generator learns follows the "
-        "codebook; what it learns beyond a bigram table settles once the codes are fine enough.",
+        "nats per token where nothing else is said. The share of the uniform level that a generator learns goes "
+        "to zero as the codes become finer; what it learns beyond a bigram table goes to a limit of its own.",
         (
             "codes",
             "ln V",

@@ -1,5 +1,7 @@
 """Laws of the distance: simulated distances with floors and errors give back the law that they were made with."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from eval.fidelity.floors import Floor
 from eval.fidelity.law import distance_laws, distance_row
 from eval.fidelity.result import Score
 from eval.results import Unavailable
+from eval.scaling import fit, read_points
 
 TRUTH = {"E": 0.05, "A": 6.0, "alpha": 0.4, "B": 30.0, "beta": 0.5}
 N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e3, 1e6, 7)))
@@ -66,3 +69,18 @@ def test_distances_at_their_floor_are_no_points():
 def test_too_few_points_have_no_law():
     few = distance_laws(rows_of(0.0)[:3], bootstrap=0)
     assert str(few.laws["N,D"]).startswith("not fitted: ")
+
+
+def test_the_table_can_be_fitted_like_any_other(tmp_path):
+    rows = rows_of(2e-3, seed=1, scale=0.1)
+    table = tmp_path / "points.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    points = read_points(table, columns={"L": "corrected"}, where={"resolved": "1"})
+    found = distance_laws(rows, bootstrap=0)
+    assert 0 < found.n_unresolved == len(rows) - len(points)
+    again = fit(points, loss="mse-log", bootstrap=0)
+    for name, estimate in found.laws["N,D"].params.items():
+        assert again.params[name].value == pytest.approx(estimate.value, rel=1e-6)
