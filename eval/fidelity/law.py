@@ -47,8 +47,15 @@ class DistanceLaws:
 def distance_row(score: Score) -> dict[str, Any]:
     """Columns of a score in a table of points: the distance with its errors and floors.
 
-    ``corrected`` is the distance with the floor taken off, and ``weight`` its squared relative precision with the error
-    that the generated sample alone makes: the reference is common to all points.
+    Parameters
+    ----------
+    score : Score
+
+    Returns
+    -------
+    dict
+        ``corrected`` is the distance with the floor taken off, and ``weight`` its squared relative precision with the
+        error that the generated sample alone makes, because the reference is common to all points.
     """
     corrected = score.corrected
     error = score.distance.error_generated * score.value / corrected if corrected > 0 else np.inf
@@ -72,8 +79,14 @@ def distance_laws(rows: Sequence[Mapping[str, Any]], *, bootstrap: int = 200, se
     ----------
     rows : sequence of mapping
         One for each sample: ``N``, ``D``, ``C``, ``run`` and the columns of :func:`distance_row`.
-    bootstrap, seed : int
-        Resamples behind the intervals (whole runs, where there are enough), and their seed.
+    bootstrap : int
+        Resamples behind the intervals: whole runs, where there are enough.
+    seed : int
+        Of the resamples.
+
+    Returns
+    -------
+    DistanceLaws
     """
     resolved = [row for row in rows if row["resolved"]]
     n_unresolved = len(rows) - len(resolved)

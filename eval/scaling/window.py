@@ -129,7 +129,27 @@ class WindowResult:
     def occupancy(
         self, level: str, variable: str, x: ArrayLike, interval: float = 0.6827
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Occupancy along one variable when nothing else limits: value and ends of its interval, shape of ``x``.
+        """Occupancy along one variable when nothing else limits.
+
+        Parameters
+        ----------
+        level : str
+            Level at which it starts.
+        variable : str
+            N, D or C.
+        x : array-like of float
+            Values of the variable.
+        interval : float
+            Probability content of the interval.
+
+        Returns
+        -------
+        value : ndarray of float
+            Occupancies, in the shape of ``x``.
+        low : ndarray of float
+            Lower end of the interval of each; not a number without a bootstrap.
+        high : ndarray of float
+            Upper end.
 
         Raises
         ------
@@ -219,6 +239,10 @@ def window(
     occupancies : tuple of float
         Occupancies for the saturation scales.
 
+    Returns
+    -------
+    WindowResult
+
     Raises
     ------
     InputError
@@ -270,6 +294,11 @@ def contrast(results: Mapping[str, WindowResult]) -> list[dict[str, Any]]:
     ----------
     results : mapping of str to WindowResult
         ``{"generation": ..., "tagging": ...}``.
+
+    Returns
+    -------
+    list of dict
+        Numbers with the ends of their 68 % intervals, and whether each is identified.
     """
     rows = []
     for task, result in results.items():
