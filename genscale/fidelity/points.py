@@ -25,6 +25,10 @@ def read_scores(
         Ids of generator runs.
     at : iterable of int
         Numbers of jets on the way at which samples were wanted.
+
+    Returns
+    -------
+    dict
     """
     found: dict[tuple[str, int | None], FidelityResult] = {}
     stages = [*at, None]

@@ -22,16 +22,23 @@ class Codebook:
     ----------
     codes : int
         K.
-    uniform, unigram, position, bigram : float
-        Reference levels (:mod:`eval.scaling.entropy`).
+    uniform : float
+        ln V, the first of the reference levels (:mod:`eval.scaling.entropy`).
+    unigram : float
+    position : float
+    bigram : float
     bigram_held_out : float
         Loss of a bigram table on held-out jets, which the level is not above.
-    loss, loss_error : float
+    loss : float
         Of the generator on held-out jets.
+    loss_error : float
+        Standard error of the loss.
     share : float
         1 - loss / ln V: it depends on the codebook.
-    below_bigram, below_bigram_per_jet : float
-        Nats per token and per jet by which the generator is better than a bigram table.
+    below_bigram : float
+        Nats per token by which the generator is better than a bigram table.
+    below_bigram_per_jet : float
+        The same in nats per jet.
     """
 
     codes: int
