@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from genscale.models.blocks import Activation, Block
+from genscale.models.blocks import Activation, Block, Blocks
 from genscale.models.packing import Packing
 
 #: Changes to :class:`TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
@@ -63,7 +63,7 @@ class Tagger(nn.Module):
         c = self.config = config
         self.embedding = nn.Linear(c.n_features, c.d_model)
         self.class_token = nn.Parameter(torch.randn(c.d_model) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             Block(
                 c.d_model,
                 c.n_heads,
@@ -90,6 +90,5 @@ class Tagger(nn.Module):
         rows = self.embedding(features)
         class_tokens = self.class_token.to(rows.dtype).expand(len(packing.starts), -1)
         rows = rows.index_copy(0, packing.starts, class_tokens)
-        for block in self.blocks:
-            rows = block(rows, packing)
+        rows = self.blocks(rows, packing)
         return self.head(self.final_norm(rows.index_select(0, packing.starts)))

@@ -170,9 +170,9 @@ class _Loop:
             loss = summed / terms
             self._require_finite(loss, rate, step)
             self.optimizer.step(rate, terms)
-            state.step, state.jets_seen = step + 1, state.jets_seen + jets
+            state.step, state.jets_seen = step + 1, state.jets_seen + int(jets)
             self.average.update(state.step)
-            state.tokens_seen += tokens
+            state.tokens_seen += int(tokens)
             state.wall_s = time.monotonic() - started
             bar.update(config.batch_jets)
             if tensorboard is not None and (step % 10 == 0 or state.step in due):
