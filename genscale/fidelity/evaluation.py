@@ -138,7 +138,7 @@ def evaluate(
     InputError
         For files that cannot be read and samples that cannot be compared, naming them.
     """
-    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_page
+    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_evaluation
 
     if out.suffix != ".json":
         raise InputError(f"--out {out}: a name that ends in .json; page, CSV and figures go beside it")
@@ -166,7 +166,9 @@ def evaluate(
         "particles": "Spectra of single particles",
     }
     write_atomic(out, result.to_json())
-    write_page(result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out)
+    write_evaluation(
+        result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out
+    )
     return result
 
 
