@@ -25,7 +25,6 @@ from eval.scaling import (
     window,
 )
 from eval.scaling.side_by_side import Comparison, compare_approaches
-from genscale.data.store import TokenStore
 from genscale.study.report.study import TASKS, Study, attempt, available, once
 
 Law = tuple[Points, FitResult]
@@ -122,7 +121,7 @@ def _levels(study: Study, kind: str) -> ReferenceLevels | Mapping[str, float]:
     """Losses of models that know nothing, or only the frequencies of tokens or classes."""
     if kind == "tagger":
         return class_levels([int(n) for n in np.bincount(study.jets("validation").labels()) if n])
-    tokens = TokenStore.open(study.folder / "tokens/validation", verify=False)
+    tokens = study.tokens("validation")
     sequences = tokens.read(columns=["tokens"])["tokens"].layout
     offsets = sequences.offsets.data.astype(np.int64)
     flat = sequences.content.data[offsets[0] : offsets[-1]]

@@ -15,10 +15,10 @@ FITS_FILE = "fits.json"
 APPROACHES = {1: "1 envelope", 2: "2 IsoFLOP", 3: "3 parametric"}
 
 
-def section(study: Study) -> Section:
-    """Laws of the tasks of a study."""
+def section(study: Study) -> Section | None:
+    """Laws of the tasks of a study; None for a study that only varies runs."""
     tasks = task_laws(study)
-    return show(tasks, data={FITS_FILE: {laws.kind: laws for laws in tasks.values()}})
+    return show(tasks, data={FITS_FILE: {laws.kind: laws for laws in tasks.values()}}) if tasks else None
 
 
 def show(tasks: Mapping[str, TaskLaws], data: Mapping[str, object] | None = None) -> Section:

@@ -48,8 +48,10 @@ class Literature:
         }
 
 
-def section(study: Study) -> Section:
-    """Published claims about the tasks of a study, judged by its own measurements."""
+def section(study: Study) -> Section | None:
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
+    if not task_laws(study):
+        return None
     literature = compare_with_literature(study)
     return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
 
@@ -70,19 +72,19 @@ def compare_with_literature(study: Study) -> Literature:
         loss_fidelity=available(loss_fidelity(study)),
         windows=windows(tasks),
         misfits={name: laws.misfit for name, laws in tasks.items() if laws.misfit is not None},
-        same_jets=_as_published(study.jets("train"), study.config),
+        same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
     has = {"generation": generation is not None, "tagging": tagging is not None}
     judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
     return Literature(constants_table(findings), judgements)
 
 
-def _as_published(train: JetStore, config: StudyConfig) -> bool:
+def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     """Whether jets, classes and inputs are those of the published losses."""
     inputs = inputs_name(config.tagger.features, config.tagger.max_particles)
     return (
-        train.manifest.meta.get("format") == "jetclass"
-        and len(train.classes) == len(schema.CLASSES)
+        jets.manifest.meta.get("format") == "jetclass"
+        and len(jets.classes) == len(schema.CLASSES)
         and inputs == FULL_INPUTS
     )
 

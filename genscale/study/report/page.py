@@ -10,11 +10,21 @@ from genscale.config import to_mapping
 from genscale.files import write_atomic
 from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
-from genscale.study.report import fidelity, laws, literature, physics, repetition, runs, tokenizers, window
+from genscale.study.report import (
+    fidelity,
+    laws,
+    literature,
+    physics,
+    repetition,
+    runs,
+    tokenizers,
+    variations,
+    window,
+)
 from genscale.study.report.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
-TOPICS = (runs, laws, window, fidelity, physics, repetition, literature, tokenizers)
+TOPICS = (runs, laws, window, fidelity, physics, repetition, literature, tokenizers, variations)
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from eval.style import shades, styled
 from genscale.pages import Picture, Section, Table
 from genscale.records import RunRecord
+from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.report.study import TASKS, UNIT, Size, Study
 
@@ -22,11 +23,11 @@ def section(study: Study) -> Section:
         "Runs",
         found=[line for task, of_task in sizes.items() for line in compare_sizes(task, of_task)],
         cautions=cautions(study),
-        figures=[_curves(study, sizes)],
-        tables=[*(_sizes_table(task, of_task) for task, of_task in sizes.items()), runs],
-        data={study.points_file.name: None},
+        figures=[_curves(study, sizes)] if sizes else [],
+        tables=[*(_sizes_table(task, of_task) for task, of_task in sizes.items()), runs] if sizes else [],
+        data={study.points_file.name: None} if sizes else {},
         text=_setup(study),
-        summary=runs.text(),
+        summary=runs.text() if sizes else [],
     )
 
 
@@ -65,6 +66,8 @@ def cautions(study: Study) -> list[str]:
     for kind in TASKS.values():
         sizes = study.sizes(kind)
         lines += _inversions(kind, with_most_jets(sizes)) if sizes else []
+    if not any(study.runs(kind) for kind in TASKS.values()):
+        return lines
     single = [task for task, kind in TASKS.items() if study.runs(kind) and _one_seed(study.sizes(kind))]
     lines.append(
         "Points on one learning curve share their noise"
@@ -192,38 +195,44 @@ def _curve(size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _setup(study: Study) -> list[str]:
     config = study.config
-    jets = config.jets
-    if jets.stores:
-        lines = [f"Jets from {jets.stores}."]
-    else:
-        lines = [
-            f"{jets.train:,} training, {jets.validation:,} validation and {jets.test:,} test jets of "
-            f"{len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like detector; "
-            "anti-kT jets with R = 0.8, 500 < pT < 1000 GeV and |eta| < 2."
-        ]
-        if not jets.mpi:
-            lines.append(
-                "Multiparton interactions are off, which makes the simulation seven times faster: multiplicities and "
-                "masses are lower than in data or JetClass. Set jets.mpi=true to compare with either."
-            )
+    lines = _jets(config) if splits_read(config) else [f"Tokens from {config.tokenizer.tokens}."]
     if study.runs("generator"):
         lines.append(_generators(study, config))
     if study.runs("tagger"):
         lines.append(_taggers(study, config))
-    lines.append(
-        f"Laws are fitted to points with at least {config.fit.min_jets:,} jets seen, with {config.fit.bootstrap} "
-        "bootstrap resamples."
-    )
+    if study.records:
+        lines.append(
+            f"Laws are fitted to points with at least {config.fit.min_jets:,} jets seen, with {config.fit.bootstrap} "
+            "bootstrap resamples."
+        )
+    return lines
+
+
+def _jets(config: StudyConfig) -> list[str]:
+    jets = config.jets
+    if jets.stores:
+        return [f"Jets from {jets.stores}."]
+    counts = ", ".join(f"{getattr(jets, split):,} {split}" for split in splits_read(config))
+    lines = [
+        f"{counts} jets of {len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like "
+        "detector; anti-kT jets with R = 0.8, 500 < pT < 1000 GeV and |eta| < 2."
+    ]
+    if not jets.mpi:
+        lines.append(
+            "Multiparton interactions are off, which makes the simulation seven times faster: multiplicities and "
+            "masses are lower than in data or JetClass. Set jets.mpi=true to compare with either."
+        )
     return lines
 
 
 def _generators(study: Study, config: StudyConfig) -> str:
-    sizes = study.sizes("generator")
+    sizes, given = study.sizes("generator"), config.tokenizer.folder
+    codes = f"with {config.tokenizer.model.codebook_size} codes"
     return (
-        f"{len(study.runs('generator'))} generators of {sizes[0].parameters:,} to {sizes[-1].parameters:,} parameters "
-        f"on the tokens of a VQ-VAE with {config.tokenizer.model.codebook_size} codes: one pass over the data, "
-        f"held-out loss at log-spaced steps, {config.generator.training.schedule} learning rate after warm-up. "
-        f"{config.samples.jets:,} jets are drawn from each and scored against as many test jets."
+        f"{len(study.runs('generator'))} generators of {sizes[0].parameters:,} to {sizes[-1].parameters:,} parameters: "
+        f"one pass over the data, held-out loss at log-spaced steps, {config.generator.training.schedule} learning "
+        f"rate after warm-up. {f'Tokenizer from {given}' if given else f'The tokenizer is a VQ-VAE {codes}'}. "
+        f"{config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
     )
 
 

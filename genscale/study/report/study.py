@@ -13,7 +13,7 @@ import numpy as np
 from eval.errors import InputError
 from eval.results import Estimate, Unavailable
 from eval.scaling.points import Points, read_points
-from genscale.data.store import JetStore
+from genscale.data.store import JetStore, TokenStore
 from genscale.files import write_csv
 from genscale.records import RECORD_FILE, RunRecord, points
 from genscale.study.cells import study_cells
@@ -91,6 +91,11 @@ class Study:
         """The jets of a split, unverified: training has read them all."""
         folder = self.folder / (self.config.jets.stores or "jets") / split
         return JetStore.open(folder, verify=False)
+
+    def tokens(self, split: str) -> TokenStore:
+        """The tokens of a split, likewise."""
+        folder = self.folder / (self.config.tokenizer.tokens or "tokens") / split
+        return TokenStore.open(folder, verify=False)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from genscale.study.report.study import Study, interval, verdict
 COMMON_LEVEL = "uniform"
 
 
-def section(study: Study) -> Section:
-    """Windows of the tasks of a study."""
-    return show(task_laws(study))
+def section(study: Study) -> Section | None:
+    """Windows of the tasks of a study; None for a study that only varies runs."""
+    tasks = task_laws(study)
+    return show(tasks) if tasks else None
 
 
 def show(tasks: Mapping[str, TaskLaws], data: Mapping[str, object] | None = None) -> Section:
