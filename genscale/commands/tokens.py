@@ -13,6 +13,7 @@ from genscale.commands.options import (
     Out,
     Overrides,
     RunOut,
+    Seed,
     require_run_folder,
 )
 from genscale.commands.training import report_run
@@ -92,6 +93,25 @@ def tokenizer_bin(
 
     made = fit_binning(load_config(BinningConfig, None, overrides or []), store, out, n_jets=jets)
     typer.echo(f"{out}: {made.config.codebook_size:,} cells")
+
+
+@app.command("coarsen")
+def tokenizer_coarsen(
+    tokenizer: Annotated[Path, typer.Argument(help="Folder of a VQ-VAE tokenizer.")],
+    codes: Annotated[int, typer.Option(help="Codes to keep, fewer than it has.", min=2)],
+    out: RunOut,
+    seed: Seed = 0,
+) -> None:
+    """Merge the codes of a tokenizer by k-means of their vectors: a coarser one without another training.
+
+    Generators trained on the tokens of several of them show what depends on the codebook, such as the share of the
+    tokens' information that can be learned.
+    """
+    require_run_folder(out)
+    from genscale.inference.stores import coarsen_tokenizer
+
+    coarsen_tokenizer(tokenizer, out, codes, seed=seed)
+    typer.echo(f"{out}: {codes:,} codes")
 
 
 @app.command("quality")

@@ -40,20 +40,11 @@ TABLES = {
         "without unit. In brackets the number in JetNet's convention (FPD extrapolated to infinite batches, KPD as the "
         "median of batches) with its error.",
     ),
-    "matching": (
-        "Coverage and minimum matching distance",
-        "By the energy mover's distance, on batches of jets; the floor is that of reference jets among themselves, "
-        "compared batch by batch.",
-    ),
-    "divergence": (
-        "Quantile-binned divergences",
-        "Kullback-Leibler divergence in 30 equiprobable bins of the reference, in nats, as OmniJet-alpha reports it.",
-    ),
 }
 
 
 def _quantity(row: Row) -> str:
-    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier", "divergence") else ""
+    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier") else ""
     return f"{row.name}{unit}"
 
 

@@ -55,14 +55,14 @@ class Contrast:
             reasons = "; ".join(f"{name}: {laws.window}" for name, laws in self.tasks.items())
             raise InputError(f"nothing to contrast, no task has a learnable window ({reasons})")
         cautions = [
-            "Generation is measured in nats per token, tagging in nats per jet: compare shares and occupancies, not "
-            "nats."
+            "Occupancy starts at a bigram table for generation and at the class shares for tagging; windows are "
+            "compared in nats per jet."
         ]
         if not self.same_jets:
             cautions.append(
                 "The studies trained on different jets: what differs may be the jets, not the task."
             )
-        data = {CONTRAST_FILE: contrast(found, window.COMMON_LEVEL)}
+        data = {CONTRAST_FILE: contrast(found)}
         return [
             window.show(self.tasks, data),
             laws.show(self.tasks),

@@ -18,13 +18,13 @@ from eval.scaling import (
     WindowResult,
     class_levels,
     compare_laws,
-    entropies,
     fit,
     misfit,
     sensitivity,
     window,
 )
 from eval.scaling.side_by_side import Comparison, compare_approaches
+from genscale.inference.stores import token_levels
 from genscale.study.report.study import TASKS, Study, attempt, available, once
 
 Law = tuple[Points, FitResult]
@@ -121,8 +121,4 @@ def _levels(study: Study, kind: str) -> ReferenceLevels | Mapping[str, float]:
     """Losses of models that know nothing, or only the frequencies of tokens or classes."""
     if kind == "tagger":
         return class_levels([int(n) for n in np.bincount(study.jets("validation").labels()) if n])
-    tokens = study.tokens("validation")
-    sequences = tokens.read(columns=["tokens"])["tokens"].layout
-    offsets = sequences.offsets.data.astype(np.int64)
-    flat = sequences.content.data[offsets[0] : offsets[-1]]
-    return entropies(flat, offsets - offsets[0], int(tokens.manifest.meta["vocabulary_size"]), start_token=0)
+    return token_levels(study.tokens)

@@ -13,7 +13,7 @@ import numpy as np
 from eval.errors import InputError
 from eval.results import Estimate, Unavailable
 from eval.scaling.points import Points, read_points
-from genscale.data.store import JetStore, TokenStore
+from genscale.data.store import JetStore
 from genscale.files import write_csv
 from genscale.records import RECORD_FILE, RunRecord, points
 from genscale.study.cells import study_cells
@@ -92,10 +92,10 @@ class Study:
         folder = self.folder / (self.config.jets.stores or "jets") / split
         return JetStore.open(folder, verify=False)
 
-    def tokens(self, split: str) -> TokenStore:
-        """The tokens of a split, likewise."""
-        folder = self.folder / (self.config.tokenizer.tokens or "tokens") / split
-        return TokenStore.open(folder, verify=False)
+    @property
+    def tokens(self) -> Path:
+        """Folder of the token stores."""
+        return self.folder / (self.config.tokenizer.tokens or "tokens")
 
 
 @dataclass(frozen=True)

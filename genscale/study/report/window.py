@@ -10,9 +10,6 @@ from genscale.pages import Picture, Section, Table
 from genscale.study.report.fits import TaskLaws, task_laws, windows
 from genscale.study.report.study import Study, interval, verdict
 
-#: Reference level that both tasks have: the entropy of a uniform choice, ln V or ln(classes).
-COMMON_LEVEL = "uniform"
-
 
 def section(study: Study) -> Section | None:
     """Windows of the tasks of a study; None for a study that only varies runs."""
@@ -41,11 +38,10 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
         return []
     if window.floor.identified is False:
         return [f"{name.capitalize()}: L_inf is not identified, and with it neither is the learnable window."]
-    level = window.levels[COMMON_LEVEL]
+    level = window.main
     return [
-        f"{name.capitalize()}: the learnable window below a uniform guess is {interval(level.window)} nats, "
-        f"{level.share.value:.0%} of the reference, and the best run fills {level.reached.value:.0%} of it"
-        f"{_floor_range(laws)}."
+        f"{name.capitalize()}: the learnable window below the {level.name} level is {interval(level.window_per_jet)} "
+        f"nats per jet, and the best run fills {level.reached.value:.0%} of it{_floor_range(laws)}."
     ]
 
 
@@ -70,26 +66,19 @@ def _levels(tasks: Mapping[str, TaskLaws]) -> Table:
                 scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
                 yield [
                     task, level.name, f"{level.reference:.3f}", interval(window.floor), interval(level.window),
-                    interval(level.share), interval(level.reached), interval(scale), verdict(scale),
+                    interval(level.window_per_jet), interval(level.reached), interval(scale), verdict(scale),
+                    interval(level.share),
                 ]  # fmt: skip
 
     return Table(
         "Windows",
-        "The learnable window L_ref - L_inf below each reference level in nats, its share of the reference, the "
-        "occupancy w that the best run reaches, and the compute at which a compute-optimal run reaches w = 0.9.",
-        (
-            "task",
-            "reference",
-            "L_ref",
-            "L_inf",
-            "window",
-            "share",
-            "reached w",
-            "C at w = 0.9",
-            "C identified",
-        ),
+        "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per "
+        "jet; the occupancy w that the best run reaches, and the compute at which a compute-optimal run reaches w = "
+        "0.9. The share of the reference depends on the codebook and cannot be compared between tokenizers.",
+        ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "reached w", "C at w = 0.9", "C identified",
+         "share of L_ref"),
         list(rows()),
-    )
+    )  # fmt: skip
 
 
 def _sensitivity(tasks: Mapping[str, TaskLaws]) -> Table:
@@ -110,9 +99,9 @@ def _figure(tasks: Mapping[str, TaskLaws]) -> Picture:
     return Picture(
         "window",
         "The learnable window" + (f": {' beside '.join(found)}" if len(found) > 1 else ""),
-        "Left: the share of each task's learnable window, from a uniform guess (0) to the fitted floor L_inf (1), "
-        "that a compute-optimal run with C FLOPs fills; solid within the range of the runs, dashed beyond. Right: "
-        "reference level and floor, in nats per token (generation) and per jet (tagging). A task whose curve bends "
-        "early is soon exhausted; a wide band means that the runs do not constrain the floor (n. i.: not identified).",
-        window_figure(found, COMMON_LEVEL),
+        "Left: how much of each task's learnable window a compute-optimal run with C FLOPs fills, from the loss of a "
+        "bigram table (generation) or the entropy of the class shares (tagging) at 0 to the fitted floor L_inf at 1; "
+        "solid within the range of the runs, dashed beyond. Right: the window and what the best run has learned of it, "
+        "in nats per jet. A wide band means that the runs do not constrain the floor (n. i.: not identified).",
+        window_figure(found),
     )

@@ -131,9 +131,9 @@ def test_a_floor_above_a_measured_loss_is_called_impossible(highest, refuted):
     def known(value: float) -> Estimate:
         return Estimate(value, identified=True)
 
-    level = Level("uniform", 6.0, known(2.5), known(0.4), known(0.99), ())
+    level = Level("bigram", 4.0, 4.1, known(0.5), known(20.0), known(0.1), known(0.99), ())
     floors = {"all points": known(3.5), "fewer": known(highest)}
-    found = WindowResult(known(3.5), 3.57, {"uniform": level}, None, floors)  # type: ignore[arg-type]
+    found = WindowResult(known(3.5), 3.57, {"bigram": level}, "bigram", 40.0, None, floors)  # type: ignore[arg-type]
     missing = Unavailable("not fitted")
     misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02)
     laws = TaskLaws("generator", None, {"L(N,D)": missing}, missing, found, missing, misfit)  # type: ignore[arg-type]
