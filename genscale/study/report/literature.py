@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from eval.literature.claims import Findings, Judgement, judge
+import numpy as np
+
+from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.values import AMRAM, FULL_INPUTS
+from eval.literature.findings import Findings, SampledModel
+from eval.literature.measure import single_pass_constants
+from eval.literature.values import FULL_INPUTS
+from eval.scaling.steps import paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
-from genscale.study.report.fidelity import loss_fidelity
-from genscale.study.report.fits import task_laws, windows
+from genscale.study.power import load_power
+from genscale.study.report.fidelity import loss_fidelity, scores
+from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
 from genscale.study.report.repetition import inputs_name, repetition
 from genscale.study.report.study import Study, available, interval, verdict
@@ -62,21 +68,37 @@ def compare_with_literature(study: Study) -> Literature:
     generation, tagging = (tasks.get(name) for name in ("generation", "tagging"))
     approaches = available(tagging.approaches) if tagging else None
     findings = Findings(
-        tagging=tagging.surface if tagging else None,
+        tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
+        generation=single_pass_constants(generation.points, **study.options) if generation else {},
+        tagging_steps=paired_steps(tagging.points) if tagging else None,
+        generation_steps=paired_steps(generation.points) if generation else None,
         isoflop_a=approaches.exponents().get(2) if approaches else None,
         repetition=available(repeated.repeated) if repeated else None,
         threshold=available(repeated.threshold) if repeated else None,
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
-        generation=generation.surface if generation else None,
         loss_fidelity=available(loss_fidelity(study)),
-        windows=windows(tasks),
-        misfits={name: laws.misfit for name, laws in tasks.items() if laws.misfit is not None},
+        samples=sampled_models(study),
         same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
-    has = {"generation": generation is not None, "tagging": tagging is not None}
-    judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
+    judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements)
+
+
+def sampled_models(study: Study) -> list[SampledModel]:
+    """Loss and joint distance of each scored size, means over seeds.
+
+    The error of a size is that over jets, or that of the mean over seeds where it is larger.
+    """
+    found, joint = [], {run: score.joint for run, score in scores(study).items()}
+    for size in study.sizes("generator"):
+        if not all(run in joint for run in size.runs):
+            continue
+        distance, scatter = size.mean(lambda run: joint[run].value)
+        over_jets = size.mean(lambda run: joint[run].distance.error_jets)[0]
+        over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
+        found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
+    return found
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:
@@ -102,8 +124,8 @@ def literature_tables(literature: Literature) -> list[Table]:
     return [
         Table(
             "Claims of the literature",
-            "What this study says about published claims. A claim is supported or contradicted only where the interval "
-            "is narrower than the difference that would matter.",
+            "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
+            "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
             ("claim", "source", "this study", "why", "difference that matters"),
             claims,
         ),
@@ -114,4 +136,4 @@ def literature_tables(literature: Literature) -> list[Table]:
             ("constant", "variant", "here [68 %]", "identified", "published", "source", "comparable"),
             constants,
         ),
-    ]
+    ]  # fmt: skip
