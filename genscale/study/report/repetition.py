@@ -49,9 +49,6 @@ class Repetition:
         Law of the runs above the threshold that stopped early, beside that of the single epoch.
     inputs : InputComparison or None
         None where the study compares no inputs.
-    doubt : str
-        Why omega and cost, which rest on the single-epoch law, must not be believed; empty where that law describes
-        its points.
     """
 
     own_inputs: str
@@ -59,7 +56,6 @@ class Repetition:
     threshold: Threshold | Unavailable
     repeated: RepeatedData | Unavailable
     inputs: InputComparison | Unavailable | None
-    doubt: str = ""
 
 
 @once
@@ -83,11 +79,10 @@ def repetition(study: Study) -> Repetition | None:
     threshold = attempt(
         "no threshold", lambda: overfitting_threshold(n, u, curves, seed=study.config.fit.seed)
     )
-    laws = task_laws(study)["tagging"]
+    single = task_laws(study)["tagging"].surface
 
     def law(threshold: Threshold) -> RepeatedData:
         chosen = threshold.above(n, u) & _stopped(own)
-        single = laws.surface
         # The compute-optimal path knows one k of C = k N D for all sizes; the runs are counted with it, too.
         compute = own.compute if single is None else single.flops_factor * n * own.variable("D")
         return repeated_data(replace(own, C=compute), chosen, single, **study.options)
@@ -98,14 +93,7 @@ def repetition(study: Study) -> Repetition | None:
         repeated = Unavailable(f"{missing}: {threshold}")
     else:
         repeated = attempt(missing, lambda: law(threshold))
-    return Repetition(
-        names["repetition"],
-        points,
-        threshold,
-        repeated,
-        _compare_inputs(points, study),
-        doubt="" if laws.misfit is None or laws.misfit.describes else f"single epoch: {laws.misfit}",
-    )
+    return Repetition(names["repetition"], points, threshold, repeated, _compare_inputs(points, study))
 
 
 def inputs_name(features: str, max_particles: int) -> str:
@@ -177,7 +165,7 @@ def _findings(found: Repetition) -> list[str]:
         doubt = "" if e.identified else f", not identified: {e.reason}"
         lines.append(f"Overfitting begins at N ~ U^lambda with lambda = {interval(e)}{doubt}.")
     if not isinstance(found.repeated, Unavailable):
-        lines += _gain(found.repeated, found.doubt)
+        lines += _gain(found.repeated)
     elif not isinstance(found.threshold, Unavailable):  # otherwise for the same reason
         lines.append(f"Repeated data: {found.repeated}.")
     if isinstance(found.inputs, Unavailable):
@@ -191,7 +179,7 @@ def _findings(found: Repetition) -> list[str]:
     return lines
 
 
-def _gain(r: RepeatedData, doubt: str) -> list[str]:
+def _gain(r: RepeatedData) -> list[str]:
     shown = {CONSTANTS[key]: r.fit.params[key] for key in ("E", "beta")}
     text = ", ".join(f"{label} = {interval(e)}" for label, e in shown.items())
     unknown = [label for label, e in shown.items() if not e.identified]
@@ -199,9 +187,7 @@ def _gain(r: RepeatedData, doubt: str) -> list[str]:
         f"Early-stopped loss above the threshold: {text}"
         + (f"; not identified: {', '.join(unknown)}." if unknown else ".")
     ]
-    if doubt:
-        lines.append(f"The gain and the cost of repetition relative to a single epoch remain open; {doubt}.")
-    elif r.mean_cost is not None and r.mean_cost.identified:
+    if r.mean_cost is not None and r.mean_cost.identified:
         lines.append(
             f"Repetition costs {interval(r.mean_cost)} times the compute of the compute-optimal single epoch of equal "
             "loss."
@@ -233,26 +219,23 @@ def _runs(found: Repetition) -> Table:
 
 
 def _constants(found: Repetition, r: RepeatedData) -> Table:
-    known: list[tuple[str, Estimate, str]] = []
+    known: list[tuple[str, Estimate]] = []
     if not isinstance(found.threshold, Unavailable):
-        known.append(("lambda of N ~ U^lambda (overfitting threshold)", found.threshold.exponent, ""))
-    known += [(label, r.fit.params[key], "") for key, label in CONSTANTS.items()]
-    slope = "ratio of the fall of L per decade of N to that per decade of U, above the threshold"
-    known.append((slope, r.size_slope, ""))
+        known.append(("lambda of N ~ U^lambda (overfitting threshold)", found.threshold.exponent))
+    known += [(label, r.fit.params[key]) for key, label in CONSTANTS.items()]
+    known.append(
+        ("ratio of the fall of L per decade of N to that per decade of U, above the threshold", r.size_slope)
+    )
     if r.beta_difference is not None:
-        known.append(("beta_rep - beta", r.beta_difference, ""))
+        known.append(("beta_rep - beta", r.beta_difference))
     gains = {
         "omega (equal losses)": r.gain,
         "omega (eq. 5)": r.gain_equal_floors,
         "compute over compute-optimal": r.cost,
     }
-    known += [
-        (f"{name} at {u:,.0f} jets", e, found.doubt)
-        for name, table in gains.items()
-        for u, e in table.items()
-    ]
+    known += [(f"{name} at {u:,.0f} jets", e) for name, table in gains.items() for u, e in table.items()]
     if r.mean_cost is not None:
-        known.append(("compute over compute-optimal, geometric mean", r.mean_cost, found.doubt))
+        known.append(("compute over compute-optimal, geometric mean", r.mean_cost))
     return Table.of(
         "Constants of repeated data",
         "L = L_inf + B_rep/U^beta_rep of the runs above the overfitting threshold whose loss stopped falling before "
@@ -262,7 +245,7 @@ def _constants(found: Repetition, r: RepeatedData) -> Table:
         [
             ("constant", lambda row: row[0]),
             ("value [68 %]", lambda row: interval(row[1])),
-            ("identified", lambda row: row[2] or verdict(row[1])),
+            ("identified", lambda row: verdict(row[1])),
         ],
     )
 

@@ -48,12 +48,12 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
 def _floor_range(laws: TaskLaws) -> str:
     """How far the floor moves with the choice of points, where the law misses them."""
     window = laws.window
-    if isinstance(window, Unavailable) or laws.misfit is None or laws.misfit.describes is not False:
+    if isinstance(window, Unavailable) or laws.misfit is None or not laws.misfit.model_error:
         return ""
     floors = [e.value for e in window.sensitivity.values() if e.identified]
     if not floors:
         return ""
-    text = f", if the law holds; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
+    text = f"; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
     if max(floors) > window.lowest_loss:
         text += f" (but L_inf cannot exceed the lowest loss measured, {window.lowest_loss:.4g})"
     return text

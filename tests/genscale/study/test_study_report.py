@@ -135,7 +135,7 @@ def test_a_floor_above_a_measured_loss_is_called_impossible(highest, refuted):
     floors = {"all points": known(3.5), "fewer": known(highest)}
     found = WindowResult(known(3.5), 3.57, {"bigram": level}, "bigram", 40.0, None, floors)  # type: ignore[arg-type]
     missing = Unavailable("not fitted")
-    misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02)
+    misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02, model_error=0.01)
     laws = TaskLaws("generator", None, {"L(N,D)": missing}, missing, found, missing, misfit)  # type: ignore[arg-type]
     (sentence,) = window.findings("generation", laws)
     assert f"moves from 3.5 to {highest}" in sentence
