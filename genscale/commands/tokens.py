@@ -196,12 +196,8 @@ def tokenizer_compare(
 
 def _report(found: Comparison, out: Path) -> None:
     """Print the recommendations."""
-    for choice in found.by_rate:
-        tied = f"; not resolved from it: {', '.join(choice.tied)}" if choice.tied else ""
-        typer.echo(
-            f"up to {choice.budget:.0f} bits per particle: {choice.name}, "
-            f"SWD {choice.swd:.4f} +- {choice.swd_error:.4f}{tied}"
-        )
-    for choice in found.by_training_time:
-        typer.echo(f"up to {choice.budget:,.0f} s of training: {choice.name}, SWD {choice.swd:.4f}")
-    typer.echo(f"page, table and figure: {out / 'comparison.md'}")
+    from genscale.comparison.page import recommendations
+
+    for line in recommendations(found):
+        typer.echo(line)
+    typer.echo(f"page, table and figure: {out / 'comparison.html'}")

@@ -141,7 +141,7 @@ def evaluate(
     InputError
         For files that cannot be read and samples that cannot be compared, naming them.
     """
-    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_page
+    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_evaluation
 
     if out.suffix != ".json":
         raise InputError(f"--out {out}: a name that ends in .json; page, CSV and figures go beside it")
@@ -182,7 +182,9 @@ def evaluate(
     )
     titles = {key: title for key, (title, _) in groups.items()} | {"particles": "Spectra of single particles"}
     write_atomic(out, result.to_json())
-    write_page(result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out)
+    write_evaluation(
+        result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out
+    )
     return result
 
 

@@ -260,7 +260,7 @@ class _Loop:
             return
         aside = final.with_name(f".{final.name}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
-        self.task.save(self._bare_model(), aside)
+        self.task.save(self.model, aside)
         aside.rename(final)
 
     def _out_of_patience(self, state: State) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import awkward as ak
 import numpy as np
@@ -100,6 +101,24 @@ def test_files_agree_with_the_result(evaluation):
     figures = {file.stem for file in (out.parent / "mine_figures").iterdir()}
     assert figures == {"significance", "joint", "substructure", "flow", "particles"}
     assert page.count('<img src="data:image/png') == len(figures)
+
+
+def test_every_cell_of_the_page_stands_below_its_heading(evaluation):
+    out, result = evaluation
+    page = out.with_suffix(".html").read_text()
+    tables = re.findall(r"<table>(.*?)</table>", page, re.DOTALL)
+    assert len(tables) >= 4
+    cells: dict[str, dict[str, str]] = {}
+    for table in tables:
+        header, *rows = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")[1:])
+        for row in rows:
+            cells.setdefault(row[0], dict(zip(header, row, strict=True)))
+    row = next(row for row in result.rows() if row.name == "multiplicity" and row.group == "observable")
+    shown = cells["multiplicity"]
+    assert shown["p"] == f"{row.p_value:.2g}"
+    assert shown["verdict"] == "resolved"
+    assert float(shown["without the floor"]) == pytest.approx(row.corrected, rel=0.01)
+    assert float(shown["tokenizer alone"]) == pytest.approx(row.tokenizer, rel=0.01)
 
 
 @pytest.mark.slow
