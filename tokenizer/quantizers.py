@@ -74,7 +74,7 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents (n_particles, dim), which hold no padding, by their codes; in training also learn the codes."""
+        """Replace latents (n_particles, dim), without padding, by their codes; in training also learn the codes."""
 
     @abstractmethod
     def search(self) -> Search:
