@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genscale.data import inspect as stores
+from genscale.data import summary as stores
 from genscale.errors import InputError
 from genscale.records import RECORD_FILE, RunRecord
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from eval.scaling.threshold import early_stopped
+from eval.scaling.repetition.threshold import early_stopped
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
 

@@ -20,9 +20,9 @@ import numpy as np
 import ot
 import vector
 
-from eval.constituents import Constituents
-from eval.distances import random_directions, sliced_wasserstein
-from eval.published import kernel_physics_distance
+from eval.fidelity.distances import random_directions, sliced_wasserstein
+from eval.fidelity.published import kernel_physics_distance
+from eval.jets.constituents import Constituents
 
 
 def random_jets(n_jets: int, seed: int) -> ak.Array:

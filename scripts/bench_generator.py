@@ -40,7 +40,7 @@ from torch import Tensor
 from genscale.data.batching import Batch, BatchStream, TokenRows
 from genscale.data.order import JetOrder
 from genscale.data.store import StoreWriter, TokenStore
-from genscale.generation import SamplingConfig, sample
+from genscale.inference.sampling import SamplingConfig, sample
 from genscale.models.counting import count_parameters
 from genscale.models.generator import Generator
 from genscale.models.ladder import generator_config

@@ -10,23 +10,24 @@ Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 """
 
 from eval.errors import InputError
+from eval.results import Estimate
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
-from eval.scaling.fitting import fit, profile
-from eval.scaling.inputs import InputComparison, compare_inputs
+from eval.scaling.fit_law import fit, profile
 from eval.scaling.law import Law, Parameter
 from eval.scaling.misfit import Misfit, misfit
 from eval.scaling.objective import Objective
 from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
 from eval.scaling.registry import get_law
-from eval.scaling.repeated_data import RepeatedData, repeated_data
-from eval.scaling.repetition import repetition_gain
-from eval.scaling.result import Estimate, FitResult, Status
+from eval.scaling.repetition.effective import repetition_gain
+from eval.scaling.repetition.fit import RepeatedData, repeated_data
+from eval.scaling.repetition.inputs import InputComparison, compare_inputs
+from eval.scaling.repetition.threshold import Threshold, early_stopped, overfits, overfitting_threshold
+from eval.scaling.result import FitResult, Status
 from eval.scaling.selection import Ranking, compare_laws, sensitivity
 from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
 from eval.scaling.simulate import grid, isoflop_grid, simulate
-from eval.scaling.threshold import Threshold, early_stopped, overfits, overfitting_threshold
 from eval.scaling.uncertainty import Profile
 from eval.scaling.window import WindowResult, contrast, window
 

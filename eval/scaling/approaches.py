@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from eval.errors import InputError
+from eval.results import SCHEMA_VERSION, Estimate, interval, write_json
 from eval.scaling.points import Points
-from eval.scaling.result import SCHEMA_VERSION, Estimate, interval, write_json
 
 FloatArray = NDArray[np.float64]
 

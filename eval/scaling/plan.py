@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.errors import InputError
-from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult
+from eval.results import SCHEMA_VERSION, Estimate
+from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 

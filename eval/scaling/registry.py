@@ -4,7 +4,7 @@ from eval.errors import InputError
 from eval.scaling.breaks import M4, BrokenPower
 from eval.scaling.forms import POWER_NAMES, Additive, Kaplan, Logarithmic, Power, Rejection, check_variable
 from eval.scaling.law import Law
-from eval.scaling.repetition import EffectiveData
+from eval.scaling.repetition.effective import EffectiveData
 
 
 def get_law(name: str, variable: str | None = None) -> Law:

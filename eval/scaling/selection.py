@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.errors import InputError
-from eval.scaling.fitting import fit
+from eval.scaling.fit_law import fit
 from eval.scaling.law import Law
 from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from eval.errors import InputError
+from eval.results import SCHEMA_VERSION, Estimate, write_json
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
-from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult, write_json
+from eval.scaling.result import FitResult
 
 
 @dataclass(frozen=True)

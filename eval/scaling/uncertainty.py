@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from eval.results import Estimate, interval
 from eval.scaling.points import Points
-from eval.scaling.result import Estimate, interval
 from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
 
 FloatArray = NDArray[np.float64]

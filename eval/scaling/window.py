@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
+from eval.results import SCHEMA_VERSION, Estimate
 from eval.scaling.entropy import ReferenceLevels
 from eval.scaling.forms import POWER_NAMES, Power
 from eval.scaling.plan import Frontier
-from eval.scaling.result import SCHEMA_VERSION, Estimate, FitResult
+from eval.scaling.result import FitResult
 from eval.scaling.selection import Variant
 
 FloatArray = NDArray[np.float64]

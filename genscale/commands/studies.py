@@ -69,7 +69,7 @@ def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study'
 @app.command("report")
 def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
     """Make the report of a finished study again from its results."""
-    from genscale.study.report import write_report
+    from genscale.study.report.page import write_report
     from genscale.study.run import finished_config
 
     write_report(folder, finished_config(folder))
@@ -85,7 +85,7 @@ def study_contrast(
 
     For example generation and tagging of the same jets, or one task on jets of two kinds.
     """
-    from genscale.study.contrast import contrast_studies
+    from genscale.study.report.contrast import contrast_studies
 
     contrasted = contrast_studies(folders)
     page = contrasted.write(out)

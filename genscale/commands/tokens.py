@@ -16,7 +16,7 @@ from genscale.commands.options import (
     require_run_folder,
 )
 from genscale.commands.training import report_run
-from genscale.device import resolve_device
+from genscale.inference.device import resolve_device
 
 if TYPE_CHECKING:
     from genscale.comparison.result import Comparison
@@ -53,7 +53,7 @@ def tokenizer_encode(
     device: Device = "auto",
 ) -> None:
     """Turn a jet store into a token store."""
-    from genscale.tokens import encode_store
+    from genscale.inference.stores import encode_store
 
     manifest = encode_store(store, tokenizer, out, device=resolve_device(device))
     typer.echo(f"{out}: {manifest.rows:,} jets, {manifest.items:,} tokens")
@@ -67,7 +67,7 @@ def tokenizer_decode(
     device: Device = "auto",
 ) -> None:
     """Turn a token store into a jet store."""
-    from genscale.tokens import decode_store
+    from genscale.inference.stores import decode_store
 
     manifest = decode_store(tokens, tokenizer, out, device=resolve_device(device))
     typer.echo(f"{out}: {manifest.rows:,} jets")
@@ -129,7 +129,7 @@ def tokenizer_quality(
             compare_tokenizers(tokenizers, store, folder, n_jets=jets, device=resolve_device(device)), folder
         )
         return
-    from genscale.tokens import tokenizer_quality as run
+    from genscale.inference.stores import tokenizer_quality as run
 
     file = out or Path("quality.json")
     if file.suffix != ".json":

@@ -17,7 +17,7 @@ from genscale.commands.options import (
     Seed,
     require_run_folder,
 )
-from genscale.device import resolve_device
+from genscale.inference.device import resolve_device
 
 app = typer.Typer()
 train_app = typer.Typer(help="Train a generator or a tagger.", no_args_is_help=True)
@@ -75,8 +75,8 @@ def generate(
 ) -> None:
     """Draw jets from a generator into a jet store."""
     from genscale.files import read_json
-    from genscale.generation import SamplingConfig
-    from genscale.tokens import generate_store
+    from genscale.inference.sampling import SamplingConfig
+    from genscale.inference.stores import generate_store
 
     config = SamplingConfig(temperature, top_k, top_p, seed)
     manifest = generate_store(run, out, jets, config, class_label=class_label, device=resolve_device(device))
@@ -92,7 +92,7 @@ def likelihood(
     device: Device = "auto",
 ) -> None:
     """Score jets with a generator: log-likelihood of their tokens, and density where codes have cells."""
-    from genscale.likelihood import likelihood_store
+    from genscale.inference.likelihood import likelihood_store
 
     found = likelihood_store(run, store, out, device=resolve_device(device))
     for name, row in {**found["classes"], "all": found}.items():
@@ -118,9 +118,9 @@ def predict(
     """Write a tagger's class probabilities of every jet of a store.
 
     The file holds the arrays probabilities (a row per jet), labels, rows and classes, and its provenance as JSON;
-    read it with numpy.load or genscale.prediction.load_predictions.
+    read it with numpy.load or genscale.inference.prediction.load_predictions.
     """
-    from genscale.prediction import predict_store
+    from genscale.inference.prediction import predict_store
 
     found = predict_store(run, store, out, device=resolve_device(device))
     p = found.provenance

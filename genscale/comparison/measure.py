@@ -10,9 +10,9 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
-from eval.distances import location_scale, random_directions, sliced_wasserstein_value
-from eval.fidelity import score
-from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+from eval.fidelity.distances import location_scale, random_directions, sliced_wasserstein_value
+from eval.fidelity.score import score
+from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.comparison.family import COST_FILE
 from genscale.comparison.page import draw, page
 from genscale.comparison.result import Comparison, Measured, by_rate, by_training_time, seed_spread

@@ -15,13 +15,19 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.errors import TooFewJets
-from eval.fidelity import FidelityResult, score
-from eval.matching import combine_batches, draw_batches, measure_batch
-from eval.observables import DEFAULT_FIVE, REGISTRY, compute_observables
-from eval.particles import score_particles
-from eval.published import FLOW_NAMES, products_of_polynomials, score_divergences, score_frechet, score_kernel
-from eval.sanity import particle_warnings
-from eval.two_sample import TwoSampleTest, classifier_two_sample_test
+from eval.fidelity.cautions import particle_warnings
+from eval.fidelity.matching import combine_batches, draw_batches, measure_batch
+from eval.fidelity.particles import score_particles
+from eval.fidelity.published import (
+    FLOW_NAMES,
+    products_of_polynomials,
+    score_divergences,
+    score_frechet,
+    score_kernel,
+)
+from eval.fidelity.score import FidelityResult, score
+from eval.fidelity.two_sample import TwoSampleTest, classifier_two_sample_test
+from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.data.workers import available_cores, exit_with_parent, one_thread_each
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_sample, sample_pair_warnings
@@ -83,7 +89,7 @@ def evaluate_stores(
     result = score(made, real, decoded, n_directions=n_directions, seed=seed)
     result = dataclasses.replace(result, warnings=(*sample_pair_warnings(*samples[:2]), *result.warnings))
     if figures is not None:
-        from eval.plots import ratio_plots
+        from eval.fidelity.figures import ratio_plots
 
         figures.mkdir(parents=True, exist_ok=True)
         ratio_plots(made, real, decoded).savefig(figures / "observables.png", dpi=100)
@@ -243,7 +249,7 @@ def _collect(pieces: list[list[Future[Observables]]], n_jets: int, progress: boo
 def _tagger(generated: ak.Array, reference: ak.Array, seed: int) -> TwoSampleTest:
     import torch
 
-    from genscale.fidelity.tagger_two_sample import tagger_two_sample_test
+    from genscale.fidelity.tagger_test import tagger_two_sample_test
 
     torch.set_num_threads(1)
     return tagger_two_sample_test(generated, reference, seed)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.fidelity import FidelityResult
-from eval.observables import DEFAULT_FIVE, REGISTRY
-from eval.scores import Row
+from eval.fidelity.result import Row
+from eval.fidelity.score import FidelityResult
+from eval.jets.observables import DEFAULT_FIVE, REGISTRY
 from genscale.fidelity.samples import Sample
 from genscale.files import write_atomic, write_csv
 from genscale.pages import data_url, png, render
@@ -66,14 +66,14 @@ _HEADER = (
 
 def ratio_png(tables: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> bytes:
     """Ratio plots of some observables as PNG; tables of generated, reference, and tokenizer if there is one."""
-    from eval.plots import ratio_plots
+    from eval.fidelity.figures import ratio_plots
 
     return png(ratio_plots(tables[0], tables[1], tables[2] if len(tables) > 2 else None, names))
 
 
 def particle_png(samples: Sequence[Sample]) -> bytes:
     """Ratio plots of the spectra of single particles as PNG, of the same samples."""
-    from eval.plots import particle_plots
+    from eval.fidelity.figures import particle_plots
 
     jets = [sample.constituents for sample in samples]
     return png(particle_plots(jets[0], jets[1], jets[2] if len(jets) > 2 else None))
@@ -110,7 +110,7 @@ def write_page(
     Path
         The page.
     """
-    from eval.plots import significance_bars
+    from eval.fidelity.figures import significance_bars
 
     overview = {"significance": ("Everything at a glance", png(significance_bars(result)))}
     folder = out.with_name(f"{out.stem}_figures")

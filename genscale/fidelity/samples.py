@@ -9,7 +9,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from eval.constituents import Constituents
+from eval.jets.constituents import Constituents
 from genscale.data import constituents as massless
 from genscale.data.convert import find_files, reader_of
 from genscale.data.manifest import MANIFEST

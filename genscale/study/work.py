@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from genscale.config import from_mapping, load_config
-from genscale.device import resolve_device
 from genscale.errors import InputError
 from genscale.files import write_json
+from genscale.inference.device import resolve_device
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
 
@@ -34,13 +34,13 @@ def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import encode_store
+    from genscale.inference.stores import encode_store
 
     encode_store(study / a["jets"], study / a["tokenizer"], out, device=resolve_device("auto"))
 
 
 def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import decode_store
+    from genscale.inference.stores import decode_store
 
     decode_store(
         study / a["tokens"], study / a["tokenizer"], out, n_jets=a["n_jets"], device=resolve_device("auto")
@@ -48,7 +48,7 @@ def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _quality(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.tokens import tokenizer_quality
+    from genscale.inference.stores import tokenizer_quality
 
     out.mkdir(parents=True, exist_ok=True)
     tokenizer_quality(
@@ -66,8 +66,8 @@ def _train_generator(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _generate(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.generation import SamplingConfig
-    from genscale.tokens import generate_store
+    from genscale.inference.sampling import SamplingConfig
+    from genscale.inference.stores import generate_store
 
     config = SamplingConfig(temperature=a["temperature"], seed=a["seed"])
     generate_store(study / a["run"], out, a["jets"], config, device=resolve_device("auto"))
@@ -82,7 +82,7 @@ def _train_tagger(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _predict(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.prediction import predict_store
+    from genscale.inference.prediction import predict_store
 
     out.mkdir(parents=True, exist_ok=True)
     predict_store(study / a["run"], study / a["jets"], out / "predictions.npz", device=resolve_device("auto"))
@@ -99,7 +99,7 @@ def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _report(a: dict[str, Any], study: Path, out: Path) -> None:
-    from genscale.study.report import write_report
+    from genscale.study.report.page import write_report
 
     write_report(study, from_mapping(StudyConfig, a["study"], "study"))
     write_json(out / "done.json", {"report": "report.html"})

@@ -7,7 +7,7 @@ on the number of workers nor on interruptions, and a run that was killed is resu
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -57,6 +57,7 @@ def simulate(
     shard_jets: int = SHARD_JETS,
     progress: bool = True,
     reuse: bool = False,
+    jets_of: Mapping[str, int] | None = None,
 ) -> Manifest:
     """Simulate jets and write them as a jet store.
 
@@ -81,6 +82,9 @@ def simulate(
         Show a progress bar.
     reuse : bool
         Accept a finished store of the same settings instead of raising an error.
+    jets_of : mapping of str to int, optional
+        Number of jets of classes that differ from their equal share of `n_jets`: rejections of thousands need more
+        background than signal jets. The jets of a class are the same, only fewer or more of them.
 
     Returns
     -------
@@ -102,10 +106,17 @@ def simulate(
     ):
         if value < least:
             raise InputError(f"{name} is {value}: it must be at least {least}")
+    jets_of = dict(jets_of or {})
+    for name, jets in jets_of.items():
+        if name not in classes:
+            raise InputError(f"jets_of: {name} is not one of the classes to simulate ({', '.join(classes)})")
+        if jets < 1:
+            raise InputError(f"jets_of: {jets} jets of {name}: it must be at least 1")
     import_pythia()
     import_fastjet()
     asked: dict[str, Any] = {
         "n_jets": n_jets, "classes": list(classes), "seed": seed, "mpi": mpi, "shard_jets": shard_jets,
+        "jets_of": jets_of,
     }  # fmt: skip
     if reuse and (Path(out) / MANIFEST).exists():
         return _same_settings(Path(out), asked)
@@ -120,9 +131,11 @@ def simulate(
         "packages": {name: version(name) for name in ("pythia8mc", "fastjet")},
     }
     writer = StoreWriter(Path(out), "jets", meta)
-    waiting = [task for task in plan(n_jets, classes, shard_jets) if not writer.has_shard(task.key)]
-    done = n_jets - sum(task.n_jets for task in waiting)
-    with tqdm(total=n_jets, initial=done, unit="jet", desc="simulate", disable=not progress) as bar:
+    tasks = plan(n_jets, classes, shard_jets, jets_of)
+    waiting = [task for task in tasks if not writer.has_shard(task.key)]
+    total = sum(task.n_jets for task in tasks)
+    done = total - sum(task.n_jets for task in waiting)
+    with tqdm(total=total, initial=done, unit="jet", desc="simulate", disable=not progress) as bar:
         if workers == 1:
             for task in waiting:
                 rows = simulate_shard(task.name, task.n_jets, seed, task.index, mpi, advance=bar.update)
@@ -135,7 +148,7 @@ def simulate(
 def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
     found = Manifest.load(store)
     for name, value in asked.items():
-        if found.meta.get(name) != value:
+        if found.meta.get(name, {}) != value:
             raise InputError(
                 f"{store}: holds jets of other settings ({name} is {found.meta.get(name)} there, {value} here); "
                 "choose another folder or remove it first"
@@ -143,11 +156,14 @@ def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
     return found
 
 
-def plan(n_jets: int, classes: Sequence[str], shard_jets: int) -> list[Task]:
+def plan(
+    n_jets: int, classes: Sequence[str], shard_jets: int, jets_of: Mapping[str, int] | None = None
+) -> list[Task]:
     """Return the shards of a run in the order of their keys; the last shard of each class takes the remainder."""
     tasks = []
     for position, name in enumerate(classes):
-        wanted = n_jets // len(classes) + (position < n_jets % len(classes))
+        share = n_jets // len(classes) + (position < n_jets % len(classes))
+        wanted = (jets_of or {}).get(name, share)
         for index, start in enumerate(range(0, wanted, shard_jets)):
             tasks.append(Task(name, index, min(shard_jets, wanted - start)))
     return sorted(tasks, key=lambda task: task.key)

@@ -1,0 +1,1 @@
+"""How close generated jets are to reference jets: distances with errors, floors and tests."""

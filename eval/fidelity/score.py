@@ -1,0 +1,301 @@
+"""The score of a sample: all its distances, what makes them weaker than they look, and fidelity.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import awkward as ak
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval.errors import InputError
+from eval.fidelity.cautions import sample_warnings
+from eval.fidelity.distances import (
+    Distance,
+    Order,
+    effective_size,
+    location_scale,
+    random_directions,
+    sliced_wasserstein,
+    sliced_wasserstein_value,
+)
+from eval.fidelity.floors import RESOLVED_AT, Floor, reference_floor
+from eval.fidelity.matching import CoverageMatching
+from eval.fidelity.result import JOINT, Row, Score, TokenizerFloor
+from eval.fidelity.two_sample import TwoSampleTest
+from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+
+FloatArray = NDArray[np.float64]
+Sample: TypeAlias = "ak.Array | Mapping[str, ArrayLike]"
+
+SCHEMA = "genscale.fidelity"
+SCHEMA_VERSION = 2
+
+#: Version 1 had the joint distance and the observables only.
+_READABLE_VERSIONS = (1, 2)
+
+#: Groups of scores that a result may have beside the observables.
+_FURTHER = ("particles", "divergences", "published")
+
+
+@dataclass(frozen=True)
+class FidelityResult:
+    """Scores of a generated sample against a reference.
+
+    Attributes
+    ----------
+    joint : sliced Wasserstein distance of all joint observables.
+    observables : one-dimensional Wasserstein distance of each observable, in its own unit.
+    settings : everything that would change the numbers: observables, directions, order, repeats, seed.
+    n_generated, n_reference, n_tokenizer : sample sizes; n_tokenizer is None without a tokenizer floor.
+    warnings : what makes the comparison weaker than it looks.
+    particles : distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
+    divergences : quantile-binned Kullback-Leibler divergence of each observable (:mod:`eval.fidelity.published`).
+    published : Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
+    matching : coverage and minimum matching distance (:mod:`eval.fidelity.matching`).
+    classifiers : two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
+    skipped : what was not measured -> why, and what it would need.
+    """
+
+    joint: Score
+    observables: dict[str, Score]
+    settings: dict[str, Any]
+    n_generated: int
+    n_reference: int
+    n_tokenizer: int | None
+    warnings: tuple[str, ...]
+    particles: dict[str, Score] = field(default_factory=dict)
+    divergences: dict[str, Score] = field(default_factory=dict)
+    published: dict[str, Score] = field(default_factory=dict)
+    matching: CoverageMatching | None = None
+    classifiers: dict[str, TwoSampleTest] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The joint score first, then each observable."""
+        return {JOINT: self.joint, **self.observables}
+
+    def rows(self) -> list[Row]:
+        """Everything that was measured, one line each."""
+        groups = (
+            ("joint", {JOINT: self.joint}), ("observable", self.observables), ("particle", self.particles),
+            ("divergence", self.divergences), ("published", self.published),
+        )  # fmt: skip
+        rows = [score.row(group) for group, scores in groups for score in scores.values()]
+        rows += self.matching.rows() if self.matching else []
+        return rows + [test.row(name) for name, test in self.classifiers.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents of fidelity.json: plain values, with None for what is not finite."""
+        return _finite(
+            {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "n_generated": self.n_generated,
+                "n_reference": self.n_reference,
+                "n_tokenizer": self.n_tokenizer,
+                "settings": self.settings,
+                "joint": self.joint.to_dict(),
+                "observables": {name: score.to_dict() for name, score in self.observables.items()},
+                **{
+                    group: {name: score.to_dict() for name, score in getattr(self, group).items()}
+                    for group in _FURTHER
+                },
+                "matching": None if self.matching is None else asdict(self.matching),
+                "classifiers": {name: asdict(test) for name, test in self.classifiers.items()},
+                "skipped": self.skipped,
+                "warnings": list(self.warnings),
+            }
+        )
+
+    def to_json(self) -> str:
+        """Text of fidelity.json; strict JSON, without NaN or Infinity."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            When the text is not JSON of this schema and version; `source` names it in the message.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{source}: not valid JSON ({error})") from error
+        found = (data.get("schema"), data.get("schema_version")) if isinstance(data, dict) else None
+        if found not in [(SCHEMA, version) for version in _READABLE_VERSIONS]:
+            raise InputError(f"{source}: expected schema {SCHEMA} version {SCHEMA_VERSION}, found {found}")
+
+        def scores(group: str) -> dict[str, Score]:
+            return {name: Score.from_dict(name, entry) for name, entry in data.get(group, {}).items()}
+
+        matching = data.get("matching")
+        return cls(
+            joint=Score.from_dict(JOINT, data["joint"]),
+            observables=scores("observables"),
+            settings=data["settings"],
+            n_generated=data["n_generated"],
+            n_reference=data["n_reference"],
+            n_tokenizer=data["n_tokenizer"],
+            warnings=tuple(data["warnings"]),
+            particles=scores("particles"),
+            divergences=scores("divergences"),
+            published=scores("published"),
+            matching=None if matching is None else CoverageMatching(**_infinite(matching)),
+            classifiers={name: TwoSampleTest(**entry) for name, entry in data.get("classifiers", {}).items()},
+            skipped=data.get("skipped", {}),
+        )
+
+
+def score(
+    generated: Sample,
+    reference: Sample,
+    tokenizer_floor: Sample | None = None,
+    *,
+    observables: Iterable[str] = DEFAULT_FIVE,
+    alone: Iterable[str] = (),
+    n_directions: int = 200,
+    p: Order = 1,
+    n_repeats: int = 50,
+    seed: int = 0,
+    generated_weights: ArrayLike | None = None,
+) -> FidelityResult:
+    """Score generated jets against reference jets.
+
+    Parameters
+    ----------
+    generated, reference : constituents (see :class:`eval.jets.constituents.Constituents`), or observables that
+        are already computed, name -> (J,) values.
+    tokenizer_floor : reference-like jets that were only encoded and decoded.
+    observables : names that go into the joint distance, and are scored one at a time too.
+    alone : further names that are scored one at a time only.
+    n_directions, p, seed : of the sliced distance.
+    n_repeats : random splits that measure each floor.
+    generated_weights : (J,) weights of the generated jets.
+
+    Raises
+    ------
+    InputError
+        For missing observables, unequal lengths, fewer than two jets, or numbers that are not finite.
+    """
+    joint_names = tuple(dict.fromkeys(observables))
+    names = tuple(dict.fromkeys((*joint_names, *alone)))
+    if not joint_names:
+        raise InputError("observables is empty: at least one name is needed, e.g. jet_mass")
+    gen = _observables(generated, names, "generated")
+    ref = _observables(reference, names, "reference")
+    tok = None if tokenizer_floor is None else _observables(tokenizer_floor, names, "tokenizer_floor")
+    # Scaled once by the whole reference, so that the parts of its splits live on the same axes as the sample.
+    centre, scale = location_scale(_matrix(ref))
+    x, y = (_matrix(gen) - centre) / scale, (_matrix(ref) - centre) / scale
+    t = None if tok is None else (_matrix(tok) - centre) / scale
+    n_effective = len(x) if generated_weights is None else effective_size(generated_weights, len(x))
+
+    def judge(name: str, unit: str, columns: slice, directions: FloatArray, factor: float) -> Score:
+        """Score some columns; one column and one direction make the distance of a single observable."""
+
+        def distance(sample: FloatArray, weights: ArrayLike | None = None) -> Distance:
+            return sliced_wasserstein(
+                sample[:, columns],
+                y[:, columns],
+                p=p,
+                directions=directions,
+                x_weights=weights,
+                standardise=False,
+            ).scaled(factor)
+
+        def floor(size: int) -> Floor:
+            return reference_floor(
+                y[:, columns],
+                size,
+                lambda a, b: factor * sliced_wasserstein_value(a, b, directions, p),
+                n_repeats,
+                seed,
+            )
+
+        own = None if t is None else TokenizerFloor.of(distance(t), floor(len(t)))
+        return Score(name, unit, distance(x, generated_weights), floor(n_effective), own)
+
+    joint_directions = random_directions(n_directions, len(joint_names), seed)
+    joint = judge(JOINT, "reference standard deviations", slice(len(joint_names)), joint_directions, 1.0)
+    single = {
+        name: judge(
+            name,
+            REGISTRY[name].unit if name in REGISTRY else "",
+            slice(k, k + 1),
+            np.ones((1, 1)),
+            float(scale[k]),
+        )
+        for k, name in enumerate(names)
+    }
+    return FidelityResult(
+        joint=joint,
+        observables=single,
+        settings={
+            "joint_observables": list(joint_names),
+            "distance": "sliced: (E W_p^p)^(1/p), standardised on the reference; single: W_p",
+            "p": p,
+            "n_directions": n_directions,
+            "n_repeats": n_repeats,
+            "resolved_at": RESOLVED_AT,
+            "seed": seed,
+            "weighted": generated_weights is not None,
+        },
+        n_generated=len(gen[names[0]]),
+        n_reference=len(ref[names[0]]),
+        n_tokenizer=None if tok is None else len(tok[names[0]]),
+        warnings=tuple(sample_warnings(gen, ref, joint.floor)),
+    )
+
+
+def _matrix(sample: Mapping[str, FloatArray]) -> FloatArray:
+    return np.stack(list(sample.values()), axis=1)
+
+
+def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str, FloatArray]:
+    if isinstance(sample, ak.Array):
+        values = compute_observables(sample, names, what)
+    else:
+        missing = [name for name in names if name not in sample]
+        if missing:
+            found = ", ".join(sample) or "none"
+            raise InputError(f"{what}: observable {missing[0]} is missing (found {found})")
+        values = {name: np.asarray(sample[name], dtype=np.float64) for name in names}
+    lengths = {name: column.shape for name, column in values.items()}
+    if len(set(lengths.values())) != 1 or len(next(iter(lengths.values()))) != 1:
+        raise InputError(
+            f"{what}: observables need one value a jet, all of one length; found shapes {lengths}"
+        )
+    if len(values[names[0]]) < 2:
+        raise InputError(f"{what} has {len(values[names[0]])} jets: at least 2 are needed, 1000 to say much")
+    for name, column in values.items():
+        bad = np.flatnonzero(~np.isfinite(column))
+        if bad.size:
+            raise InputError(
+                f"{what}: {name} is not finite in {bad.size} of {column.size} jets, first in jet {bad[0]}"
+            )
+    return values
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold by None, all the way down."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _infinite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_finite` where only an error can be without end: that of a single batch."""
+    return {key: math.inf if value is None else value for key, value in entry.items()}

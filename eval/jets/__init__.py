@@ -1,0 +1,1 @@
+"""Observables of jets, and the geometry they need."""

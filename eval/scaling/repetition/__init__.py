@@ -1,0 +1,1 @@
+"""Data seen more than once: laws, overfitting threshold, and other inputs."""

@@ -1,0 +1,1 @@
+"""What class probabilities mean for physics: rejections, their law, calibration."""

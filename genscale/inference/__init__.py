@@ -1,0 +1,1 @@
+"""Trained models in use: sampling, likelihoods, predictions."""

@@ -1,0 +1,221 @@
+"""Between stores: jets to tokens, tokens to jets, models to tokens and jets. Each is resumable shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from tqdm import tqdm
+
+from genscale.config import to_mapping
+from genscale.data.constituents import COLUMNS, constituents, to_store_rows
+from genscale.data.manifest import Manifest
+from genscale.data.order import HELD_OUT_SEED, JetOrder
+from genscale.data.schema import CLASSES
+from genscale.data.store import JetStore, StoreWriter, TokenStore
+from genscale.errors import InputError
+from genscale.files import read_json, write_json
+from genscale.inference.sampling import SamplingConfig, require_label, sample
+from genscale.models.generator import Generator
+from genscale.training.generator import TOKENIZER_FOLDER, load_generator
+from tokenizer import Tokenizer
+
+#: Jets worked on at once; also those of a shard of jets.
+SHARD_JETS = 5_000
+
+#: Jets in one token shard: about 10 MB; a hundred million jets fill 2,000 files.
+TOKEN_SHARD_JETS = 50_000
+
+
+def encode_store(
+    jets: Path, tokenizer: Path, out: Path, *, device: str = "cpu", progress: bool = True
+) -> Manifest:
+    """Turn a jet store into a token store with the same jets in the same order."""
+    store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
+    labels = store.labels()
+    writer = StoreWriter(out, "tokens", _token_meta(coder, store))
+    with tqdm(total=len(store), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
+        for key, rows in _parts(len(store), TOKEN_SHARD_JETS):
+            if writer.has_shard(key):
+                bar.update(len(rows))
+                continue
+            pieces = []
+            for _, places in _parts(len(rows)):
+                particles = constituents(store.read(rows[places], columns=COLUMNS))
+                pieces.append(coder.encode(particles, device=device))
+                bar.update(len(places))
+            tokens = ak.concatenate(pieces)
+            writer.write_shard(key, ak.zip({"tokens": tokens, "label": labels[rows]}, depth_limit=1))
+    return writer.finish()
+
+
+def decode_store(
+    tokens: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
+) -> Manifest:
+    """Turn a token store into a jet store.
+
+    Parameters
+    ----------
+    n_jets : int
+        Decode only this many jets, a fixed choice over the whole store; 0 means all, in order.
+
+    Raises
+    ------
+    InputError
+        If the tokens were made by another tokenizer.
+    """
+    store, coder = TokenStore.open(tokens), Tokenizer.load(tokenizer)
+    require_same_tokenizer(store.manifest.meta["tokenizer_fingerprint"], coder, tokens, tokenizer)
+    meta = {
+        "origin": "decoded",
+        "source_fingerprint": store.fingerprint,
+        "tokenizer_fingerprint": coder.fingerprint,
+    }
+    writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
+    wanted = min(n_jets, len(store))
+    chosen = JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted] if n_jets else np.arange(len(store))
+    with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="decode", disable=not progress) as bar:
+        for key, part in _parts(len(chosen)):
+            if not writer.has_shard(key):
+                rows = chosen[part]
+                particles = coder.decode(store.read(rows, columns=["tokens"])["tokens"], device=device)
+                writer.write_shard(key, to_store_rows(particles, labels[rows]))
+            bar.update(len(part))
+    return writer.finish()
+
+
+def generate_store(
+    run: Path,
+    out: Path,
+    n_jets: int,
+    config: SamplingConfig,
+    *,
+    class_label: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Manifest:
+    """Draw jets from a trained generator and write them as a jet store.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a finished generator run; the tokenizer that decodes its tokens lies within.
+    class_label : str, optional
+        Class to draw from a class-conditional generator.
+
+    Raises
+    ------
+    InputError
+        No such run or class, a damaged tokenizer, or ``out`` is taken.
+    """
+    if n_jets < 1:
+        raise InputError(f"jets: {n_jets} is not at least 1")
+    if class_label is not None and class_label not in CLASSES:
+        raise InputError(f"class {class_label!r}: known are {', '.join(CLASSES)}")
+    label = None if class_label is None else CLASSES.index(class_label)
+    model, description = load_generator(run)
+    require_label(model, label)  # before the folder is begun: it would be one of other settings
+    coder = Tokenizer.load(run / TOKENIZER_FOLDER)
+    require_same_tokenizer(description["tokenizer_fingerprint"], coder, run, run / TOKENIZER_FOLDER)
+    meta: dict[str, Any] = {
+        "origin": "generated", "model": description["sha256"], "tokenizer_fingerprint": coder.fingerprint,
+        "sampling": to_mapping(config), "class": class_label, "n_jets": n_jets,
+    }  # fmt: skip
+    writer = StoreWriter(out, "jets", meta)
+    hits = _generate(model.to(device), coder, writer, n_jets, config, label, device, progress)
+    # Into the unfinished folder: it is published with the store, or not at all.
+    found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
+    write_json(writer.partial / "sampling.json", found)
+    manifest = writer.finish()
+    # Only now: had they gone first, a kill in between would have cost every shard.
+    for count in out.glob("hits-*.json"):
+        count.unlink()
+    return manifest
+
+
+def _generate(
+    model: Generator, coder: Tokenizer, writer: StoreWriter, n_jets: int, config: SamplingConfig,
+    label: int | None, device: str, progress: bool,
+) -> int:  # fmt: skip
+    """Write all shards; return the number of jets that hit the maximal length."""
+    cut = 0
+    with tqdm(total=n_jets, unit="jet", desc="generate", disable=not progress, mininterval=0.5) as bar:
+
+        def report(jets: int, hits: int) -> None:
+            nonlocal cut
+            cut += hits
+            bar.set_postfix(hit_max_length=cut, refresh=False)
+            bar.update(jets)
+
+        for key, part in _parts(n_jets):
+            count = (
+                writer.partial / f"hits-{key}.json"
+            )  # before the shard: a resumed run counts this one's, too
+            if writer.has_shard(key):
+                report(len(part), read_json(count))
+                continue
+            drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label, report=report)
+            write_json(count, int(drawn.hit_max_length.sum()))
+            labels = None if label is None else np.full(len(part), label)
+            writer.write_shard(key, to_store_rows(coder.decode(drawn.tokens, device=device), labels))
+    return cut
+
+
+def tokenizer_quality(
+    tokenizer: Path,
+    jets: Path,
+    out: Path,
+    figure: Path | None = None,
+    *,
+    n_jets: int = 0,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure a tokenizer on a jet store; write JSON and, where a path is given, the figure.
+
+    Parameters
+    ----------
+    n_jets : int
+        Use only this many jets, a fixed choice over the whole store; 0 means all.
+    """
+    from tokenizer.figures import plot_quality
+    from tokenizer.quality import quality
+
+    coder, store = Tokenizer.load(tokenizer), JetStore.open(jets)
+    wanted = min(n_jets or len(store), len(store))
+    rows = np.sort(JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted])
+    particles = constituents(store.read(rows, columns=COLUMNS))
+    found = quality(coder, particles, progress=True, device=device).as_dict()
+    if figure is not None:
+        plot_quality(coder, particles, device=device).savefig(figure, dpi=110)
+    write_json(out, found)
+    return found
+
+
+def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tokenizer: Path) -> None:
+    """Raise InputError unless the tokens were made by this tokenizer."""
+    if fingerprint != coder.fingerprint:
+        raise InputError(
+            f"{tokenizer}: not the tokenizer that made {tokens} "
+            f"(fingerprint {coder.fingerprint[:12]}, expected {fingerprint[:12]})"
+        )
+
+
+def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
+    meta = {
+        "tokenizer_fingerprint": coder.fingerprint,
+        "vocabulary_size": coder.vocab_size,
+        "source_fingerprint": store.fingerprint,
+        "rows_per_shard": TOKEN_SHARD_JETS,  # shards of another size are not gone on with
+    }
+    # Tokens of a test split are refused for training, as its jets are.
+    split = store.manifest.meta.get("split")
+    return meta if split is None else {**meta, "split": split}
+
+
+def _parts(n: int, shard_jets: int = SHARD_JETS) -> Iterator[tuple[str, np.ndarray]]:
+    """Keys and places of consecutive shards of n jets."""
+    for low in range(0, n, shard_jets):
+        yield f"{low // shard_jets:05d}", np.arange(low, min(low + shard_jets, n))

@@ -1,0 +1,1 @@
+"""The report of a study: its sections, tables, figures and the page they make."""

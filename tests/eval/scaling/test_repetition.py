@@ -1,0 +1,286 @@
+"""Repeated data and input configurations: known truths come back, within intervals that cover them."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from eval.scaling import (
+    InputError,
+    Points,
+    fit,
+    get_law,
+    grid,
+    overfitting_threshold,
+    repetition_gain,
+    simulate,
+)
+from eval.scaling.plan import Frontier
+from eval.scaling.repetition.figures import (
+    early_stopped_losses,
+    input_laws,
+    phase_diagram,
+    repetition_cost,
+)
+from eval.scaling.repetition.fit import repeated_data
+from eval.scaling.repetition.inputs import compare_inputs
+from eval.scaling.repetition.threshold import early_stopped
+
+SINGLE = {"E": 0.32, "A": 11.27, "alpha": 0.44, "B": 7.22, "beta": 0.22}
+REPEATED = {"E": 0.32, "B": 5.79, "beta": 0.22}
+SIZES = np.geomspace(1e3, 1e6, 8)
+CONFIGURATIONS = {
+    "3 features, 40 particles": {"E": 0.74, "B": 5.62, "beta": 0.21},
+    "21 features, 10 particles": {"E": 0.59, "B": 6.5, "beta": 0.22},
+    "21 features, 128 particles": {"E": 0.32, "B": 5.79, "beta": 0.22},
+}
+
+
+def single_epoch(noise, seed):
+    n, d = grid(SIZES, np.geomspace(1e3, 3e5, 9))
+    return fit(
+        simulate(get_law("additive"), SINGLE, noise=noise, seed=seed, N=n, D=d, C=240 * n * d), seed=seed
+    )
+
+
+def repeated_runs(noise, seed, by_size=0.0):
+    """Early-stopped losses; ``by_size`` is what a decade of N above the threshold still gains, in nats."""
+    n, u = grid(SIZES, np.geomspace(1e3, 1e5, 6))
+    above = n > 20 * u**0.47
+    loss = np.where(above, 0.0, 11.27 / n**0.44) + get_law("power", "U").predict(REPEATED, U=u)
+    loss = (loss - by_size * np.log10(n / 1e4)) * np.exp(
+        np.random.default_rng(seed).normal(0, noise, len(n)) if noise else 0
+    )
+    return Points.from_arrays(N=n, U=u, L=loss, C=240 * n * u * 12), above
+
+
+@pytest.fixture(scope="module")
+def result():
+    points, above = repeated_runs(3e-3, 1)
+    return repeated_data(points, above, single_epoch(3e-3, 2))
+
+
+def test_constants_of_the_paper_come_back(result):
+    for name, value in REPEATED.items():
+        low, high = result.fit.params[name].ci95
+        assert low <= value <= high, name
+    assert result.fit.n_points == result.above.sum() < len(result.points)
+    assert result.beta_difference.ci95[0] <= 0 <= result.beta_difference.ci95[1]
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_gain_is_the_data_of_equal_loss(result):
+    for u, estimate in result.gain.items():
+        truth = repetition_gain(u, B_no=7.22, beta_no=0.22, B_rep=5.79, beta_rep=0.22)
+        assert truth == pytest.approx((7.22 / 5.79) ** (1 / 0.22))
+        assert estimate.ci95[0] <= truth <= estimate.ci95[1]
+        assert estimate.identified
+        # Equal floors are an assumption that costs precision: floor and exponent move together in each fit.
+        equal = result.gain_equal_floors[u]
+        assert np.ptp(equal.ci68) > np.ptp(estimate.ci68)
+        assert equal.ci95[0] <= truth <= equal.ci95[1]
+
+
+def test_without_noise_both_definitions_of_the_gain_agree_with_the_closed_form():
+    points, above = repeated_runs(0, 0)
+    exact = repeated_data(points, above, single_epoch(0, 0), bootstrap=20)
+    for u in exact.gain:
+        truth = (7.22 / 5.79) ** (1 / 0.22)
+        assert exact.gain[u].value == pytest.approx(truth, rel=1e-4)
+        assert exact.gain_equal_floors[u].value == pytest.approx(truth, rel=1e-4)
+
+
+def test_cost_is_compute_over_the_least_compute_of_that_loss():
+    points, above = repeated_runs(0, 0)
+    single = single_epoch(0, 0)
+    exact = repeated_data(points, above, single, bootstrap=20)
+    n, u = points.N, points.U
+    for amount, cost in exact.cost.items():
+        size = n[above & (u == amount)].min()
+        loss = float(get_law("power", "U").predict(REPEATED, U=amount))
+        best = float(Frontier.of(single).flops_for(loss)[0])
+        assert cost.value == pytest.approx(240 * size * amount * 12 / best, rel=1e-6)
+    values = [cost.value for cost in exact.cost.values()]
+    assert exact.mean_cost.value == pytest.approx(np.exp(np.mean(np.log(values))))
+
+
+def test_loss_that_still_falls_with_size_is_told_from_one_that_does_not(result):
+    assert result.size_slope.ci95[0] <= 0 <= result.size_slope.ci95[1]
+    points, above = repeated_runs(3e-3, 1, by_size=0.05)
+    falling = repeated_data(points, above).size_slope
+    assert falling.ci95[0] > 0
+    middle = np.exp(np.log(points.U[above]).mean())
+    expected = 0.05 / (np.log(10) * 0.22 * 5.79 * middle**-0.22)
+    assert falling.value == pytest.approx(expected, rel=0.2)
+
+
+def test_a_loss_below_the_single_epoch_floor_is_not_given_a_number():
+    points, above = repeated_runs(0, 0)
+    low = Points.from_arrays(N=points.N, U=points.U, L=points.L - 0.3, C=points.C)
+    found = repeated_data(low, above, single_epoch(5e-3, 3))
+    last = max(found.gain)
+    far = found.gain[last]
+    assert far.identified is False or far.value > 10
+    tiny = Points.from_arrays(N=points.N, U=points.U, L=points.L * 0.1, C=points.C)
+    gone = repeated_data(tiny, above, single_epoch(5e-3, 3))
+    assert gone.gain[last].identified is False
+    assert "may not reach this loss" in gone.gain[last].reason
+    assert "may not reach this loss" in gone.mean_cost.reason
+    json.dumps(gone.to_dict(), allow_nan=False)
+
+
+def test_bad_runs_are_named():
+    points, above = repeated_runs(0, 0)
+    with pytest.raises(InputError, match=r"shape \(3,\), there are 48 runs"):
+        repeated_data(points, above[:3])
+    with pytest.raises(InputError, match="at 0 amounts of unique data"):
+        repeated_data(points, np.zeros(48, dtype=bool))
+    with pytest.raises(InputError, match="single: an additive law"):
+        repeated_data(points, above, repeated_data(points, above).fit)
+    with pytest.raises(InputError, match="column N is missing"):
+        repeated_data(Points.from_arrays(U=points.U, L=points.L), above)
+
+
+def curves(n, u, seed, k=20.0):
+    step, rng = np.linspace(0, 1, 24), np.random.default_rng(seed)
+    return [
+        0.5
+        + 0.5 * np.exp(-8 * step)
+        + rng.normal(0, 5e-4, 24)
+        + (a > k * b**0.47) * 0.3 * np.maximum(step - 0.5, 0)
+        for a, b in zip(n, u, strict=True)
+    ]
+
+
+def test_runs_above_the_threshold_are_those_above_a_bracket():
+    n, u = grid(SIZES, np.geomspace(1e3, 1e5, 6))
+    found = overfitting_threshold(n, u, curves(n, u, 0))
+    np.testing.assert_array_equal(found.above(n, u), n > 20 * u**0.47)
+    assert not found.above([1e9], [77.0]).any()  # nothing is known about data that were not trained on
+    middle, low, high = found.size(np.geomspace(1e3, 1e5, 5))
+    assert (low < middle).all()
+    assert (middle < high).all()
+
+
+def test_two_brackets_identify_no_power_law():
+    n, u = grid(SIZES, [1e4, 1e5])
+    found = overfitting_threshold(n, u, curves(n, u, 0))
+    assert found.exponent.identified is False
+    assert "2 bracketed amounts" in found.exponent.reason
+
+
+def test_a_coarse_ladder_is_said_to_be_one():
+    n, u = grid([1e2, 1e6], [1e3, 2e3, 4e3])
+    found = overfitting_threshold(n, u, curves(n, u, 0))
+    assert found.exponent.identified is False
+    assert "too coarse" in found.exponent.reason
+
+
+def test_early_stopping_returns_the_minimum():
+    assert early_stopped([3.0, 1.0, 2.0]) == (1.0, 1)
+    smooth = (np.linspace(-1, 1, 41)) ** 2 + 0.4
+    value, index = early_stopped(smooth)
+    assert index == 20
+    assert value == pytest.approx(0.4, abs=0.01)
+    noise = np.random.default_rng(0).normal(1.0, 0.05, 400)
+    assert abs(early_stopped(noise)[0] - 1) < 0.5 * abs(noise.min() - 1)
+    with pytest.raises(InputError, match="finite losses"):
+        early_stopped([1.0, np.nan])
+
+
+def tables(configurations, noise=4e-3, seed=0, last=1e6):
+    u = np.repeat(np.geomspace(1e4, last, 7), 3)
+    return {
+        name: simulate(get_law("power", "U"), values, noise=noise, seed=seed + i, U=u)
+        for i, (name, values) in enumerate(configurations.items())
+    }
+
+
+def test_inputs_that_move_the_floor_and_not_the_slope():
+    same_slope = {name: values | {"beta": 0.22} for name, values in CONFIGURATIONS.items()}
+    found = compare_inputs(tables(same_slope))
+    assert found.slopes.p_value > 0.01
+    assert found.shared_floors.p_value < 1e-6
+    assert found.slopes.mean.ci95[0] <= 0.22 <= found.slopes.mean.ci95[1]
+    names = list(same_slope)
+    for (a, b), difference in found.floor_differences.items():
+        truth = same_slope[a]["E"] - same_slope[b]["E"]
+        assert difference.value == pytest.approx(truth, abs=0.06)
+        assert difference.ci95[0] <= truth <= difference.ci95[1]
+    for name in names:
+        held, free = found.floors_at_common_slope[name], found.fits[name].params["E"]
+        assert np.ptp(held.ci68) < np.ptp(free.ci68)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_inputs_that_move_the_slope_are_found_out():
+    moved = {"few": {"E": 0.4, "B": 6, "beta": 0.15}, "many": {"E": 0.4, "B": 6, "beta": 0.3}}
+    found = compare_inputs(tables(moved))
+    assert found.slopes.p_value < 1e-3
+    assert found.slope_differences["few", "many"].ci95[1] < 0
+
+
+def test_little_data_identify_no_slope():
+    """Half a decade of data and noise of 2 %: floor and exponent trade places."""
+    found = compare_inputs(tables(CONFIGURATIONS, noise=0.02, last=3e4))
+    assert found.slopes.mean.identified is False
+    assert any(e.identified is False for e in found.slope_differences.values())
+
+
+def test_bad_comparisons_are_named():
+    good = tables(CONFIGURATIONS)
+    with pytest.raises(InputError, match="1 input configurations"):
+        compare_inputs({"one": next(iter(good.values()))})
+    with pytest.raises(InputError, match="variable: must be D or U, found N"):
+        compare_inputs(good, variable="N")
+    short = {**good, "short": Points.from_arrays(U=[1e3, 1e4], L=[1.0, 0.9])}
+    with pytest.raises(InputError, match="short: points: 2 points cannot determine"):
+        compare_inputs(short)
+    with pytest.raises(InputError, match="needs intervals"):
+        compare_inputs(good, bootstrap=0)
+
+
+def test_figures_show_every_run(result):
+    n, u = grid(SIZES, np.geomspace(1e3, 1e5, 6))
+    found = overfitting_threshold(n, u, curves(n, u, 0))
+    ax = phase_diagram(found, n, u).axes[0]
+    marks = sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() in "ox")
+    assert marks == len(n)
+    left, right = early_stopped_losses(result).axes
+    marks = sum(len(line.get_xdata()) for line in left.lines if line.get_marker() in ("o", "s"))
+    assert marks == len(result.points)
+    assert len(right.containers) == 2 * len(result.gain)
+    assert len(repetition_cost(result).axes[0].containers) == len(result.cost)
+    assert len(input_laws(compare_inputs(tables(CONFIGURATIONS))).axes) == 3
+
+
+@pytest.mark.slow
+def test_intervals_of_repeated_data_cover_the_truth():
+    trials, gain = 60, (7.22 / 5.79) ** (1 / 0.22)
+    hits = dict.fromkeys([*REPEATED, "gain", "difference", "size"], 0)
+    for i in range(trials):
+        points, above = repeated_runs(4e-3, 100 + i)
+        found = repeated_data(points, above, single_epoch(4e-3, 1000 + i), seed=i)
+        for name, value in REPEATED.items():
+            low, high = found.fit.params[name].ci95
+            hits[name] += low <= value <= high
+        middle = sorted(found.gain)[2]
+        for name, estimate, value in (
+            ("gain", found.gain[middle], gain),
+            ("difference", found.beta_difference, 0.0),
+            ("size", found.size_slope, 0.0),
+        ):
+            hits[name] += estimate.ci95[0] <= value <= estimate.ci95[1]
+    for name, count in hits.items():
+        assert count >= binom.ppf(1e-3, trials, 0.92), (name, hits)
+
+
+@pytest.mark.slow
+def test_interval_of_lambda_covers_the_truth_wherever_the_ladder_lies():
+    rng, hits, trials = np.random.default_rng(0), 0, 80
+    for i in range(trials):
+        n, u = grid(SIZES * 10 ** rng.uniform(-0.2, 0.2), np.geomspace(1e3, 1e5, 6))
+        found = overfitting_threshold(n, u, curves(n, u, i, k=20 * 10 ** rng.uniform(-0.2, 0.2)))
+        hits += found.exponent.ci95[0] <= 0.47 <= found.exponent.ci95[1]
+    assert hits >= binom.ppf(1e-3, trials, 0.95)

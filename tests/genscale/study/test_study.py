@@ -1,0 +1,423 @@
+"""The whole chain, small but real: Pythia jets to the report."""
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from eval.scaling import read_points
+from genscale.config import from_mapping, load_config
+from genscale.errors import CellFailed, InputError
+from genscale.study.backends import ResumableCell, make_backend
+from genscale.study.cells import ASSUMED_PARTICLES, Cell, study_cells
+from genscale.study.config import GeneratorStage, JetsConfig, StudyConfig
+from genscale.study.report.analysis import Analysis, analyse
+from genscale.study.report.contrast import contrast_studies
+from genscale.study.report.page import _setup
+from genscale.study.run import dry_run, run_study, status, work_ahead
+from genscale.training.tokenizer import TokenizerRun, TokenizerTask
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "studies"
+NO_REPETITION = ("repetition.widths=[]", "inputs.width=0")
+
+TINY = """
+name: tiny
+tokenizer:
+  model: {codebook_size: 32, d_model: 16, n_heads: 2, n_encoder_blocks: 1, n_decoder_blocks: 1}
+  training: {jets: 640, batch_jets: 32, evaluations: 2, validation_jets: 64}
+generator:
+  sizes: [pico, nano, micro]
+  training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
+             warmup_steps: 2, checkpoint_s: 0.2}
+samples: {jets: 120}
+tagger:
+  widths: [4, 8, 12]
+  training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
+             warmup_steps: 2, checkpoint_s: 0.2}
+repetition:
+  widths: [4, 8]
+  jets: [32, 64, 128]
+  epochs: 3
+  training: {batch_jets: 16, evaluations: 5, first_evaluation_jets: 32, validation_jets: 100, warmup_steps: 2}
+inputs:
+  width: 8
+  others: {kinematics: {features: kinematic3, max_particles: 20}}
+fit: {bootstrap: 20, min_jets: 64}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(jet_stores, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "tiny.yaml"
+    file.write_text(f"{TINY}jets: {{stores: {jet_stores}, classes: [QCD, Wqq, Tbqq]}}\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory) -> Path:
+    """The study run without disturbance, cell by cell in this process."""
+    folder = tmp_path_factory.mktemp("finished") / "tiny"
+    run_study(load_config(StudyConfig, tiny), folder, make_backend("debug"), progress=False)
+    return folder
+
+
+def study_command(config: Path, out: Path, jobs: int) -> list[str]:
+    study = [sys.executable, "-m", "genscale.cli", "study", "run"]
+    return [*study, str(config), "--out", str(out), "--jobs", str(jobs)]
+
+
+def losses(folder: Path) -> dict[str, list[float]]:
+    records = sorted(folder.glob("*/*/record.json"))
+    return {str(r.parent.relative_to(folder)): [e["metrics"]["loss"] for e in json.loads(r.read_text())["evaluations"]]
+            for r in records}  # fmt: skip
+
+
+def test_leaves_everything_that_it_promises(finished):
+    points = read_points(finished / "points.csv", where={"task": "generator"})
+    assert len(points) == 3 * 5
+    fits = json.loads((finished / "fits.json").read_text())
+    for task in ("generator", "tagger"):
+        assert set(fits[task]["laws"]) == {"L(N,D)", "L(N)", "L(D)"}
+        constants = fits[task]["laws"]["L(N,D)"]["params"]
+        assert {"E", "A", "alpha", "B", "beta"} == set(constants)
+        assert all("identified" in c for c in constants.values())
+    fidelity = json.loads((finished / "fidelity.json").read_text())
+    assert len(fidelity) == 3
+    for score in fidelity.values():
+        assert set(score["observables"]) == {"jet_pt", "jet_mass", "tau21", "tau32", "multiplicity"}
+        assert score["joint"]["floor"]["mean"] > 0
+        assert score["joint"]["tokenizer_floor"]["value"] > 0
+    assert all(state == "done" for _, state in status(finished))
+
+
+def test_report_is_one_page_without_links_to_other_files(finished):
+    page = (finished / "report.html").read_text()
+    for phrase in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
+                   "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1", "How to reproduce"):  # fmt: skip
+        assert phrase in page
+    # Without the pictures: any four letters may stand in them.
+    text, pictures = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert pictures >= 7
+    assert 'src="figures' not in text
+    assert "http" not in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_the_report_counts_the_classes_of_the_stores(jet_stores, tmp_path):
+    config = StudyConfig(
+        jets=JetsConfig(stores=str(jet_stores)), generator=GeneratorStage(sizes=[])
+    )  # three classes; a simulation would have ten
+    record = SimpleNamespace(task="tagger", parameters={"total": 1000}, seed=1)
+    analysis = Analysis({"tagger/d4-s1": record}, {}, {}, "")
+    assert any(", 3 classes, " in line for line in _setup(analysis, tmp_path, config))
+
+
+def test_again_does_nothing(finished, tiny):
+    before = {f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name != ".lock"}
+    run_study(load_config(StudyConfig, tiny), finished, make_backend("local"), progress=False)
+    after = {f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name != ".lock"}
+    assert before == after
+
+
+def test_no_report_of_half_a_study(finished, tmp_path):
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "study.yaml").write_bytes((finished / "study.yaml").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "genscale.cli", "study", "report", str(half)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert re.search(
+        r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
+    )
+    assert [file.name for file in half.iterdir()] == ["study.yaml"]
+
+
+def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
+    generation, tagging, other = (tmp_path / name for name in ("generation", "tagging", "b/generation"))
+    for folder in (generation, tagging, other):
+        shutil.copytree(finished, folder)
+    for folder, left_out in ((generation, "tagger"), (tagging, "generator"), (other, "tagger")):
+        study = OmegaConf.load(folder / "study.yaml")
+        study[left_out]["widths" if left_out == "tagger" else "sizes"] = []
+        study["repetition"]["widths"], study["inputs"]["width"] = [], 0
+        OmegaConf.save(study, folder / "study.yaml")
+
+    both = contrast_studies([generation, tagging], progress=False)
+    assert list(both.tasks) == ["generation", "tagging"]
+    assert both.same_jets
+    with (both.write(tmp_path / "out").parent / "contrast.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["task"] for row in rows] == ["generation", "tagging"]
+    alone = analyse(finished, load_config(StudyConfig, finished / "study.yaml")).tasks["tagging"].window
+    assert float(rows[1]["floor"]) == pytest.approx(
+        alone.floor.value
+    )  # the same as in the study's own report
+
+    page = (tmp_path / "out/contrast.html").read_text()
+    assert "data:image/png" in page
+    assert "</html>" in page
+    assert 'href="' not in page
+    assert list(contrast_studies([finished, tagging], progress=False).tasks) == [
+        "generation", "tagging (tiny)", "tagging (tagging)",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="need folders of different names"):
+        contrast_studies([generation, other], progress=False)
+    (tagging / "tagger/d4-s1/record.json").unlink()
+    with pytest.raises(InputError, match="tagging: is not finished: tagger/d4-s1"):
+        contrast_studies([generation, tagging], progress=False)
+
+
+def test_another_configuration_is_refused_by_name(finished, tiny):
+    other = load_config(StudyConfig, tiny, ["samples.jets=130"])
+    with pytest.raises(InputError, match=r"samples\.jets is 120 there, 130 here"):
+        run_study(other, finished, make_backend("debug"), progress=False)
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_reaches_the_same_numbers(finished, tiny, tmp_path):
+    folder, chance = tmp_path / "killed", random.Random(3)
+    command = study_command(tiny, folder, jobs=2)
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(8, 25))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(folder) == losses(finished)
+    ours, theirs = (json.loads((f / "fits.json").read_text()) for f in (folder, finished))
+    assert ours == theirs
+    assert (folder / "fidelity.json").read_bytes() == (finished / "fidelity.json").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_by_a_signal_it_lets_its_cells_save(tiny, tmp_path, number):
+    folder = tmp_path / "stopped"
+    command = study_command(tiny, folder, jobs=1)
+    longer = ["generator.sizes=[]", *NO_REPETITION, "tagger.training.jets=600000", "tagger.widths=[4]"]
+    process = subprocess.Popen(
+        [*command, *longer], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "tagger/d4-s1/checkpoints").exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + number
+    assert f"{folder}: stopped by signal {number}; run the same command to go on" in said
+    assert "run the same command to go on" in (folder / "logs/tagger.d4-s1.log").read_text()
+
+
+@pytest.mark.slow
+def test_runs_through_submitit(finished, tiny, tmp_path):
+    pytest.importorskip("submitit")
+    folder = tmp_path / "submitit"
+    run_study(load_config(StudyConfig, tiny), folder, make_backend("submitit-local", 2), progress=False)
+    assert losses(folder) == losses(finished)
+
+
+@pytest.mark.slow
+def test_two_tasks_of_a_cluster_job_share_a_training(tiny, tmp_path):
+    """As on a node with two GPUs: the losses are those of one process, up to float noise."""
+    pytest.importorskip("submitit")
+    tagger_only = ["tagger.widths=[8]", "tagger.dropout=0", "generator.sizes=[]", *NO_REPETITION]
+    config = load_config(
+        StudyConfig, tiny, tagger_only
+    )  # without dropout, whose draws differ between the two
+    run_study(config, tmp_path / "one", make_backend("debug"), progress=False)
+    shared = make_backend("submitit-local", 2, {"tasks_per_node": 2})
+    run_study(config, tmp_path / "two", shared, progress=False)
+    record = json.loads((tmp_path / "two/tagger/d8-s1/record.json").read_text())
+    assert record["processes"] == 2
+    ours, one = losses(tmp_path / "two")["tagger/d8-s1"], losses(tmp_path / "one")["tagger/d8-s1"]
+    assert ours == pytest.approx(one, rel=1e-5)
+
+
+def test_a_cell_cut_off_on_a_cluster_is_submitted_again(tmp_path):
+    pytest.importorskip("submitit")
+    cell = ResumableCell(tmp_path, "tagger/d8-s1")
+    assert cell.checkpoint().function == cell
+
+
+def test_cluster_options_are_checked(tiny, tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(InputError, match=r"--cluster: Unknown argument 'partitoin' for executor 'local'"):
+        make_backend("submitit-local", 1, {"local_partitoin": "gpu"}).start(
+            tmp_path, Cell("report", "report", {}, (), "done.json"), 1
+        )
+    with pytest.raises(InputError, match="the backend local has no such options"):
+        make_backend("local", 1, {"timeout_min": 5})
+
+
+def test_missing_stores_are_named_before_anything_starts(tiny, tmp_path):
+    config = load_config(StudyConfig, tiny, [f"jets.stores={tmp_path}"])
+    with pytest.raises(
+        InputError, match=r"jets\.stores: .* has no folder train \(expected train, validation, test"
+    ):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_that_share_jets_are_refused(jet_stores, tiny, tmp_path):
+    for split, source in (("train", "train"), ("validation", "validation"), ("test", "train")):
+        shutil.copytree(jet_stores / source, tmp_path / "jets" / split)
+    config = load_config(StudyConfig, tiny, [f"jets.stores={tmp_path / 'jets'}"])
+    with pytest.raises(InputError, match="train and test hold the same jets"):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+
+
+def test_a_misspelt_size_leaves_no_folder_behind(tiny, tmp_path):
+    config = load_config(StudyConfig, tiny, ["generator.sizes=[pcio]"])
+    with pytest.raises(InputError, match="did you mean pico"):
+        run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["local", "submitit-local"])
+def test_a_failing_cell_is_shown_with_the_end_of_its_log(jet_stores, tiny, tmp_path, backend):
+    if backend != "local":
+        pytest.importorskip("submitit")
+    stores = shutil.copytree(jet_stores, tmp_path / "jets")
+    next((stores / "train" / "shards").iterdir()).unlink()
+    config = load_config(StudyConfig, tiny, [f"jets.stores={stores}", "generator.sizes=[]", *NO_REPETITION])
+    with pytest.raises(CellFailed, match=r"(?s): failed.*missing, though .*manifest.json lists it"):
+        run_study(config, tmp_path / "out", make_backend(backend, 1), progress=False)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda f: str(f.relative_to(CONFIGS)))
+def test_studies_that_come_with_the_package_are_whole(file):
+    config = load_config(StudyConfig, file)
+    cells = study_cells(config)
+    assert len({c.id for c in cells}) == len(cells)
+    assert {c.work for c in cells} >= {
+        "report",
+        "train_tagger" if config.tagger.widths else "train_generator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tagger.widths=[]", "repetition.widths: needs tagger.widths"),
+        ("generator.seeds_of={smal: [1, 2]}", r"generator.seeds_of: smal is not in the grid \(pico, nano, micro\)"),
+        ("inputs.width=5", r"inputs.width: 5 is not one of repetition.widths \(4, 8\)"),
+        ("repetition.jets=[8]", "repetition.jets: 8 is less than one batch of 16"),
+        ("repetition.jets=[32,32]", r"repetition.jets: \[32, 32\] names one twice"),
+        ("jets.classes=[QDC]", "class 'QDC' is unknown; nearest is QCD"),
+        ("jets={stores: '', train: 2}", "jets.train: 2 is less than one jet of each class"),
+        ("generator.seeds=[]", "generator.seeds: .* one or more seeds"),
+        ("tagger.widths=[4,4]", "tagger.widths: .* names one twice"),
+        ("tagger.seeds_of={d4: [1, 1]}", "tagger.seeds: .* names one twice"),
+        ("samples.jets=0", "samples.jets: 0 is not at least 1"),
+        ("generator.class_conditional=true", "unknown key generator.class_conditional"),
+        ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
+        ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
+        ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
+        ("tagger.training.schedule=wsd", "tagger.training.schedule: wsd .* genscale train tagger"),
+    ],
+)  # fmt: skip
+def test_an_impossible_grid_is_refused(tiny, change, message):
+    with pytest.raises(InputError, match=message):
+        load_config(StudyConfig, tiny, [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("generator.model.nrom=post", "generator/pico-s1: unknown key model.nrom; did you mean norm"),
+        ("generator.model.vocab_size=7", "generator/pico-s1: unknown key model.vocab_size"),
+        ("generator.model.max_tokens=40", "generator/pico-s1: model.max_tokens: 40 is too short"),
+        ("tokenizer.training.average=0.1", "tokenizer: training.average: tokenizers are not averaged"),
+        ("tokenizer.training.learning_rate=0", "tokenizer: training.learning_rate: .* give a rate"),
+        ("tagger.widths=[200]", "tagger/d200-s1: d_model: 200 is not a multiple of its 3 attention heads"),
+        ("tagger.dropout=1.5", r"tagger/d4-s1: dropout: 1.5 is not in \[0, 1\)"),
+        ("tagger.max_particles=0", "tagger/d4-s1: max_particles: 0 is not positive"),
+        ("tagger.training.learning_rate=0", "tagger/d4-s1: training.learning_rate: .* give a rate"),
+        ("repetition.training.learning_rate=0", "repetition/d4-u32-s1: training.learning_rate: .* give a rate"),
+        ("inputs.others.kinematics.max_particles=0", "inputs/kinematics/d8-u32-s1: max_particles: 0 is not positive"),
+    ],
+)  # fmt: skip
+def test_what_a_training_would_refuse_is_refused_before_any_work(tiny, change, message):
+    config = load_config(StudyConfig, tiny, [change])
+    with pytest.raises(InputError, match=message):
+        dry_run(config, flops_per_second=1e9, ms_per_step=1.0)
+
+
+def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(jet_stores).parent)
+    config = load_config(
+        StudyConfig, tiny, [f"jets.stores={Path(jet_stores).name}", "generator.sizes=[]", *NO_REPETITION]
+    )
+    run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_cells_come_after_what_they_need(tiny):
+    seen: set[str] = set()
+    for cell in study_cells(load_config(StudyConfig, tiny)):
+        assert set(cell.needs) <= seen, cell.id
+        seen.add(cell.id)
+
+
+def test_what_most_work_depends_on_comes_first(tiny):
+    cells = study_cells(load_config(StudyConfig, tiny))
+    ahead, flops = work_ahead(cells), {c.id: c.flops + c.held_out_flops for c in cells}
+    assert ahead["tokens/train"] == flops["generator/micro-s1"] > flops["tagger/d12-s1"] > 0
+    assert ahead["tokenizer"] == flops["tokenizer"] + ahead["tokens/train"]
+    assert ahead["report"] == 0
+
+
+def test_dry_run_prints_flops_and_hours(tiny):
+    config = load_config(StudyConfig, tiny)
+    text = dry_run(config, flops_per_second=1e9, ms_per_step=100.0)
+    (line,) = [line for line in text.splitlines() if line.startswith("generator/micro-s1")]
+    flops, held_out, steps, hours = (float(word) for word in line.split()[2:])
+    assert steps == 576 // 16
+    stage = config.generator.training
+    forward = stage.validation_jets * len(stage.evaluated_after) / 3  # a third of a step for each jet
+    assert held_out == pytest.approx(flops * forward / stage.jets, rel=1e-2)
+    assert hours == pytest.approx(((flops + held_out) / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
+    assert f"{len(study_cells(config))} cells" in text
+
+
+def test_the_tokenizer_counts_as_a_training(tiny):
+    config = load_config(StudyConfig, tiny)
+    (cell,) = [c for c in study_cells(config) if c.id == "tokenizer"]
+    task = TokenizerTask(from_mapping(TokenizerRun, cell.arguments, "tokenizer"))
+    assert cell.steps == 640 // 32
+    assert cell.flops == task.flops(640, 640 * ASSUMED_PARTICLES)
+    text = dry_run(config, flops_per_second=1e9, ms_per_step=1e6)
+    listed = [line for line in text.splitlines() if " train_" in line]
+    hours = [float(line.split()[-1]) for line in listed]
+    assert listed[0].startswith("tokenizer ")
+    assert f": {sum(hours):.2f} hours" in text
+
+
+def test_the_tasks_of_a_cluster_job_share_every_training_and_nothing_else(tiny, tmp_path, monkeypatch):
+    executor = pytest.importorskip("submitit").AutoExecutor
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(executor, "update_parameters", lambda self, **parameters: asked.append(parameters))
+    monkeypatch.setattr(executor, "submit", lambda self, cell: None)
+    cells = study_cells(load_config(StudyConfig, tiny))
+    backend = make_backend("submitit-local", 1, {"tasks_per_node": 2})
+    for cell in cells:
+        backend.start(tmp_path, cell, 1)
+    shared = {cell.work for cell, a in zip(cells, asked, strict=True) if a["tasks_per_node"] == 2}
+    assert shared == {"train_tokenizer", "train_generator", "train_tagger"}
+
+
+def test_half_written_output_is_not_done(tmp_path):
+    cell = Cell("tokens/train", "encode", {}, (), "manifest.json")
+    (tmp_path / "tokens" / "train.partial").mkdir(parents=True)
+    assert not cell.done(tmp_path)
