@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
@@ -13,7 +13,11 @@ from torch import nn
 from genscale.errors import InputError
 from genscale.files import read_json, sha256, write_json
 
-MODEL_VERSION = 1
+#: Version of each kind of model, and why older ones cannot be used.
+MODEL_VERSIONS: Final = {
+    "generator": (1, ""),
+    "tagger": (2, "; taggers before version 2 did not standardise their inputs: train it again"),
+}
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -40,7 +44,13 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     shape = asdict(model.config)  # type: ignore[call-overload]
     write_json(
         run / "model.json",
-        {"version": MODEL_VERSION, "kind": kind, "shape": shape, "sha256": sha256(weights), **provenance},
+        {
+            "version": MODEL_VERSIONS[kind][0],
+            "kind": kind,
+            "shape": shape,
+            "sha256": sha256(weights),
+            **provenance,
+        },
     )
 
 
@@ -74,10 +84,11 @@ def load_network(
     if not (run / "model.json").is_file():
         raise InputError(f"{run}: no trained {kind} here (model.json is missing; is the run finished?)")
     description = read_json(run / "model.json")
-    if description.get("version") != MODEL_VERSION or description.get("kind") != kind:
+    version, reason = MODEL_VERSIONS[kind]
+    if description.get("version") != version or description.get("kind") != kind:
         raise InputError(
             f"{run}/model.json: a {description.get('kind')} of version {description.get('version')}, "
-            f"expected a {kind} of version {MODEL_VERSION}"
+            f"expected a {kind} of version {version}{reason * (description.get('kind') == kind)}"
         )
     weights = run / "model.safetensors"
     if not weights.is_file() or sha256(weights) != description["sha256"]:

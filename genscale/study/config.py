@@ -9,6 +9,7 @@ from typing import Any
 from genscale.config import require
 from genscale.data.schema import CLASSES
 from genscale.data.simulation.processes import find_processes
+from genscale.study.variations import Variations
 from genscale.training.task import TrainingConfig
 from tokenizer import VQVAEConfig
 
@@ -51,12 +52,30 @@ class JetsConfig:
 
 @dataclass(frozen=True)
 class TokenizerStage:
-    """The tokenizer that all generators of the study share."""
+    """The tokenizer that all generators of the study share.
 
+    Attributes
+    ----------
+    folder : str
+        A tokenizer that is there already; empty: one is trained.
+    tokens : str
+        Folder with its token stores ``train`` and ``validation``; empty: the study's jets are encoded.
+    model : VQVAEConfig
+    training : TrainingConfig
+    """
+
+    folder: str = ""
+    tokens: str = ""
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(jets=100_000, batch_jets=128, evaluations=6)
     )
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.folder) or not self.tokens,
+            "tokenizer.tokens: needs tokenizer.folder, which made the tokens",
+        )
 
 
 @dataclass(frozen=True)
@@ -260,14 +279,15 @@ class StudyConfig:
     tagger: TaggerStage = field(default_factory=TaggerStage)
     repetition: RepetitionStage = field(default_factory=RepetitionStage)
     inputs: InputsStage = field(default_factory=InputsStage)
+    variations: Variations = field(default_factory=Variations)
     fit: FitStage = field(default_factory=FitStage)
 
     def __post_init__(self) -> None:
         require(bool(self.name) and "/" not in self.name, f"name: {self.name!r} is not a folder name")
         require(self.threads_per_cell >= 1, f"threads_per_cell: {self.threads_per_cell} is not at least 1")
         require(
-            bool(self.generator.sizes or self.tagger.widths),
-            "generator.sizes and tagger.widths: both empty, the study would do nothing",
+            bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),
+            "generator.sizes, tagger.widths and variations: all empty, the study would do nothing",
         )
         repeated = self.repetition
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")

@@ -14,7 +14,7 @@ from genscale.config import from_mapping, load_config
 from genscale.errors import InputError
 from genscale.files import write_json
 from genscale.inference.device import resolve_device
-from genscale.study.cells import study_cells
+from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -133,9 +133,17 @@ def run_cell(study: Path, cell_id: str) -> None:
     InputError
         If the study has no such cell.
     """
-    config = load_config(StudyConfig, study / "study.yaml")
-    for cell in study_cells(config):
-        if cell.id == cell_id:
-            WORK[cell.work](cell.arguments, study, cell.output(study))
-            return
-    raise InputError(f"{study}: this study has no cell {cell_id}")
+    cells = read_cells(study)
+    if cell_id not in cells:
+        raise InputError(f"{study}: this study has no cell {cell_id}")
+    do(cells[cell_id], study)
+
+
+def read_cells(study: Path) -> dict[str, Cell]:
+    """Cells by id of a study whose resolved configuration lies in its folder."""
+    return {cell.id: cell for cell in study_cells(load_config(StudyConfig, study / "study.yaml"))}
+
+
+def do(cell: Cell, study: Path) -> None:
+    """Do the work of a cell."""
+    WORK[cell.work](cell.arguments, study, cell.output(study))

@@ -128,10 +128,12 @@ def analyse(folder: Path, config: StudyConfig) -> Analysis:
         for cell in study_cells(config)
         if cell.id.startswith(SINGLE_EPOCH) and (folder / cell.id / RECORD_FILE).exists()
     }
-    write_csv(folder / POINTS_FILE, points(records.items()))
+    if records:
+        write_csv(folder / POINTS_FILE, points(records.items()))
     tasks = {}
     if config.generator.sizes:
-        levels = _token_levels(TokenStore.open(folder / "tokens/validation", verify=False))
+        tokens = folder / (config.tokenizer.tokens or "tokens")
+        levels = _token_levels(TokenStore.open(tokens / "validation", verify=False))
         tasks["generation"] = _laws(folder, "generator", levels, config)
     if config.tagger.widths:
         labels = JetStore.open(jet_folder(folder, config) / "validation", verify=False).labels()

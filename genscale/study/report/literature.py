@@ -58,7 +58,7 @@ def compare_with_literature(
     isoflop = None
     if tagging is not None and not isinstance(tagging.comparison, str):
         isoflop = tagging.comparison.exponents().get(2)
-    train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
+    test = JetStore.open(jet_folder(folder, config) / "test", verify=False)  # every study with laws has one
     findings = Findings(
         tagging=None if tagging is None else tagging.surface,
         isoflop_a=isoflop,
@@ -70,19 +70,19 @@ def compare_with_literature(
         loss_fidelity=_found(analysis.loss_fidelity),
         windows=found_windows(analysis.tasks),
         misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
-        same_jets=_as_published(train, config),
+        same_jets=_as_published(test, config),
     )
     has = {"generation": generation is not None, "tagging": tagging is not None}
     judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
     return Literature(constants_table(findings), judgements)
 
 
-def _as_published(train: JetStore, config: StudyConfig) -> bool:
+def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     """Whether jets, classes and inputs are those of the published losses."""
     inputs = inputs_name(config.tagger.features, config.tagger.max_particles)
     return (
-        train.manifest.meta.get("format") == "jetclass"
-        and len(train.classes) == len(schema.CLASSES)
+        jets.manifest.meta.get("format") == "jetclass"
+        and len(jets.classes) == len(schema.CLASSES)
         and inputs == FULL_INPUTS
     )
 

@@ -14,9 +14,10 @@ from genscale.config import to_mapping
 from genscale.data.store import JetStore
 from genscale.files import read_json, write_atomic, write_json
 from genscale.pages import picture, render
+from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.report.analysis import Analysis, TaskLaws, analyse, jet_folder
-from genscale.study.report.figures import study_figures
+from genscale.study.report.figures import Drawn, study_figures
 from genscale.study.report.findings import findings, oddities
 from genscale.study.report.literature import compare_with_literature, literature_tables
 from genscale.study.report.tables import (
@@ -40,6 +41,7 @@ from genscale.study.report.tagging_tables import (
     repetition_findings,
     repetition_tables,
 )
+from genscale.study.report.variations import VARIATIONS_FILE, variation_tables, write_variations
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:
@@ -51,10 +53,8 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         The HTML page.
     """
     analysis = analyse(folder, config)
-    write_json(
-        folder / "fits.json",
-        {task.task: task.to_dict() for task in analysis.tasks.values()},
-    )
+    if analysis.tasks:
+        write_json(folder / "fits.json", {task.task: task.to_dict() for task in analysis.tasks.values()})
     if analysis.fidelity:
         scores = {run: score.to_dict() for run, score in analysis.fidelity.items()}
         write_json(folder / "fidelity.json", scores)
@@ -63,13 +63,14 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     tagging = analysis.tasks.get("tagging")
     physics = analyse_physics(folder, config, tagging) if tagging else None
     repetition = analyse_repetition(folder, config, tagging) if tagging else None
-    literature = compare_with_literature(folder, config, analysis, physics, repetition)
-    write_json(folder / "claims.json", literature.to_dict())
-    figures = study_figures(analysis, folder, config)
-    tables = [
-        run_table(analysis), law_table(analysis.tasks), exponent_table(analysis.tasks), ranking_table(analysis),
-        window_table(analysis.tasks), sensitivity_table(analysis.tasks),
-    ]  # fmt: skip
+    figures: dict[str, Drawn] = {}
+    tables = variation_tables(config.variations, write_variations(folder, config.variations))
+    if analysis.tasks:
+        figures |= study_figures(analysis, folder, config)
+        tables = [
+            run_table(analysis), law_table(analysis.tasks), exponent_table(analysis.tasks), ranking_table(analysis),
+            window_table(analysis.tasks), sensitivity_table(analysis.tasks), *tables,
+        ]  # fmt: skip
     found = findings(analysis, config)
     if analysis.fidelity:
         tables.append(fidelity_table(analysis))
@@ -85,7 +86,10 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         figures |= repetition_figures(repetition)
         tables += repetition_tables(repetition)
         found += repetition_findings(repetition)
-    tables += literature_tables(literature)
+    if analysis.tasks:
+        literature = compare_with_literature(folder, config, analysis, physics, repetition)
+        write_json(folder / "claims.json", literature.to_dict())
+        tables += literature_tables(literature)
     drawn = [(name, figure.title, figure.caption, picture(figure.image, folder / "figures" / f"{name}.png"))
              for name, figure in figures.items()]  # fmt: skip
     page = render(
@@ -107,45 +111,50 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
 
 
 def _setup(analysis: Analysis, folder: Path, config: StudyConfig) -> list[str]:
-    jets = config.jets
-    origin = (
-        f"Jets from {jets.stores}."
-        if jets.stores
-        else (
-            f"{jets.train:,} training, {jets.validation:,} validation and {jets.test:,} test jets of "
-            f"{len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like detector; "
-            "anti-kT R = 0.8, 500 < pT < 1000 GeV, |eta| < 2."
-        )
-    )
-    lines = [origin]
-    if not jets.stores and not jets.mpi:
-        lines.append(
-            "Multiparton interactions are OFF (seven times faster): multiplicities and masses are lower than in "
-            "data or JetClass. Set jets.mpi=true for jets to compare with either."
-        )
+    lines = _setup_of_jets(config) if splits_read(config) else [f"Tokens from {config.tokenizer.tokens}."]
     if config.generator.sizes:
         lines += _setup_of_generation(analysis, config)
     if config.tagger.widths:
         lines += _setup_of_tagging(analysis, folder, config)
-    lines.append(
-        f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
-        f"resamples. All numbers: {', '.join(_data_files(config))} beside this page."
-    )
+    if analysis.tasks:
+        lines.append(
+            f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
+            "resamples."
+        )
+    return [*lines, f"All numbers: {', '.join(_data_files(config))} beside this page."]
+
+
+def _setup_of_jets(config: StudyConfig) -> list[str]:
+    jets = config.jets
+    if jets.stores:
+        return [f"Jets from {jets.stores}."]
+    counts = [f"{getattr(jets, split):,} {split}" for split in splits_read(config)]
+    lines = [
+        f"{', '.join(counts)} jets of {len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a "
+        "parametrised CMS-like detector; anti-kT R = 0.8, 500 < pT < 1000 GeV, |eta| < 2."
+    ]
+    if not jets.mpi:
+        lines.append(
+            "Multiparton interactions are OFF (seven times faster): multiplicities and masses are lower than in "
+            "data or JetClass. Set jets.mpi=true for jets to compare with either."
+        )
     return lines
 
 
 def _data_files(config: StudyConfig) -> list[str]:
-    names = ["points.csv", "fits.json", "claims.json"]
+    laws = config.generator.sizes or config.tagger.widths
+    names = ["points.csv", "fits.json", "claims.json"] if laws else []
     names += ["fidelity.json"] if config.generator.sizes else []
     names += ["tagging.json"] if config.tagger.widths else []
-    return names + (["repetition.csv", "repetition.json"] if config.repetition.widths else [])
+    names += ["repetition.csv", "repetition.json"] if config.repetition.widths else []
+    return names + [VARIATIONS_FILE] * any(config.variations.runs())
 
 
 def _setup_of_generation(analysis: Analysis, config: StudyConfig) -> list[str]:
     sizes = [r.parameters["total"] for _, r in analysis.runs("generator")]
-    model = config.tokenizer.model
+    given, model = config.tokenizer.folder, config.tokenizer.model
     return [
-        f"A VQ-VAE tokenizer with {model.codebook_size} codes.",
+        f"Tokenizer from {given}." if given else f"A VQ-VAE tokenizer with {model.codebook_size} codes.",
         f"{len(sizes)} generator runs of {min(sizes):,} to {max(sizes):,} parameters, single pass, held-out loss at "
         f"log-spaced steps, {config.generator.training.schedule} learning rate after warm-up.",
         f"{config.samples.jets:,} jets drawn from every generator and scored against as many test jets.",

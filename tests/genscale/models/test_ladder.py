@@ -4,12 +4,16 @@ import torch
 
 from eval.errors import InputError as EvalInputError
 from eval.scaling import fit, get_law, grid, simulate
+from genscale.config import load_config, to_mapping
 from genscale.errors import InputError
 from genscale.models.cost import activation_bytes, cost, describe
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.generator import Generator
-from genscale.models.ladder import LADDER, generator_config
+from genscale.models.ladder import LADDER, generator_config, learning_rate
 from genscale.models.packing import Packing
+from genscale.training.generator import GeneratorRun
+from genscale.training.tagger import TaggerRun
+from genscale.training.task import TrainingConfig
 
 SIZES = [*LADDER, "omnijet"]
 TRUTH = {"E": 2.0, "A": 50.0, "alpha": 0.5, "B": 300.0, "beta": 0.4}
@@ -101,3 +105,22 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         describe(514, 41, flops_per_second=-1)
     with pytest.raises(EvalInputError, match=r"nothing\.json"):
         describe(514, 41, fit=tmp_path / "nothing.json")
+
+
+def test_no_rate_means_the_one_of_the_size():
+    rates = [learning_rate(size, 32) for size in LADDER]
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate("micro", 128) == pytest.approx(2 * learning_rate("micro", 32), rel=0.05)
+    for size in ("pico", "large"):
+        run = load_config(GeneratorRun, None, [f"size={size}", "training.batch_jets=128"])
+        assert run.training.learning_rate == learning_rate(size, 128)
+        assert to_mapping(run)["training"]["learning_rate"] == learning_rate(
+            size, 128
+        )  # what the record says
+    assert load_config(GeneratorRun, None, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
+    assert load_config(GeneratorRun, None, ["size=omnijet"]).training.learning_rate == 1e-3  # as released
+
+
+def test_other_tasks_have_no_rule():
+    with pytest.raises(InputError, match="a tagger has no rule for it"):
+        TaggerRun(training=TrainingConfig(learning_rate=0))

@@ -297,12 +297,12 @@ def test_a_failing_cell_is_shown_with_the_end_of_its_log(jet_stores, tiny, tmp_p
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda f: str(f.relative_to(CONFIGS)))
 def test_studies_that_come_with_the_package_are_whole(file):
-    config = load_config(StudyConfig, file)
+    config = load_config(StudyConfig, file, ["tokenizer.folder=''", "tokenizer.tokens=''"])  # no results here
     cells = study_cells(config)
     assert len({c.id for c in cells}) == len(cells)
     assert {c.work for c in cells} >= {
         "report",
-        "train_tagger" if config.tagger.widths else "train_generator",
+        "train_tagger" if config.tagger.widths or config.variations.tagger else "train_generator",
     }
 
 
