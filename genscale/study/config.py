@@ -311,7 +311,7 @@ def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> 
             require(name in grid.names, f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})")
     schedule = grid.training.schedule
     require(
-        schedule == "constant",
+        schedule == "constant" or not grid.names,
         f"{stage}.training.schedule: {schedule} would spoil the laws, for losses on the way of a decaying rate are "
         f"not those of runs of fewer jets; set it to constant, or train single runs with genscale train {stage}",
     )
