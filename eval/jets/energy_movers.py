@@ -26,7 +26,6 @@ def energy_movers_distance(a: FloatArray, b: FloatArray, radius: float = 1.0) ->
     float
         In GeV.
     """
-
     cost = np.sqrt(squared_distance(a[:, None, 1], a[:, None, 2], b[None, :, 1], b[None, :, 2])) / radius
     supply, demand = a[:, 0], b[:, 0]
     missing = float(supply.sum() - demand.sum())
