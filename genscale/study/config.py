@@ -9,6 +9,7 @@ from typing import Any
 from genscale.config import require
 from genscale.data.schema import CLASSES
 from genscale.data.simulation.processes import find_processes
+from genscale.study.variations import Variations
 from genscale.training.task import TrainingConfig
 from tokenizer import VQVAEConfig
 
@@ -51,12 +52,30 @@ class JetsConfig:
 
 @dataclass(frozen=True)
 class TokenizerStage:
-    """The tokenizer that all generators of the study share."""
+    """The tokenizer that all generators of the study share.
 
+    Attributes
+    ----------
+    folder : str
+        A tokenizer that is there already; empty: one is trained.
+    tokens : str
+        Folder with its token stores ``train`` and ``validation``; empty: the study's jets are encoded.
+    model : VQVAEConfig
+    training : TrainingConfig
+    """
+
+    folder: str = ""
+    tokens: str = ""
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(jets=100_000, batch_jets=128, evaluations=6)
     )
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.folder) or not self.tokens,
+            "tokenizer.tokens: needs tokenizer.folder, which made the tokens",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,16 +116,54 @@ class GeneratorStage:
 
 @dataclass(frozen=True)
 class SamplesStage:
-    """Jets drawn from every generator and scored; at most as many reference jets are used."""
+    """Jets drawn from every generator and scored; at most as many reference jets are used.
+
+    Attributes
+    ----------
+    jets : int
+    at : list of int
+        Numbers of jets seen on the way at which generators are sampled, too: the distances get laws in D.
+    temperature : float
+    seed : int
+        Every sample has random numbers of its own, which follow from this seed and its name.
+    """
 
     jets: int = 5_000
+    at: list[int] = field(default_factory=list)
     temperature: float = 1.0
     seed: int = 1
 
     def __post_init__(self) -> None:
         require(self.jets >= 1, f"samples.jets: {self.jets} is not at least 1")
+        require(not self.at or min(self.at) >= 1, f"samples.at: {self.at} are not numbers of jets")
+        _require_distinct("samples.at", self.at)
         require(self.temperature > 0, f"samples.temperature: {self.temperature} is not positive")
         require(self.seed >= 0, f"samples.seed: {self.seed} is negative")
+
+
+@dataclass(frozen=True)
+class CodebooksStage:
+    """How the learnable window depends on the codebook: the study's tokenizer with fewer codes, a generator on each.
+
+    Attributes
+    ----------
+    merged : list of int
+        Codes that are left when the vectors of the codebook are merged; none: this is not measured. Only studies with
+        generators measure it.
+    size : str
+        Rung of the ladder that is trained on the tokens of each of them, and of the tokenizer as it is.
+    training : TrainingConfig
+        Only as many jets as it sees are encoded.
+    """
+
+    merged: list[int] = field(default_factory=list)
+    size: str = "nano"
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(jets=20_000, batch_jets=8, learning_rate=0.0, average=0.1)
+    )
+
+    def __post_init__(self) -> None:
+        _require_distinct("codebooks.merged", self.merged)
 
 
 @dataclass(frozen=True)
@@ -257,17 +314,23 @@ class StudyConfig:
     tokenizer: TokenizerStage = field(default_factory=TokenizerStage)
     generator: GeneratorStage = field(default_factory=GeneratorStage)
     samples: SamplesStage = field(default_factory=SamplesStage)
+    codebooks: CodebooksStage = field(default_factory=CodebooksStage)
     tagger: TaggerStage = field(default_factory=TaggerStage)
     repetition: RepetitionStage = field(default_factory=RepetitionStage)
     inputs: InputsStage = field(default_factory=InputsStage)
+    variations: Variations = field(default_factory=Variations)
     fit: FitStage = field(default_factory=FitStage)
 
     def __post_init__(self) -> None:
         require(bool(self.name) and "/" not in self.name, f"name: {self.name!r} is not a folder name")
         require(self.threads_per_cell >= 1, f"threads_per_cell: {self.threads_per_cell} is not at least 1")
         require(
-            bool(self.generator.sizes or self.tagger.widths),
-            "generator.sizes and tagger.widths: both empty, the study would do nothing",
+            bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),
+            "generator.sizes, tagger.widths and variations: all empty, the study would do nothing",
+        )
+        require(
+            not self.codebooks.merged or self.tokenizer.model.quantizer != "fsq",
+            "codebooks.merged: the codes of quantizer fsq are a grid, which cannot be merged",
         )
         repeated = self.repetition
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
@@ -291,7 +354,7 @@ def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> 
             require(name in grid.names, f"{stage}.{key}: {name} is not in the grid ({', '.join(grid.names)})")
     schedule = grid.training.schedule
     require(
-        schedule == "constant",
+        schedule == "constant" or not grid.names,
         f"{stage}.training.schedule: {schedule} would spoil the laws, for losses on the way of a decaying rate are "
         f"not those of runs of fewer jets; set it to constant, or train single runs with genscale train {stage}",
     )

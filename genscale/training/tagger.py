@@ -15,6 +15,7 @@ from genscale.config import nearest, require
 from genscale.data.batching import Batch, FeatureRows, held_out
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
+from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
@@ -98,7 +99,9 @@ class TaggerTask(Task):
         self.train_rows = FeatureRows(train, features, run.max_particles)
         self.validation_rows = FeatureRows(validation, features, run.max_particles)
         torch.manual_seed(run.training.seed)
-        self.model: nn.Module = Tagger(run.shape(len(features)))
+        tagger = Tagger(run.shape(len(features)))
+        tagger.standardise_by(*feature_statistics(self.train_rows))
+        self.model: nn.Module = tagger
         self._count = count_parameters(self.model)
 
     def parameters(self) -> dict[str, int]:
@@ -137,11 +140,30 @@ class TaggerTask(Task):
         return {"loss": mean, "loss_error": error, "accuracy": float(accelerator.reduce(right, "sum")) / n}
 
     def save(self, model: nn.Module, run: Path) -> None:
-        """Write weights and shape, and the features that they expect."""
-        inputs = {"features": self.config.features, "max_particles": self.config.max_particles}
+        """Write weights and shape, and the features that they and the statistics among them are of."""
+        inputs = {
+            "features": self.config.features,
+            "feature_names": self.train_rows.features,
+            "max_particles": self.config.max_particles,
+        }
         save_network(run, self.name, model, inputs)
 
 
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:
-    """Read the tagger of a finished run, and its description (see :func:`load_network`)."""
-    return load_network(run, "tagger", Tagger, TaggerConfig)
+    """Read the tagger of a finished run, and its description.
+
+    Raises
+    ------
+    InputError
+        As :func:`load_network`; or the weights and the statistics of the inputs belong to other features than those
+        that ``model.json`` names.
+    """
+    model, description = load_network(run, "tagger", Tagger, TaggerConfig)
+    named, kept = resolve_features(description["features"]), tuple(description["feature_names"])
+    if named != kept:
+        differ = ", ".join(sorted({*named} ^ {*kept})) or "their order"
+        raise InputError(
+            f"{run}/model.json: the statistics of the inputs are not those of the features {description['features']!r} "
+            f"(different: {differ}); train the tagger again with these features"
+        )
+    return model, description

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +16,16 @@ from eval.literature.values import FULL_INPUTS
 from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
+from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
-from genscale.study.report.analysis import Analysis, jet_folder
-from genscale.study.report.tables import Table, interval, verdict
-from genscale.study.report.tagging import Physics, Repetition, inputs_name
+from genscale.study.report.fidelity import loss_fidelity, scores
+from genscale.study.report.fits import task_laws
+from genscale.study.report.physics import physics
+from genscale.study.report.repetition import inputs_name, repetition
+from genscale.study.report.study import Study, available, interval, verdict
 
-T = TypeVar("T")
+CLAIMS_FILE = "claims.json"
 
 
 @dataclass(frozen=True)
@@ -63,77 +65,61 @@ class Literature:
         }
 
 
-def compare_with_literature(
-    folder: Path,
-    config: StudyConfig,
-    analysis: Analysis,
-    physics: Physics | None,
-    repetition: Repetition | None,
-) -> Literature:
+def section(study: Study) -> Section | None:
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
+    if not task_laws(study):
+        return None
+    literature = compare_with_literature(study)
+    return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
+
+
+def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    tagging = analysis.tasks.get("tagging")
-    isoflop = None
-    if tagging is not None and not isinstance(tagging.comparison, str):
-        isoflop = tagging.comparison.exponents().get(2)
-    options = {"bootstrap": config.fit.bootstrap, "seed": config.fit.seed}
-    steps = {name: paired_steps(task.points) for name, task in analysis.tasks.items()}
-    train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
+    tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
+    tagging = tasks.get("tagging")
+    steps = {name: paired_steps(task.points) for name, task in tasks.items()}
+    approaches = available(tagging.approaches) if tagging else None
     findings = Findings(
-        tagging={} if tagging is None else single_pass_constants(tagging.points, **options),
+        tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
         tagging_steps=steps.get("tagging"),
         generation_steps=steps.get("generation"),
-        isoflop_a=isoflop,
-        repetition=_found(repetition.repeated) if repetition else None,
-        threshold=_found(repetition.threshold) if repetition else None,
-        inputs=_found(repetition.inputs) if repetition else None,
-        rejection={} if physics is None or isinstance(physics.laws, str) else physics.laws,
-        loss_fidelity=_found(analysis.loss_fidelity),
-        samples=sampled_models(analysis),
-        same_jets=_as_published(train, config),
+        isoflop_a=approaches.exponents().get(2) if approaches else None,
+        repetition=available(repeated.repeated) if repeated else None,
+        threshold=available(repeated.threshold) if repeated else None,
+        inputs=available(repeated.inputs) if repeated else None,
+        rejection=(available(tagger.laws) if tagger else None) or {},
+        loss_fidelity=available(loss_fidelity(study)),
+        samples=sampled_models(study),
+        same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
-    judgements = [j for j in judge(findings, load_power(folder, config)) if j.claim.task in steps]
+    judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)
 
 
-def sampled_models(analysis: Analysis) -> list[SampledModel]:
-    """Loss and joint distance of each scored size, seeds averaged.
+def sampled_models(study: Study) -> list[SampledModel]:
+    """Loss and joint distance of each scored size, means over seeds.
 
-    The error of a size is that over jets, with what its seeds scatter beyond it.
+    The error of a size is that over jets, or that of the mean over seeds where it is larger.
     """
-    sizes: dict[str, list[str]] = {}
-    for run in analysis.fidelity:
-        sizes.setdefault(analysis.records[run].size, []).append(run)
-    found = []
-    for size, runs in sizes.items():
-        losses = [analysis.records[run].final.metrics["loss"] for run in runs]
-        distances = [analysis.fidelity[run].joint for run in runs]
-        values = np.array([joint.value for joint in distances])
-        over_jets = float(np.mean([joint.distance.error_jets for joint in distances]))
-        scatter = float(values.std(ddof=1)) if len(runs) > 1 else 0.0
-        found.append(
-            SampledModel(
-                size,
-                float(np.mean(losses)),
-                float(values.mean()),
-                max(over_jets, scatter / np.sqrt(len(runs))),
-            )
-        )
+    found, joint = [], {run: score.joint for run, score in scores(study).items()}
+    for size in study.sizes("generator"):
+        if not all(run in joint for run in size.runs):
+            continue
+        distance, scatter = size.mean(lambda run: joint[run].value)
+        over_jets = size.mean(lambda run: joint[run].distance.error_generated)[0]
+        over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
+        found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
     return found
 
 
-def _as_published(train: JetStore, config: StudyConfig) -> bool:
+def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     """Whether jets, classes and inputs are those of the published losses."""
     inputs = inputs_name(config.tagger.features, config.tagger.max_particles)
     return (
-        train.manifest.meta.get("format") == "jetclass"
-        and len(train.classes) == len(schema.CLASSES)
+        jets.manifest.meta.get("format") == "jetclass"
+        and len(jets.classes) == len(schema.CLASSES)
         and inputs == FULL_INPUTS
     )
-
-
-def _found(result: T | str | None) -> T | None:
-    """The result, unless a text stands in its place."""
-    return None if isinstance(result, str) else result
 
 
 def _comparable(c: Comparison) -> str:
@@ -170,20 +156,23 @@ def literature_tables(literature: Literature) -> list[Table]:
     ]  # fmt: skip
     return [
         Table(
+            "Claims of the literature",
             "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
             "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
             ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
         ),
         Table(
+            "Steps between neighbouring runs",
             "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
             "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
             ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
             steps,
         ),
         Table(
-            "Measured constants beside published ones. Losses and amplitudes belong to their jets; "
-            "exponents may travel.",
+            "Published constants",
+            "Measured constants beside published ones. Losses and amplitudes depend on the jets; exponents may carry "
+            "over.",
             ("constant", "variant", "here [68 %]", "identified", "published", "source", "comparable"),
             constants,
         ),

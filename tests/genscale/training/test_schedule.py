@@ -30,13 +30,13 @@ def test_decays_end_with_the_run_whatever_its_length(n_steps):
     # Half way down, at 0.55 = (1 + 0.1) / 2, in the middle between warm-up and the end; a tenth at the end.
     assert cosine[(50 + n_steps) // 2] == pytest.approx(0.55, abs=0.01)
     assert cosine[-1] == pytest.approx(0.1, abs=1e-3)
-    # Constant for nine tenths, then a straight line that would reach zero at the step after the last.
-    stable = n_steps * 9 // 10
+    # Constant for seven tenths, then a straight line that would reach zero at the step after the last.
+    stable = n_steps * 7 // 10
     assert (wsd[50 : stable + 1] == 1).all()
-    np.testing.assert_allclose(wsd[stable:], np.arange(n_steps - stable, 0, -1) / (n_steps / 10))
+    np.testing.assert_allclose(wsd[stable:], np.arange(n_steps - stable, 0, -1) / (0.3 * n_steps))
 
 
-@pytest.mark.parametrize("n_steps", [2, 9, 10, 15])
+@pytest.mark.parametrize("n_steps", [2, 3, 5, 6])
 def test_the_shortest_runs_decay_in_their_last_step(n_steps):
     assert factors("wsd", n_steps, 0).tolist() == [1.0] * (n_steps - 1) + [0.5]
 
