@@ -55,6 +55,8 @@ class LossFidelity:
         as those seen. Small: the relation is not monotonic.
     chain : tuple of str
         Models of falling loss, from the highest, of which each has a smaller SWD than the one before, beyond errors.
+    reaches_lowest : bool
+        Whether the chain ends with the model of the lowest loss.
     loss_at_floor : Estimate or Unavailable
         Loss at which SWD comes down to the resolution limit, floor + 3 spreads. Never extrapolated.
     share_reaching : float
@@ -70,6 +72,7 @@ class LossFidelity:
     p_rising: float
     p_monotone: float
     chain: tuple[str, ...]
+    reaches_lowest: bool
     loss_at_floor: Estimate | Unavailable
     share_reaching: float
     verdict: str
@@ -154,6 +157,7 @@ def loss_vs_fidelity(
     p_rising = rising / n_bootstrap
     p_monotone = _monotone_p(loss, distance, error, n_bootstrap, rng)
     chain = [names[i] for i in resolved_chain(loss, distance, error)]
+    reaches_lowest = chain[-1] == names[int(np.argmin(loss))]
 
     meeting = _loss_at(loss, distance, error, limit)
     reached = np.array([value for value in meetings if value is not None])
@@ -168,9 +172,10 @@ def loss_vs_fidelity(
         p_rising=p_rising,
         p_monotone=p_monotone,
         chain=tuple(chain),
+        reaches_lowest=reaches_lowest,
         loss_at_floor=at_floor,
         share_reaching=reached.size / n_bootstrap,
-        verdict=_verdict(p_rising, p_monotone, chain, loss.size, chain[-1] == names[int(np.argmin(loss))]),
+        verdict=_verdict(p_rising, p_monotone, chain, loss.size, reaches_lowest),
     )
 
 
