@@ -53,7 +53,9 @@ def activation_bytes(config: GeneratorConfig, tokens: float) -> float:
     Per block and token, in units of ``d_model``: inputs of two norms (2), of the projections to queries, keys and
     values and back (2), of the MLP (1); queries, keys and values (3) and what attention makes of them (1). In the
     MLP ``m`` is 2 ``mlp_ratio``: before and after the activation; 4 with SwiGLU's gate. Outside: embedding and final
-    norm. Attention is fused and the head works in chunks, so that neither scores nor logits are kept.
+    norm. Attention is fused and the head works in chunks, so that neither scores nor logits are kept. (Blocks that
+    are fused on a CPU, :mod:`genscale.models.fused`, do keep the probabilities, a number for each head and pair of
+    tokens, and one ``d_model`` less per token.)
     """
     mlp = (4 if config.activation == "swiglu" else 2) * config.mlp_ratio
     return 4.0 * tokens * ((9 + mlp) * config.n_layers + 3) * config.d_model
