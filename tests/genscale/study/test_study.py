@@ -39,7 +39,11 @@ generator:
   sizes: [pico, nano, micro]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
              warmup_steps: 2, checkpoint_s: 0.2}
-samples: {jets: 120}
+samples: {jets: 120, at: [336]}
+codebooks:
+  merged: [8]
+  size: pico
+  training: {jets: 320, batch_jets: 16, evaluations: 2, validation_jets: 100, warmup_steps: 2}
 tagger:
   widths: [4, 8, 12]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
@@ -100,6 +104,35 @@ def test_leaves_everything_that_it_promises(finished):
     assert all(state == "done" for _, state in status(finished))
 
 
+def test_samples_on_the_way_are_points_of_their_own(finished):
+    with (finished / "points-fidelity.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["size"], row["D"]) for row in rows] == [
+        (size, jets) for size in ("pico", "nano", "micro") for jets in ("336", "576")
+    ]
+    losses = {(row["run"], row["D"]): row["L"] for row in csv.DictReader((finished / "points.csv").open())}
+    for row in rows:
+        assert row["loss"] == losses[row["run"], row["D"]]
+        assert float(row["distance"]) > 0
+    # Samples share no random numbers, neither between runs nor between the stages of one.
+    seeds = {
+        json.loads((folder / "manifest.json").read_text())["meta"]["sampling"]["seed"]
+        for folder in (finished / "samples").glob("*-s1*")
+    }
+    assert len(seeds) == 6
+
+
+def test_coarser_codebooks_are_measured_like_the_one_of_the_study(finished):
+    with (finished / "codebooks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["codes"] for row in rows] == ["8", "32"]
+    coarse, fine = ({name: float(value) for name, value in row.items()} for row in rows)
+    for name in ("uniform", "unigram", "position", "bigram", "loss"):
+        assert coarse[name] < fine[name]
+    assert coarse["share"] == pytest.approx(1 - coarse["loss"] / coarse["uniform"])
+    assert "The same jets with coarser codebooks" in (finished / "report.html").read_text()
+
+
 def test_report_is_one_page_without_links_to_other_files(finished):
     page = (finished / "report.html").read_text()
     for phrase in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
@@ -151,7 +184,7 @@ def test_no_report_of_half_a_study(finished, tmp_path):
     )
     assert done.returncode == 2
     assert re.search(
-        r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
+        r"half: is not finished: \S+, \S+, \S+ and \d+ more; resume it with genscale study run", done.stderr
     )
     assert [file.name for file in half.iterdir()] == ["study.yaml"]
 
@@ -334,6 +367,9 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tagger.seeds_of={d4: [1, 1]}", "tagger.seeds: .* names one twice"),
         ("samples.jets=0", "samples.jets: 0 is not at least 1"),
         ("generator.class_conditional=true", "unknown key generator.class_conditional"),
+        ("samples.at=[0,100]", r"samples.at: \[0, 100\] are not numbers of jets"),
+        ("samples.at=[100,100]", r"samples.at: \[100, 100\] names one twice"),
+        ("tokenizer.model={quantizer: fsq, codebook_size: 512, latent_dim: 3}", "codebooks.merged: .* fsq are a grid"),
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
@@ -353,6 +389,8 @@ def test_an_impossible_grid_is_refused(tiny, change, message):
         ("generator.model.max_tokens=40", "generator/pico-s1: model.max_tokens: 40 is too short"),
         ("tokenizer.training.average=0.1", "tokenizer: training.average: tokenizers are not averaged"),
         ("tokenizer.training.learning_rate=0", "tokenizer: training.learning_rate: .* give a rate"),
+        ("codebooks.merged=[32]", "codebooks.merged: 32 is not from 2 to 31, fewer than the tokenizer's codes"),
+        ("codebooks.size=pcio", "codebooks/k8/generator: .* did you mean pico"),
         ("tagger.widths=[200]", "tagger/d200-s1: d_model: 200 is not a multiple of its 3 attention heads"),
         ("tagger.dropout=1.5", r"tagger/d4-s1: dropout: 1.5 is not in \[0, 1\)"),
         ("tagger.max_particles=0", "tagger/d4-s1: max_particles: 0 is not positive"),
