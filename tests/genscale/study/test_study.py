@@ -184,7 +184,7 @@ def test_no_report_of_half_a_study(finished, tmp_path):
     )
     assert done.returncode == 2
     assert re.search(
-        r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
+        r"half: is not finished: \S+, \S+, \S+ and \d+ more; resume it with genscale study run", done.stderr
     )
     assert [file.name for file in half.iterdir()] == ["study.yaml"]
 
