@@ -153,7 +153,7 @@ def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     places = set(re.findall(r'id="([^"]*)"', page))
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
-    assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
+    assert files >= {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
                      "claims.json"}  # fmt: skip
     assert all((finished / name).exists() for name in files)
 
