@@ -44,9 +44,9 @@ class TrainingConfig:
     warmup_steps : int
     cooldown : float
         Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
-        that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues from
-        its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been. The
-        model is that of the last branch. 0: no branches.
+        that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
+        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
+        The model is that of the last branch. 0: no branches.
     evaluations : int
         Held-out evaluations at log-spaced steps.
     first_evaluation_jets : int
