@@ -63,10 +63,8 @@ class Table:
     @property
     def is_text(self) -> list[bool]:
         """Whether each column holds words rather than numbers, which align at the right."""
-        number = re.compile(r"[<>±+-]?\s*[\d(]|nan|inf")
-        return [
-            any(row[i] and not number.match(row[i]) for row in self.rows) for i in range(len(self.header))
-        ]
+        words = re.compile("[A-Za-z]{2}")
+        return [any(words.search(row[i]) for row in self.rows) for i in range(len(self.header))]
 
     @property
     def folded(self) -> bool:
@@ -209,7 +207,12 @@ def write_page(
         loader=jinja2.PackageLoader("genscale"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, versions=package_versions(), commit=git_commit()
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        cautions=[line for section in sections for line in section.cautions],
+        versions=package_versions(),
+        commit=git_commit(),
     )
     write_atomic(path, page)
     return path

@@ -100,6 +100,10 @@ class Tokenizer:
         seed : int
             Of the first centres of k-means++.
 
+        Returns
+        -------
+        Tokenizer
+
         Raises
         ------
         InputError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import inf
 
-from eval.fidelity.loss import LEAST_CHAIN
 from eval.literature.findings import Findings
 from eval.literature.verdicts import Criterion, Outcome, Verdict
 from eval.scaling.steps import UNREPEATED, ratio_interval
@@ -42,15 +41,19 @@ def monotonic(f: Findings) -> Outcome:
     if relation is None:
         return Outcome.unknown("loss and sliced Wasserstein distance of several generators were not compared")
     numbers = f"Kendall's tau is {relation.kendall.value:.2f} over {relation.n_models} models"
-    if relation.p_monotone < 0.05:
-        reason = f"deviations from a rising curve this large have probability {relation.p_monotone:.2g}"
-        return Outcome(Verdict.CONTRADICTS, numbers, reason)
+    if relation.falls:
+        return Outcome(
+            Verdict.CONTRADICTS,
+            numbers,
+            f"deviations from a rising curve this large have probability {relation.p_monotone:.2g}",
+        )
     if len(relation.chain) > 1:
         numbers += f"; rising, resolved over {', '.join(relation.chain)}"
-    if len(relation.chain) >= LEAST_CHAIN and relation.reaches_lowest:
-        return Outcome(Verdict.SUPPORTS, numbers, "from the highest loss to the lowest, without a deviation")
-    missing = "" if relation.reaches_lowest else " that include the lowest loss"
-    return Outcome(Verdict.CANNOT_TELL, numbers, f"resolved steps must join {LEAST_CHAIN} models{missing}")
+    if relation.rises:
+        return Outcome(
+            Verdict.SUPPORTS, numbers, "from the highest loss to the lowest, and no deviation beyond errors"
+        )
+    return Outcome(Verdict.CANNOT_TELL, numbers, f"{relation.missing}, to tell")
 
 
 def window(f: Findings) -> Outcome:

@@ -11,7 +11,6 @@ from eval.literature.constants import Comparison, constants_table
 from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
-from eval.results import Estimate
 from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
@@ -19,7 +18,7 @@ from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
 from genscale.study.report.fidelity import loss_fidelity
-from genscale.study.report.fits import TaskLaws, task_laws
+from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
 from genscale.study.report.repetition import inputs_name, repetition
 from genscale.study.report.study import Study, available, interval, verdict
@@ -78,6 +77,7 @@ def compare_with_literature(study: Study) -> Literature:
     tagging = tasks.get("tagging")
     steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
+    learnable = available(tasks["generation"].window) if "generation" in tasks else None
     findings = Findings(
         tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
         tagging_steps=steps.get("tagging"),
@@ -88,16 +88,11 @@ def compare_with_literature(study: Study) -> Literature:
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
         loss_fidelity=available(loss_fidelity(study)),
-        window=_window(tasks),
+        window=learnable.main.window_per_jet if learnable else None,
         same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)
-
-
-def _window(tasks: Mapping[str, TaskLaws]) -> Estimate | None:
-    found = available(tasks["generation"].window) if "generation" in tasks else None
-    return None if found is None else found.main.window_per_jet
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:

@@ -220,11 +220,8 @@ def test_a_little_weaker_is_not_much_weaker():
 def sampled(distances, error=0.004):
     names = ["pico", "nano", "micro", "small", "medium"]
     losses = [4.0, 3.9, 3.8, 3.7, 3.6]
-    return Findings(
-        loss_fidelity=loss_vs_fidelity(
-            losses, distances, [error] * 5, 0.02, 0.005, models=names, n_bootstrap=200
-        )
-    )
+    relation = loss_vs_fidelity(losses, distances, [error] * 5, 0.02, 0.005, models=names, n_bootstrap=200)
+    return Findings(loss_fidelity=relation)
 
 
 def test_distances_are_monotonic_where_every_step_is_resolved():
