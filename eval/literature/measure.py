@@ -16,22 +16,22 @@ from eval.scaling.points import Points
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
 from eval.scaling.result import FitResult
-from eval.scaling.selection import sensitivity
+from eval.scaling.selection import systematic
 from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, bootstrap_unit
 
 
 def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
     """Constants of L(N, D) with the intervals that verdicts rest on.
 
-    The interval of the fit to all points, which holds the misfit of the law, is moved to the best value of the fits
-    with every other window, objective and definition of N, and the union of all is taken. Fits to part of the points
-    have longer intervals of their own, but that is their lack of points and no systematic error. Fewer than eight runs
-    identify nothing, because they cannot be resampled whole.
+    They are those of the fit to all points, with the misfit of the law, moved to the value of the fits with every other
+    window, objective and definition of N, and united. Fewer than eight runs identify nothing, because they cannot be
+    resampled whole.
     """
     try:
-        found = _union(points, bootstrap, seed)
+        spreads = systematic(points, "additive", bootstrap=bootstrap, seed=seed)
     except InputError:
         return {}
+    found = {name: spread.estimate for name, spread in spreads.items()}
     if bootstrap_unit(points, "auto")[0] != POINTS_OF_FEW_GROUPS:
         return found
     few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that their intervals are too short"
@@ -90,27 +90,3 @@ def single_pass_law(points: Points, *, bootstrap: int = 200, seed: int = 0) -> F
         return fit(points, "additive", bootstrap=bootstrap, seed=seed)
     except InputError:
         return None
-
-
-def _union(points: Points, bootstrap: int, seed: int) -> dict[str, Estimate]:
-    tables = [points]
-    if "N_blocks" in points.extra:
-        tables.append(replace(points, N=np.array(points.extra["N_blocks"], dtype=np.float64)))
-    fits = [
-        variant.fit
-        for table in tables
-        for options in ({"loss": "mse-log"}, {"loss": "huber-log", "delta": 0.03})
-        for variant in sensitivity(table, "additive", bootstrap=bootstrap, seed=seed, starts=24, **options)
-    ]
-    first, *others = ({**f.params, **f.derived} for f in fits)
-    return {name: _moved(first[name], [f[name].value for f in others]) for name in first}
-
-
-def _moved(reference: Estimate, others: Sequence[float]) -> Estimate:
-    """Union of the reference's 95 % interval moved to the best value of every other fit."""
-    if reference.ci95 is None:
-        return reference
-    low, high = reference.ci95
-    values = [reference.value, *others]
-    ends = (min(values) - (reference.value - low), max(values) + (high - reference.value))
-    return Estimate(reference.value, None, ends, reference.identified, reference.reason)
