@@ -26,7 +26,8 @@ class Findings:
     ----------
     tagging : mapping of str to Estimate
         Constants of the single-pass L(N, D) of taggers and its derived exponents, by name. The interval of each holds
-        its dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
+        its dependence on the window of the fit, the objective and the definition of N, and the misfit of the law. What
+        must not be judged by has no 95 % interval.
     tagging_steps, generation_steps : PairedSteps or None
         Differences between neighbouring single-pass runs.
     isoflop_a : Estimate or None

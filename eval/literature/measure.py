@@ -13,6 +13,7 @@ from eval.results import Estimate
 from eval.scaling.approaches import isoflop
 from eval.scaling.fit_law import fit
 from eval.scaling.points import Points
+from eval.scaling.registry import get_law
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
 from eval.scaling.result import FitResult
@@ -24,18 +25,43 @@ def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0
     """Constants of L(N, D) with the intervals that verdicts rest on.
 
     They are those of the fit to all points, with the misfit of the law, moved to the value of the fits with every other
-    window, objective and definition of N, and united. Fewer than eight runs identify nothing, because they cannot be
-    resampled whole.
+    window, objective and definition of N, and united. Constants that must not be judged by have no 95 % interval: those
+    whose interval, or best value in the fit to all points, runs into a bound, because a term may then be absent, and
+    all constants of fewer than eight runs, which cannot be resampled whole.
     """
     try:
         spreads = systematic(points, "additive", bootstrap=bootstrap, seed=seed)
+        hit = fit(points, "additive", bootstrap=0, starts=24, seed=seed).bounds_hit
     except InputError:
         return {}
-    found = {name: spread.estimate for name, spread in spreads.items()}
-    if bootstrap_unit(points, "auto")[0] != POINTS_OF_FEW_GROUPS:
-        return found
-    few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that their intervals are too short"
-    return {name: replace(estimate, identified=False, reason=few) for name, estimate in found.items()}
+    few = bootstrap_unit(points, "auto")[0] == POINTS_OF_FEW_GROUPS
+    bounds = {p.name: (p.lower, p.upper) for p in get_law("additive").parameters}
+    found = {}
+    for name, spread in spreads.items():
+        estimate, reason = spread.estimate, ""
+        if few:
+            reason = (
+                f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that intervals are too short"
+            )
+        elif set(_TERMS.get(name, ())) & set(hit) or _reaches(estimate, bounds.get(name, (-np.inf, np.inf))):
+            reason = estimate.reason or "it runs into a bound"
+        found[name] = replace(estimate, ci95=None, identified=False, reason=reason) if reason else estimate
+    return found
+
+
+#: Constants of which none may lie on a bound if an exponent is to mean anything.
+_TERMS = {
+    "alpha": ("A", "alpha"),
+    "beta": ("B", "beta"),
+    **dict.fromkeys(("a", "b", "gamma"), ("A", "alpha", "B", "beta")),
+}
+
+
+def _reaches(estimate: Estimate, bounds: tuple[float, float]) -> bool:
+    """Whether the 95 % interval runs into a bound."""
+    return estimate.ci95 is not None and not (
+        estimate.ci95[0] > 1.001 * bounds[0] and estimate.ci95[1] < 0.999 * bounds[1]
+    )
 
 
 def isoflop_exponent(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Estimate | None:
