@@ -24,9 +24,9 @@ class Findings:
 
     Attributes
     ----------
-    tagging, generation : mapping of str to Estimate
-        Constants of the single-pass L(N, D) and its derived exponents, by name. The interval of each holds its
-        dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
+    tagging : mapping of str to Estimate
+        Constants of the single-pass L(N, D) of taggers and its derived exponents, by name. The interval of each holds
+        its dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
     tagging_steps, generation_steps : PairedSteps or None
         Differences between neighbouring single-pass runs.
     isoflop_a : Estimate or None
@@ -46,7 +46,6 @@ class Findings:
     """
 
     tagging: Mapping[str, Estimate] = field(default_factory=dict)
-    generation: Mapping[str, Estimate] = field(default_factory=dict)
     tagging_steps: PairedSteps | None = None
     generation_steps: PairedSteps | None = None
     isoflop_a: Estimate | None = None
