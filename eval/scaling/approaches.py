@@ -198,7 +198,8 @@ def _crossing(
     pair = f"N = {small:.3g} and {large:.3g}"
     if low >= high:
         return Optimum(middle, reason=f"curves of {pair} share no compute")
-    log_c = np.linspace(low, high, 2001)
+    # Without the ends, where rounding decides whether a curve is defined: a loss that is not would pass for a crossing.
+    log_c = np.linspace(low, high, 2001)[1:-1]
     ahead = loss(small, log_c) - loss(large, log_c) > 0
     switches = np.flatnonzero(ahead[1:] & ~ahead[:-1])
     if not switches.size:
