@@ -1,6 +1,6 @@
 """Figures of tagging: rejection against loss, ROC curves and their limit, reliability.
 
-The style is that of ``eval.fidelity.figures``; no figure is registered with pyplot.
+No figure is registered with pyplot.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import beta
 
 from eval.errors import InputError
-from eval.fidelity.figures import hep_style
+from eval.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, styled
 from eval.tagging.calibration import Calibration, Reliability
 from eval.tagging.law import RejectionLaw
 from eval.tagging.prediction import Prediction, RocBand
 from eval.tagging.score import BACKGROUND, SignalScore
 
-MEASURED, LAW, LIMIT = "#4d4d4d", "#0072B2", "#D55E00"
-BANDS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+MEASURED, LAW, LIMIT = GREY, BLUE, VERMILION
+BANDS = (BLUE, GREEN, ORANGE, PURPLE, SKY)
 
 _LABELS = {
     "Hbb": r"$H \to b\bar{b}$", "Hcc": r"$H \to c\bar{c}$", "Hgg": r"$H \to gg$", "H4q": r"$H \to 4q$",
@@ -30,7 +30,7 @@ _LABELS = {
 }  # fmt: skip
 
 
-@hep_style
+@styled
 def rejection_against_loss(
     laws: Mapping[str, RejectionLaw], predictions: Mapping[str, Sequence[Prediction]] | None = None
 ) -> Figure:
@@ -124,7 +124,7 @@ def _drawable(p: Prediction) -> bool:
     return all(e is not None and np.isfinite(e).all() for e in ends) and p.rejection.value < 1e8
 
 
-@hep_style
+@styled
 def roc_limit(
     bands: Sequence[RocBand], measured: Mapping[str, SignalScore] | None = None, title: str = ""
 ) -> Figure:
@@ -183,7 +183,7 @@ def roc_limit(
     return figure
 
 
-@hep_style
+@styled
 def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | None = None) -> Figure:
     """Draw observed fraction minus stated probability in bins of equal counts, with 68 % binomial errors.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genscale.models import fused
 from genscale.models.packing import Packing
 
 #: Keys that a CPU goes through at once when it draws jets: their products with the queries stay in its cache.
@@ -126,6 +128,11 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, d_model)
         self.dropout = nn.Dropout(dropout)
 
+    def weights(self) -> list[Tensor | None]:
+        """Weight and bias of each layer in the order of registration; None where there is no bias."""
+        layers = (self.norm1, self.attention.qkv, self.attention.out, self.norm2, self.up, self.down)
+        return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+
     def _mlp(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(activate(self.up(x), self.activation)))
 
@@ -146,6 +153,32 @@ class Block(nn.Module):
         """One token of every jet ``[jets, d]`` with the cache of this block (see SelfAttention.step)."""
         source = self.norm1(x) if self.norm == "pre" else x
         return self._residual(x, self.attention.step(source, keys, values, position))
+
+
+class Blocks(nn.ModuleList):
+    """Equal blocks, one after another."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        super().__init__(blocks)
+        # Looking them up at every step would take as long as some of their products.
+        self._weights = [weight for block in self for weight in cast(Block, block).weights()]
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """Packed rows ``[n_tokens, d]`` to the same."""
+        if len(self) and self._can_be_fused() and fused.available(rows):
+            attention = cast(Block, self[0]).attention
+            return fused.fused_blocks(
+                rows, packing, self._weights, n_heads=attention.n_heads, causal=attention.causal,
+                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh",
+            )  # fmt: skip
+        for block in self:
+            rows = block(rows, packing)
+        return rows
+
+    def _can_be_fused(self) -> bool:
+        block = cast(Block, self[0])
+        no_dropout = not self.training or block.dropout.p == 0
+        return block.norm == "pre" and block.activation in ("gelu", "gelu_tanh") and no_dropout
 
 
 def init_transformer(model: nn.Module, n_layers: int) -> None:

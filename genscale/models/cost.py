@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +60,9 @@ def activation_bytes(config: GeneratorConfig, tokens: float) -> float:
     from queries, keys and values (2), and of the MLP (1), the queries, keys and values (3), and the output of
     attention (1). The MLP adds ``m`` = 2 ``mlp_ratio`` (before and after the activation), or 4 ``mlp_ratio`` with
     SwiGLU's gate. Outside the blocks there are the embedding and the final norm. Attention is fused and the head works
-    in chunks, so that neither scores nor logits are kept.
+    in chunks, so that neither scores nor logits are kept. (Blocks that are fused on a CPU,
+    :mod:`genscale.models.fused`, do keep the probabilities, one number per head and pair of tokens, and one
+    ``d_model`` less per token.)
     """
     mlp = (4 if config.activation == "swiglu" else 2) * config.mlp_ratio
     return 4.0 * tokens * ((9 + mlp) * config.n_layers + 3) * config.d_model
@@ -104,9 +106,7 @@ def cost(
     else:
         line = Frontier.of(law)
         data = (n.total / line.G) ** (line.b / line.a) / line.G  # D on the line of compute-optimal (N, D)
-        best = Estimate.from_samples(data[0], data[1:])
-        if best.ci95 is not None and best.ci95[1] > 100 * best.ci95[0]:
-            best = replace(best, identified=False, reason="the 95 % interval spans more than two decades")
+        best = Estimate.from_samples(data[0], data[1:]).judged("scale")
     flops = best.value * tokens_per_jet * flops_per_token
     return Cost(size, config, n, flops_per_token, TRAINING_BYTES * n.total + activations, best, flops)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 from torch import nn
 
 from genscale.errors import InputError
@@ -39,7 +39,8 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     run.mkdir(parents=True, exist_ok=True)
     weights = run / "model.safetensors"
     aside = run / ".model.safetensors.tmp"
-    save_model(model.cpu(), str(aside))
+    # Copies, because the parameters of a model in training are views of one vector.
+    save_file({name: t.detach().cpu().clone() for name, t in model.state_dict().items()}, aside)
     aside.replace(weights)
     shape = asdict(model.config)  # type: ignore[call-overload]
     write_json(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genscale.config import require
-from genscale.models.blocks import Activation, Block, init_transformer
+from genscale.models.blocks import Activation, Block, Blocks, init_transformer
 from genscale.models.head import Nats, head_nats
 from genscale.models.packing import Packing
 
@@ -90,7 +90,7 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(c.vocab_size, c.d_model)
         self.position_embedding = nn.Embedding(c.max_tokens, c.d_model) if c.positions == "learned" else None
         self.class_embedding = nn.Embedding(c.n_classes, c.d_model) if c.n_classes else None
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             Block(
                 c.d_model,
                 c.n_heads,
@@ -126,8 +126,7 @@ class Generator(nn.Module):
             Class of each jet, for a class-conditional generator.
         """
         rows = self._embed(tokens, packing.positions, packing.starts, labels)
-        for block in self.blocks:
-            rows = block(rows, packing)
+        rows = self.blocks(rows, packing)
         return self.final_norm(rows)
 
     def _head(self) -> tuple[Tensor, Tensor | None]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genscale.models.blocks import Activation, Block
+from genscale.models.blocks import Activation, Block, Blocks
 from genscale.models.packing import Packing
 
 #: Changes to :class:`TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
@@ -70,7 +70,7 @@ class Tagger(nn.Module):
         self.register_buffer("feature_deviation", torch.ones(c.n_features))
         self.embedding = nn.Linear(c.n_features, c.d_model)
         self.class_token = nn.Parameter(torch.randn(c.d_model) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             Block(
                 c.d_model,
                 c.n_heads,
@@ -102,6 +102,5 @@ class Tagger(nn.Module):
         rows = self.embedding((features - self.feature_mean) / self.feature_deviation)
         class_tokens = self.class_token.to(rows.dtype).expand(len(packing.starts), -1)
         rows = rows.index_copy(0, packing.starts, class_tokens)
-        for block in self.blocks:
-            rows = block(rows, packing)
+        rows = self.blocks(rows, packing)
         return self.head(self.final_norm(rows.index_select(0, packing.starts)))

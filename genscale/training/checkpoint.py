@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from genscale.errors import InputError
 from genscale.files import read_json, sha256, write_json
 from genscale.training.averaging import WeightAverage
+from genscale.training.optimizer import FlatAdamW
 
 _KEPT = 2
 
@@ -37,26 +38,6 @@ def restore_random_state(state: dict[str, Tensor], device: torch.device) -> None
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments of the optimizer as flat ``<parameter>.<name>`` tensors."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value.detach().contiguous()
-        for index, values in state.items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` took; learning rates stay those of the optimizer."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -87,14 +68,14 @@ class Checkpoints:
         self,
         step: int,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: FlatAdamW,
         average: WeightAverage,
         state: dict[str, Any],
     ) -> None:
         """Complete and publish the checkpoint of this step; older ones than the two newest go."""
         aside = self._aside(step)
         save_tensors(dict(model.state_dict()), aside / "model.safetensors")
-        save_tensors(optimizer_tensors(optimizer), aside / "optimizer.safetensors")
+        save_tensors(optimizer.tensors(), aside / "optimizer.safetensors")
         save_tensors(average.tensors(), aside / "average.safetensors")
         files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
         write_json(aside / "state.json", {"step": step, "files": files, "state": state})
@@ -122,7 +103,7 @@ class Checkpoints:
         self,
         folder: Path,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: FlatAdamW,
         average: WeightAverage,
         device: torch.device,
     ) -> dict[str, Any]:
@@ -132,10 +113,10 @@ class Checkpoints:
             raise InputError(f"{folder}: made by fewer processes than now run; resume with as many as before")
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"))
-            load_optimizer_tensors(optimizer, load_file(folder / "optimizer.safetensors"))
+            optimizer.load(load_file(folder / "optimizer.safetensors"))
             average.load(load_file(folder / "average.safetensors"))
             restore_random_state(load_file(random), device)
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(f"{folder}: does not fit this run's model: {error}") from error
         return read_json(folder / "state.json")["state"]
 

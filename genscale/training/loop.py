@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import signal
 import time
 import warnings
@@ -22,7 +23,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch import nn
 from tqdm import tqdm
 
@@ -35,8 +36,9 @@ from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.signals import on_stop_signals
 from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints
+from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
-from genscale.training.task import Task, TrainingConfig
+from genscale.training.task import Task, TrainingConfig, weights_folder
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -87,7 +89,6 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     digest = _digest(task)
     if (run / "record.json").exists():
@@ -122,13 +123,12 @@ class _Loop:
             task.train_rows, self.order, config.batch_jets,
             accelerator.process_index, accelerator.num_processes, config.accumulate,
         )  # fmt: skip
-        self.optimizer = torch.optim.AdamW(
-            task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        self.model = task.model.to(accelerator.device)
+        self.optimizer = FlatAdamW(self.model, config.weight_decay, config.clip_norm)
+        self._from_main_process(self.optimizer.parameters)
         # What torch.compile returns is a module too; its type says less.
         self.forward: nn.Module = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
-        self.average = WeightAverage(self._bare_model(), config.average)
+        self.average = WeightAverage(self.model, config.average)
         self.checkpoints = Checkpoints(run, accelerator.process_index)
         self.stop_signal = 0
 
@@ -149,7 +149,7 @@ class _Loop:
 
     def _steps(self, state: State, tensorboard: Any) -> None:
         config, task = self.config, self.task
-        due = set(config.evaluated_after)
+        due, kept = set(config.evaluated_after), config.weights_kept_after
         batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
         bar = tqdm(
             total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",
@@ -161,13 +161,19 @@ class _Loop:
             rate = config.learning_rate * learning_rate_factor(
                 config.schedule, step, config.n_steps, config.warmup_steps
             )
-            wishes_save = time.monotonic() - saved > config.checkpoint_s
             micro_batches = next(batches)
-            jets, tokens, stop, save = self._agree(micro_batches, wishes_save)
-            loss = self._step(micro_batches, jets if task.terms == "jets" else tokens, rate, step)
-            state.step, state.jets_seen = step + 1, state.jets_seen + jets
+            summed = self._gradient(micro_batches)
+            jets, tokens, stop, save, summed = self._sum([
+                sum(b.n_jets for b in micro_batches), sum(b.n_tokens for b in micro_batches),
+                self.stop_signal > 0, time.monotonic() - saved > config.checkpoint_s, summed,
+            ])  # fmt: skip
+            terms = jets if task.terms == "jets" else tokens
+            loss = summed / terms
+            self._require_finite(loss, rate, step)
+            self.optimizer.step(rate, terms)
+            state.step, state.jets_seen = step + 1, state.jets_seen + int(jets)
             self.average.update(state.step)
-            state.tokens_seen += tokens
+            state.tokens_seen += int(tokens)
             state.wall_s = time.monotonic() - started
             bar.update(config.batch_jets)
             if tensorboard is not None and (step % 10 == 0 or state.step in due):
@@ -176,6 +182,8 @@ class _Loop:
             if state.step in due:
                 with self.average.in_model():
                     self._evaluate(state, rate, tensorboard)
+                    if state.step in kept and self.accelerator.is_main_process:
+                        self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
                 if self._out_of_patience(state):
                     break
@@ -187,42 +195,34 @@ class _Loop:
                     raise Interrupted(self.stop_signal or signal.SIGTERM, self.folder, state.step)
         bar.close()
 
-    def _agree(self, batches: list[Any], wishes_save: bool) -> tuple[int, int, bool, bool]:
-        """Jets and tokens of the whole batch, and whether to stop and to save: the same in all processes.
-
-        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks,
-        all do. It shares the one exchange that the token count needs anyway.
-        """
-        numbers = torch.tensor(
-            [
-                sum(b.n_jets for b in batches),
-                sum(b.n_tokens for b in batches),
-                self.stop_signal > 0,
-                wishes_save,
-            ],
-            device=self.accelerator.device,
-        )
-        jets, tokens, stop, save = self.accelerator.reduce(numbers, "sum").tolist()
-        return jets, tokens, stop > 0, save > 0
-
-    def _step(self, batches: list[Any], terms: int, rate: float, step: int) -> float:
-        """One optimizer step on the mean loss over ``terms``, which is returned."""
-        accelerator, device = self.accelerator, self.accelerator.device
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # Mean over the terms of the whole batch, wherever they are computed: the gradient of two processes
-        # is that of one. DDP averages over processes, hence the factor.
-        scale = accelerator.num_processes / terms
-        total = torch.zeros((), device=device)
-        for i, batch in enumerate(batches):
-            # Gradients are exchanged between processes with the last micro-batch only.
-            last = i == len(batches) - 1
-            sync = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
-            with accelerator.autocast(), sync:
+    def _gradient(self, batches: list[Any]) -> float:
+        """Add the gradient of the summed loss to the optimizer's, over all processes; return this process's sum."""
+        device, total = self.accelerator.device, 0.0
+        for batch in batches:
+            with self.accelerator.autocast():
                 summed = self.task.loss(self.forward, batch.to(device))
-                accelerator.backward(summed * scale)
-            total += summed.detach()
-        loss = float(accelerator.reduce(total, "sum")) / terms
+            summed.backward()
+            total += float(summed.detach())
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(self.optimizer.gradient)
+        return total
+
+    def _sum(self, values: list[float]) -> list[float]:
+        """Sums over all processes, the same in each of them.
+
+        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks, all do.
+        """
+        if self.accelerator.num_processes == 1:
+            return values
+        summed = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        torch.distributed.all_reduce(summed)
+        return summed.tolist()
+
+    def _from_main_process(self, values: torch.Tensor) -> None:
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(values, 0)
+
+    def _require_finite(self, loss: float, rate: float, step: int) -> None:
         if not math.isfinite(loss):
             size = self.config.batch_jets
             rows = self.order[step * size : step * size + 8].tolist()
@@ -230,16 +230,13 @@ class _Loop:
                 f"{self.folder}: loss is {loss} at step {step}, learning rate {rate:.3g}, batch of store rows "
                 f"{rows}...: lower the learning rate or look at these jets"
             )
-        accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss
 
     def _evaluate(self, state: State, rate: float, tensorboard: Any) -> None:
         self.model.eval()
         # Evaluation may draw random numbers (sampling, k-means): training must not notice.
         device = self.accelerator.device
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with torch.no_grad(), forked, self.accelerator.autocast():
             metrics = self.task.evaluate(self.forward, self.accelerator, self.config)
         self.model.train()
         n = self.task.parameters()["total"]
@@ -255,7 +252,16 @@ class _Loop:
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
             if self.config.patience and state.best() == len(state.evaluations) - 1:
                 # A run resumed from before this step comes by again, with the same weights.
-                self.checkpoints.save_best(self._bare_model())
+                self.checkpoints.save_best(self.model)
+
+    def _keep_weights(self, jets: int) -> None:
+        final = weights_folder(self.folder, jets)
+        if final.exists():  # resumed from before this step, which has led to the same weights
+            return
+        aside = final.with_name(f".{final.name}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.task.save(self.model, aside)
+        aside.rename(final)
 
     def _out_of_patience(self, state: State) -> bool:
         """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
@@ -273,7 +279,7 @@ class _Loop:
         if newest is None:
             return State()
         values = self.checkpoints.restore(
-            newest, self._bare_model(), self.optimizer, self.average, self.accelerator.device
+            newest, self.model, self.optimizer, self.average, self.accelerator.device
         )
         if values.pop("config_hash") != self.digest:
             raise InputError(f"{self.folder}: was begun with another configuration; choose another folder")
@@ -284,7 +290,7 @@ class _Loop:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoints.save(
-                state.step, self._bare_model(), self.optimizer, self.average,
+                state.step, self.model, self.optimizer, self.average,
                 {**asdict(state), "config_hash": self.digest},
             )  # fmt: skip
         self.accelerator.wait_for_everyone()
@@ -317,14 +323,11 @@ class _Loop:
         if self.accelerator.is_main_process:
             with self.average.in_model():
                 if config.patience:
-                    self.checkpoints.restore_best(self._bare_model())
-                task.save(self._bare_model(), self.folder)
+                    self.checkpoints.restore_best(self.model)
+                task.save(self.model, self.folder)
             record.save(self.folder)  # last: a run with a record is a finished run
         self.accelerator.wait_for_everyone()
         return record
-
-    def _bare_model(self) -> nn.Module:
-        return self.accelerator.unwrap_model(self.model)
 
     def _note(self, number: int) -> None:
         self.stop_signal = number

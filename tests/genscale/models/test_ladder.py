@@ -47,7 +47,7 @@ def test_six_rungs_lie_below_ten_million_parameters():
 )
 def test_activations_are_those_that_autograd_keeps(size, change):
     config = generator_config(size, 514, **change)
-    model = Generator(config)
+    model = Generator(config).double()  # fused blocks keep probabilities instead
     lengths = np.sort(np.random.default_rng(0).integers(20, 70, 32))[::-1]
     packing = Packing.build(lengths)
     tokens = torch.randint(0, 514, (int(lengths.sum()),))
@@ -63,7 +63,7 @@ def test_activations_are_those_that_autograd_keeps(size, change):
         nats = model(tokens, tokens, packing)
     assert nats.total.item() > 0
     # More by the padding of attention, which the formula leaves out.
-    assert sum(kept.values()) == pytest.approx(activation_bytes(config, len(tokens)), rel=0.08)
+    assert sum(kept.values()) / 2 == pytest.approx(activation_bytes(config, len(tokens)), rel=0.08)
 
 
 def test_without_a_fit_it_is_twenty_tokens_per_parameter():
