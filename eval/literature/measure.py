@@ -23,9 +23,9 @@ from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, bootstrap
 def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
     """Constants of L(N, D) with the intervals that verdicts rest on.
 
-    The interval of the fit to all points, which holds the misfit of the law, is moved to the best value of the fits with
-    every other window, objective and definition of N, and the union of all is taken. Fits to part of the points have
-    longer intervals of their own, but that is their lack of points and no systematic error. Fewer than eight runs
+    The interval of the fit to all points, which holds the misfit of the law, is moved to the best value of the fits
+    with every other window, objective and definition of N, and the union of all is taken. Fits to part of the points
+    have longer intervals of their own, but that is their lack of points and no systematic error. Fewer than eight runs
     identify nothing, because they cannot be resampled whole.
     """
     try:
