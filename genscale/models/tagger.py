@@ -32,13 +32,21 @@ class TaggerConfig:
     Attributes
     ----------
     d_model : int
-    n_features, n_classes, n_layers : int
+        Width of the network.
+    n_features : int
+        Features per particle.
+    n_classes : int
+        Classes of jets.
+    n_layers : int
+        Number of blocks.
     dropout : float
+        Probability of dropout.
     head_width : int
         Width of an attention head; a narrower model has one head, so that there are max(1, d_model // head_width).
     activation : Activation
+        Activation of the MLPs.
     mlp_ratio : int
-        Hidden width of the MLP in units of d_model.
+        Hidden width of the MLPs in units of d_model.
     """
 
     d_model: int
@@ -90,14 +98,18 @@ class Tagger(nn.Module):
         self.feature_deviation.copy_(torch.from_numpy(deviation))
 
     def forward(self, features: Tensor, packing: Packing) -> Tensor:
-        """Logits ``[jets, n_classes]``.
+        """Return the logits of the classes.
 
         Parameters
         ----------
-        features : Tensor [n_tokens, n_features]
-            Packed particles; the first row of each jet is a placeholder where the class token stands.
+        features : Tensor, shape (n_tokens, n_features)
+            Packed particles; the first row of each jet is a placeholder for the class token.
         packing : Packing
             Layout with one token more per jet than it has particles.
+
+        Returns
+        -------
+        Tensor, shape (n_jets, n_classes)
         """
         rows = self.embedding((features - self.feature_mean) / self.feature_deviation)
         class_tokens = self.class_token.to(rows.dtype).expand(len(packing.starts), -1)

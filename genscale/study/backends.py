@@ -184,9 +184,11 @@ class SlurmBackend:
 
     Parameters
     ----------
-    cluster : "slurm", "local" or "debug"
-        submitit's executor.
-    options : dict
+    cluster : str
+        Executor of submitit: "slurm", "local" or "debug".
+    slots : int
+        Number of cells that are submitted at one time.
+    options : mapping of str to Any, optional
         submitit's parameters, such as ``slurm_partition``, ``timeout_min``, ``gpus_per_node``. With ``nodes`` or
         ``tasks_per_node`` above one, every training is shared by that many processes, one GPU each; other
         work stays in one.

@@ -35,10 +35,12 @@ class GeneratorRun:
 
     Attributes
     ----------
-    tokens, validation : str
-        Token stores, made by the same tokenizer.
+    tokens : str
+        Token store of the training jets.
+    validation : str
+        Token store of the held-out jets, made by the same tokenizer.
     tokenizer : str
-        That tokenizer's folder; the run keeps a copy.
+        Folder of this tokenizer; the run keeps a copy.
     size : str
         Rung of the ladder (``genscale ladder``), or ``omnijet``.
     class_conditional : bool
@@ -67,12 +69,23 @@ class GeneratorRun:
             require(key in known, f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
 
     def shape(self, vocab_size: int, max_constituents: int) -> GeneratorConfig:
-        """Shape of the network for a tokenizer's vocabulary and longest jet.
+        """Return the configuration of the network for a tokenizer's vocabulary and longest jet.
+
+        Parameters
+        ----------
+        vocab_size : int
+            Number of tokens, including start and stop tokens.
+        max_constituents : int
+            Largest number of codes of a jet.
+
+        Returns
+        -------
+        GeneratorConfig
 
         Raises
         ------
         InputError
-            If there is no such size, a value of ``model`` is impossible, or such jets do not fit in.
+            There is no such size, a value of ``model`` is impossible, or such jets are too long.
         """
         n_classes = len(CLASSES) if self.class_conditional else 0
         shape = generator_config(self.size, vocab_size, n_classes=n_classes, **self.model)

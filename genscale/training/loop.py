@@ -66,19 +66,25 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     Parameters
     ----------
     task : Task
+        What is trained.
     config : TrainingConfig
+        Options of the training.
     run : Path
-        The run's folder: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run
-        of the same configuration is returned as it is.
+        Folder of the run: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run of the
+        same configuration is returned as it is.
     progress : bool
         Show a progress bar.
+
+    Returns
+    -------
+    RunRecord
 
     Raises
     ------
     InputError
-        The folder is in use or belongs to another configuration; the store has too few jets.
+        The folder is in use or belongs to another configuration, or the store has too few jets.
     FloatingPointError
-        The loss is not finite: step, learning rate and jets of the batch are named.
+        The loss is not finite; the message names step, learning rate and jets of the batch.
     Interrupted
         On SIGTERM or SIGINT, after saving.
     """
