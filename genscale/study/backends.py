@@ -192,6 +192,11 @@ class SlurmBackend:
         submitit's parameters, such as ``slurm_partition``, ``timeout_min``, ``gpus_per_node``. With ``nodes`` or
         ``tasks_per_node`` above one, every training is shared by that many processes, one GPU each; other
         work stays in one.
+
+    Raises
+    ------
+    InputError
+        submitit is not installed.
     """
 
     def __init__(
