@@ -110,7 +110,7 @@ class Block(nn.Module):
     """Attention and MLP with residual connections; norms before (pre) or after (post) each of them.
 
     The MLP's hidden width is ``mlp_ratio * d_model``; with ``activation="swiglu"`` it has a gate of that width,
-    too: half as many weights again (see :func:`mlp_weights`).
+    too: half as many weights again (see `mlp_weights`).
     """
 
     def __init__(

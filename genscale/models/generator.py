@@ -95,7 +95,7 @@ class GeneratorConfig:
 
 
 class Generator(nn.Module):
-    """Next-token model of tokenized jets; see the module's text and :class:`GeneratorConfig`."""
+    """Next-token model of tokenized jets; see the module's text and `GeneratorConfig`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genscale.models.blocks import Activation, Block, Blocks
 from genscale.models.packing import Packing
 
-#: Changes to :class:`TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
+#: Changes to `TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
 #: defaults, 1.1k parameters at width 4 to 12.6M at width 512. ``uslu``: Uslu et al. (arXiv:2606.19781), heads of width
 #: 8 and SwiGLU; its hidden width is not printed, and twice the model's is what gives their 3K (width 8) to 10.5M (512).
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -65,7 +65,7 @@ class TaggerConfig:
 
 
 class Tagger(nn.Module):
-    """Classifier of jets as sets of particles; see the module's text and :class:`TaggerConfig`."""
+    """Classifier of jets as sets of particles; see the module's text and `TaggerConfig`."""
 
     feature_mean: Tensor
     feature_deviation: Tensor

@@ -95,7 +95,7 @@ class DebugBackend:
 class LocalBackend:
     """Cells in processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``.
 
-    A process that has done its cell gets the next (:mod:`genscale.study.worker`).
+    A process that has done its cell gets the next (`genscale.study.worker`).
     """
 
     def __init__(self, slots: int = 0) -> None:

@@ -34,7 +34,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Put back what :func:`random_state` took."""
+    """Put back what `random_state` took."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
@@ -59,7 +59,7 @@ class Checkpoints:
         return self.folder / f".step-{step:09d}.tmp"
 
     def save_random(self, step: int, device: torch.device) -> None:
-        """Save this process's random state; call in every process, before :meth:`save` in the main one."""
+        """Save this process's random state; call in every process, before `save` in the main one."""
         aside = self._aside(step)
         aside.mkdir(parents=True, exist_ok=True)
         save_tensors(random_state(device), aside / f"random-{self.rank}.safetensors")
@@ -128,7 +128,7 @@ class Checkpoints:
         aside.replace(self._best)
 
     def restore_best(self, model: nn.Module) -> None:
-        """Load what :meth:`save_best` kept."""
+        """Load what `save_best` kept."""
         model.load_state_dict(load_file(self._best))
 
     @property

@@ -49,7 +49,7 @@ class GeneratorRun:
         Changes to the rung's shape: keys of GeneratorConfig but those that follow from the tokenizer and
         ``class_conditional``, ``vocab_size`` and ``n_classes``.
     training : TrainingConfig
-        A learning rate of 0, the default, becomes that of the size (:func:`genscale.models.ladder.learning_rate`).
+        A learning rate of 0, the default, becomes that of the size (`genscale.models.ladder.learning_rate`).
     """
 
     tokens: str = ""
@@ -99,7 +99,7 @@ class GeneratorRun:
 
 
 class GeneratorTask(Task):
-    """A generator, its tokens and its likelihood, for :func:`genscale.training.loop.train`."""
+    """A generator, its tokens and its likelihood, for `genscale.training.loop.train`."""
 
     name: Literal["generator"] = "generator"
     terms: Literal["tokens"] = "tokens"
@@ -169,5 +169,5 @@ def per_jet(values: Tensor, batch: Batch) -> Tensor:
 
 
 def load_generator(run: Path) -> tuple[Generator, dict[str, Any]]:
-    """Read the generator of a finished run, and its description (see :func:`load_network`)."""
+    """Read the generator of a finished run, and its description (see `load_network`)."""
     return load_network(run, "generator", Generator, GeneratorConfig)

@@ -1,4 +1,4 @@
-"""The training loop, one for tokenizer, generator and tagger; how they differ is a :class:`Task`.
+"""The training loop, one for tokenizer, generator and tagger; how they differ is a `Task`.
 
 One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
@@ -109,7 +109,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
 
 
 class _Loop:
-    """One call of :func:`train`."""
+    """One call of `train`."""
 
     def __init__(
         self,

@@ -73,7 +73,7 @@ class FlatAdamW:
         return named
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`tensors` returned."""
+        """Go on from what `tensors` returned."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 

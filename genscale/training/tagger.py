@@ -85,7 +85,7 @@ class TaggerRun:
 
 
 class TaggerTask(Task):
-    """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
+    """A tagger, its features and its cross-entropy, for `genscale.training.loop.train`."""
 
     name: Literal["tagger"] = "tagger"
     terms: Literal["jets"] = "jets"

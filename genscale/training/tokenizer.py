@@ -99,7 +99,7 @@ class ConstituentRows:
 
 
 class TokenizerTask(Task):
-    """A VQ-VAE and its loss, for :func:`genscale.training.loop.train`."""
+    """A VQ-VAE and its loss, for `genscale.training.loop.train`."""
 
     name: Literal["tokenizer"] = "tokenizer"
     terms: Literal["tokens"] = "tokens"
