@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import signal
 import time
 import warnings
@@ -39,7 +40,7 @@ from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints, Snapshot
 from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
-from genscale.training.task import Task, TrainingConfig
+from genscale.training.task import Task, TrainingConfig, weights_folder
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -214,7 +215,7 @@ class _Loop:
 
     def _steps(self, state: State, end: int, due: set[int], tensorboard: Any, bar: tqdm[Any]) -> None:
         """Train to the end of the trunk's part or the branch at hand, with held-out losses after the steps ``due``."""
-        config, task = self.config, self.task
+        config, task, kept = self.config, self.task, self.config.weights_kept_after
         cooldown, n_steps = (config.cooldown, end) if state.paused else (0.0, config.n_steps)
         batches = self.stream.loader(state.step, end, workers=config.loader_workers)
         for step in range(state.step, end):
@@ -242,6 +243,8 @@ class _Loop:
             if state.step in due:
                 with self.average.in_model():
                     self._evaluate(state, rate, tensorboard)
+                    if state.step in kept and self.accelerator.is_main_process:
+                        self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
                 if self._out_of_patience(state):
                     break
@@ -310,6 +313,15 @@ class _Loop:
             if self.config.patience and state.best() == len(state.evaluations) - 1:
                 # A run resumed from before this step comes by again, with the same weights.
                 self.checkpoints.save_best(self.model)
+
+    def _keep_weights(self, jets: int) -> None:
+        final = weights_folder(self.folder, jets)
+        if final.exists():  # resumed from before this step, which has led to the same weights
+            return
+        aside = final.with_name(f".{final.name}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.task.save(self.model, aside)
+        aside.rename(final)
 
     def _out_of_patience(self, state: State) -> bool:
         """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""

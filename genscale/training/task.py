@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -44,9 +44,9 @@ class TrainingConfig:
     warmup_steps : int
     cooldown : float
         Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
-        that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues from
-        its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been. The
-        model is that of the last branch. 0: no branches.
+        that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
+        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
+        The model is that of the last branch. 0: no branches.
     evaluations : int
         Held-out evaluations at log-spaced steps.
     first_evaluation_jets : int
@@ -54,6 +54,9 @@ class TrainingConfig:
     evaluate_every_jets : int
         Further evaluations whenever this many jets were seen, for overfitting comes late, where log-spaced ones
         are rare; 0: none.
+    keep_weights_at : list of int
+        After these numbers of jets (whole batches) the run is also evaluated, and its weights are kept: each in a
+        folder of its own (see ``weights_folder``) that can be used like that of a finished run.
     patience : int
         The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
         lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
@@ -87,6 +90,7 @@ class TrainingConfig:
     evaluations: int = 12
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
+    keep_weights_at: list[int] = field(default_factory=list)
     patience: int = 0
     average: float = 0.0
     validation_jets: int = 2_000
@@ -129,6 +133,12 @@ class TrainingConfig:
         )
         least = self.plan.phase(0).batch
         require(self.jets >= least, f"jets: {self.jets} is less than one batch of {least}")
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
+        )
         if self.cooldown:
             require(
                 self.schedule == "constant",
@@ -157,9 +167,15 @@ class TrainingConfig:
     @property
     def evaluated_after(self) -> list[int]:
         """Numbers of finished steps at which the held-out loss is measured."""
-        return evaluation_steps(
+        steps = evaluation_steps(
             self.plan, self.jets, self.evaluations, self.first_evaluation_jets, self.evaluate_every_jets
         )
+        return sorted({*steps, *self.weights_kept_after})
+
+    @property
+    def weights_kept_after(self) -> dict[int, int]:
+        """Numbers of finished steps after which weights are kept, each with its entry in ``keep_weights_at``."""
+        return {min(self.plan.steps_to(jets), self.n_steps): jets for jets in self.keep_weights_at}
 
     @property
     def branches(self) -> list[tuple[int, int]]:
@@ -213,6 +229,11 @@ class Task(Protocol):
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the trained model into the run's folder, in the form its users load."""
         ...
+
+
+def weights_folder(run: Path, jets: int) -> Path:
+    """Folder of the weights that a run kept after this number of jets, an entry of ``keep_weights_at``."""
+    return run / "weights" / f"jets-{jets}"
 
 
 def refuse_test_split(store: Store) -> None:

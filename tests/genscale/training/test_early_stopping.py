@@ -94,10 +94,10 @@ def test_patience_begins_after_the_first_epoch(jet_stores, tmp_path):
 
 
 def test_without_patience_the_last_weights_are_kept(jet_stores, tmp_path):
-    run = run_of(jet_stores, dataclasses.replace(REPEATED, patience=0))
+    run = run_of(jet_stores, dataclasses.replace(REPEATED, patience=0, jets=2 * REPEATED.jets))
     record = train(TaggerTask(run), run.training, tmp_path / "run", progress=False)
     assert not record.stopped_early
-    assert record.jets_seen == REPEATED.jets
+    assert record.jets_seen == run.training.jets
     kept = predict_store(tmp_path / "run", jet_stores / "validation", tmp_path / "p.npz", progress=False)
     assert kept.provenance["loss"] == pytest.approx(losses(record)[-1], rel=1e-5)
     assert losses(record)[-1] > record.best.metrics["loss"]
