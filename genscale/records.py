@@ -64,9 +64,9 @@ class RunRecord:
     """Settings, data, size and evaluations of one training run; the module's docstring has the definitions.
 
     ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
-    cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early`` means
-    that the training ended before all jets were seen, because the held-out loss had stopped falling. The file repeats the
-    evaluation with the lowest loss as ``best``.
+    cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
+    means that the training ended before all jets were seen, because the held-out loss had stopped falling. The file
+    repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]

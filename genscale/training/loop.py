@@ -4,8 +4,8 @@ One step: the batch of this step (a function of seed and step alone), the gradie
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
 the points of the scaling laws. With cooldowns each of them is that of a branch, whose rate falls to zero: the run
 itself, the trunk, pauses meanwhile and is put back to the bit, so that each point equals that of a run of its own. A
-run with patience ends when its held-out loss has stopped falling, with the weights of the lowest. A run that is killed and
-started again ends at the same numbers.
+run with patience ends when its held-out loss has stopped falling, with the weights of the lowest. A run that is killed
+and started again ends at the same numbers.
 """
 
 from __future__ import annotations
