@@ -139,6 +139,12 @@ class TrainingConfig:
         )
         least = self.plan.phase(0).batch
         require(self.jets >= least, f"jets: {self.jets} is less than one batch of {least}")
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
+        )
         if self.cooldown:
             require(
                 self.schedule == "constant",
