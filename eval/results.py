@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,19 @@ FloatArray = NDArray[np.float64]
 
 SCHEMA_VERSION = 1
 LEVELS = {"ci68": 0.6827, "ci95": 0.95}
+
+Kind = Literal["scale", "exponent"]
+"""What kind of number an estimate is: how wide its interval may be depends on it (see `Estimate.judged`)."""
+
+MOST_DECADES = 1.0
+"""A scale is identified when its 95 % interval is narrower than this many decades."""
+
+WIDEST_EXPONENT = 0.3
+"""An exponent is identified when its 95 % interval is narrower than this: published exponents of the loss lie between
+0.05 and 0.37 for language (arXiv:2001.08361, 2203.15556, 2404.10102) and up to 0.5 for jets (arXiv:2602.15781)."""
+
+LARGEST_RELATIVE_ERROR = 0.5
+"""An exponent is also identified when half of its 95 % interval is less than this share of its value."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Estimate:
     ci68, ci95 : tuple of float or None
         Central intervals; None where none was computed.
     identified : bool or None
-        False when the 95 % interval runs into a bound or over decades; None when that was not computed.
+        Whether the number may be quoted, by the rule of `judged`; None when that was not judged.
     reason : str
         Why it is not identified, in words.
     """
@@ -85,17 +98,66 @@ class Estimate:
 
     @classmethod
     def from_samples(cls, value: float, samples: FloatArray | None, reason: str = "") -> Estimate:
-        """Percentile intervals of ``samples`` about ``value``; a ``reason`` marks it as not identified."""
+        """Percentile intervals of ``samples`` about ``value``; a ``reason`` marks it as not identified.
+
+        How wide the intervals may be is not asked here: see `judged`.
+        """
         if samples is None or not len(samples):
             return cls(float(value), identified=False if reason else None, reason=reason)
         intervals = {name: interval(samples, level) for name, level in LEVELS.items()}
         return cls(float(value), **intervals, identified=not reason, reason=reason)
 
+    def judged(self, kind: Kind = "scale", reason: str = "") -> Estimate:
+        """Decide whether the points identify the number: the one rule for every fitted or derived quantity.
+
+        The rule asks whether the 95 % interval still says something, not whether it is small:
+
+        - a *scale* (amplitude, floor, model size, compute, ratio) is identified when its interval is narrower than one
+          decade, does not reach zero and has an upper end: beyond that even its order of magnitude is unknown;
+        - an *exponent* is identified when its interval is narrower than 0.3, which is the range of published values,
+          so that it tells one published law from another; or when half the interval is less than 50 % of the value,
+          so that a steep law need not be known better than that;
+        - neither is identified when there is a ``reason`` against it that its width does not show, above all when the
+          constant, or one that it rests on, runs into a bound.
+
+        Parameters
+        ----------
+        kind : {"scale", "exponent"}
+        reason : str
+            Why the number is not identified whatever its width; empty where nothing is known against it.
+
+        Returns
+        -------
+        Estimate
+            With ``identified`` and ``reason`` set. Without a 95 % interval and without a reason nothing is judged.
+        """
+        if not reason and self.ci95 is None:
+            return replace(self, identified=None, reason="")
+        if not reason and self.ci95 is not None:
+            reason = _too_wide(self.value, *self.ci95, kind)
+        return replace(self, identified=not reason, reason=reason)
+
+    def text(self, level: Literal["ci68", "ci95"] = "ci68") -> str:
+        """The value with one of its intervals, in four significant digits: ``0.227 [0.158, 0.899]``."""
+        ends = self.ci68 if level == "ci68" else self.ci95
+        return f"{self.value:.4g}" + ("" if ends is None else f" [{ends[0]:.4g}, {ends[1]:.4g}]")
+
     def __str__(self) -> str:
-        text = f"{self.value:.4g}"
-        if self.ci68 is not None:
-            text += f" [{self.ci68[0]:.4g}, {self.ci68[1]:.4g}]"
-        return text + (f" (not identified: {self.reason})" if self.identified is False else "")
+        return self.text() + (f" (not identified: {self.reason})" if self.identified is False else "")
+
+
+def _too_wide(value: float, low: float, high: float, kind: Kind) -> str:
+    """Why the 95 % interval of a number says too little, or an empty string."""
+    if not (np.isfinite(value) and np.isfinite(low) and np.isfinite(high)):
+        return "the 95% interval has no end"
+    if kind == "exponent":
+        width = high - low
+        narrow = width <= WIDEST_EXPONENT or 0.5 * width <= LARGEST_RELATIVE_ERROR * abs(value)
+        return "" if narrow else f"the 95% interval is {width:.2g} wide"
+    if low <= 0 <= high:
+        return "the 95% interval reaches zero"
+    decades = abs(np.log10(high / low))
+    return "" if decades <= MOST_DECADES else f"the 95% interval spans {decades:.1f} decades"
 
 
 def interval(samples: FloatArray, level: float) -> tuple[float, float]:

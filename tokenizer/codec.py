@@ -6,6 +6,7 @@ Token 0 starts a jet, tokens 1..K are codes, token K + 1 stops it, as in OmniJet
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 from tqdm.auto import tqdm
 
 from tokenizer import storage
@@ -21,6 +23,7 @@ from tokenizer.binning import Binning
 from tokenizer.config import BinningConfig, VQVAEConfig
 from tokenizer.errors import InputError
 from tokenizer.preprocessing import Preprocessing
+from tokenizer.quantizers import VectorQuantizer
 from tokenizer.vqvae import VQVAE, Layout
 
 #: Latents nearer than this to the border between two codes, in units of the codebook's spread, are settled
@@ -80,6 +83,46 @@ class Tokenizer:
         A tokenizer that is there already stays whole until it is replaced at once.
         """
         storage.write(Path(folder), self.config, self.model.state_dict())
+
+    def coarsened(self, codebook_size: int, *, seed: int = 0) -> Tokenizer:
+        """Return this tokenizer with fewer codes: k-means of its codebook vectors, everything else as it is.
+
+        What depends on the codebook can so be measured without training another tokenizer.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Codes to keep, fewer than now.
+        seed : int
+            Of the first centres of k-means++.
+
+        Raises
+        ------
+        InputError
+            The codes are not vectors that can be merged (bins, ``fsq``), the tokenizer is untrained, or the size
+            is not smaller.
+        """
+        if not isinstance(self.model, VQVAE) or self.model.config.quantizer == "fsq":
+            kind = "fsq" if isinstance(self.model, VQVAE) else "bins"
+            raise InputError(f"codes of {kind} are a grid: configure a coarser one instead of merging them")
+        if not 2 <= codebook_size < self.config.codebook_size:
+            raise InputError(
+                f"codebook_size={codebook_size}: must be from 2 to {self.config.codebook_size - 1}, "
+                "fewer than the codes there are"
+            )
+        self.model.quantizer.search()  # refuses an untrained codebook
+        vectors = self.model.quantizer.codebook.detach().cpu().double().numpy()
+        centres, _ = kmeans2(vectors, codebook_size, iter=100, minit="++", seed=seed)
+        config = dataclasses.replace(
+            self.model.config, codebook_size=codebook_size, quantizer="vq", levels=[]
+        )
+        coarse = Tokenizer.create(config)
+        kept = {k: v for k, v in self.model.state_dict().items() if not k.startswith("quantizer.")}
+        coarse.model.load_state_dict(kept, strict=False)
+        assert isinstance(coarse.model.quantizer, VectorQuantizer)
+        coarse.model.quantizer.place(torch.from_numpy(centres))
+        coarse.model.eval()
+        return coarse
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -168,6 +168,15 @@ class VectorQuantizer(Quantizer):
         codes = torch.from_numpy(self.search()(latents)[0]).to(latents.device)
         return Quantized(self.lookup(codes), codes)
 
+    @torch.no_grad()
+    def place(self, vectors: Tensor) -> None:
+        """Take ``vectors``, shape (K, dim), for the codebook, as if training had led to it."""
+        codebook = self.vq._codebook
+        codebook.embed.copy_(vectors[None])
+        codebook.embed_avg.copy_(vectors[None])
+        codebook.cluster_size.fill_(1.0)
+        codebook.initted.fill_(True)
+
     def search(self) -> NearestCodes:
         """A search in the present codebook; an InputError before the first training step."""
         if not self.is_initialised:

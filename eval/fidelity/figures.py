@@ -37,7 +37,6 @@ _LABELS = {
     "particle_phi_rel": r"particle $\phi_\mathrm{rel}$",
     "fpd": "FPD",
     "kpd": "KPD",
-    "mmd_emd": "MMD",
     "trees_on_observables": "AUC of trees",
     "tagger_on_constituents": "AUC of tagger",
 }
@@ -271,7 +270,8 @@ def distance_vs_loss(
     Parameters
     ----------
     losses, loss_errors : (K,) validation losses in nats per token, and their errors.
-    results : K scores, made with the same reference, size and seed.
+    results : K scores, made with the same reference, size and seed. Bars are the errors that the generated samples
+        alone make: the reference is common to all.
     labels : K names of models; those of one name (seeds of one size) share a colour.
     """
     if not len(results) == len(labels) == np.size(losses) or not labels:
@@ -282,7 +282,7 @@ def distance_vs_loss(
     axes = figure.subplots()
     loss = np.asarray(losses, dtype=np.float64)
     values = np.array([result.joint.value for result in results])
-    errors = np.array([result.joint.distance.error_jets for result in results])
+    errors = np.array([result.joint.distance.error_generated for result in results])
     floor = results[0].joint.floor
     axes.axhspan(
         floor.mean - floor.spread, floor.mean + floor.spread, color=FLOOR, alpha=0.3, linewidth=0,
@@ -378,13 +378,13 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
 def significance_bars(result: FidelityResult) -> Figure:
     """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
 
-    Energy flow polynomials and divergences, forty numbers that say much the same, are left to the table.
+    Energy flow polynomials, twenty numbers that say much the same, are left to the table.
 
     Parameters
     ----------
     result : the score of one sample.
     """
-    rows = [row for row in result.rows() if row.group != "divergence" and not row.name.startswith("efp_")]
+    rows = [row for row in result.rows() if not row.name.startswith("efp_")]
     labels = [
         REGISTRY[row.name].label if row.name in REGISTRY else _LABELS.get(row.name, row.name) for row in rows
     ]

@@ -74,7 +74,10 @@ def score_particles(
         value = cost ** (1 / p)
         # d W / d W^p, the step from errors of the cost to errors of the distance.
         to_distance = 1.0 if p == 1 else 0.5 / value if value > 0 else 0.0
-        error = factor * to_distance * np.hypot(_error_of_mean(phi, x), _error_of_mean(psi, y))
+        generated, reference_ = (
+            factor * to_distance * _error_of_mean(values, jets) for values, jets in ((phi, x), (psi, y))
+        )
+        error = float(np.hypot(generated, reference_))
         order = np.argsort(flat_y)
         sorted_y, jet_of = flat_y[order].astype(np.float32), y.jet_index[order]
 
@@ -91,7 +94,7 @@ def score_particles(
             return factor * cost_of_sorted(flat[in_a], flat[~in_a], p) ** (1 / p)
 
         floor = reference_floor(np.arange(len(y)), len(x), of_jets, n_repeats, seed)
-        distance = Distance(factor * value, float(error), float(error), 0.0, p, 1, len(x), len(y))
+        distance = Distance(factor * value, error, error, 0.0, generated, p, 1, len(x), len(y))
         scores[name] = Score(name, unit, distance, floor)
     return scores
 

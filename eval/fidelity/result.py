@@ -33,7 +33,7 @@ class Row:
 
     Attributes
     ----------
-    group : "joint", "observable", "particle", "divergence", "published", "matching" or "classifier".
+    group : "joint", "observable", "particle", "published" or "classifier".
     name, unit : of the quantity.
     value, error : the quantity and its statistical error.
     floor, floor_spread : what reference against reference gives at the same size, and how much that scatters.
@@ -199,7 +199,9 @@ class Score:
     @classmethod
     def from_dict(cls, name: str, entry: dict[str, Any]) -> Score:
         """Read what :meth:`to_dict` wrote."""
-        distance = Distance(**{key: entry[key] for key in Distance.__dataclass_fields__})
+        # Files of before version 3 do not say which part of the error the generated sample makes: all of it, then.
+        known = {"error_generated": entry["error_jets"], **entry}
+        distance = Distance(**{key: known[key] for key in Distance.__dataclass_fields__})
         floor = Floor(
             np.asarray(entry["floor"]["values"]),
             distance.n_generated,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
+from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm import tqdm
 
 from eval.errors import InputError, TooFewJets
-from eval.fidelity.boosting import BoostedTrees, fit_boosted_trees
 from eval.fidelity.floors import RESOLVED_AT, even_size
 from eval.fidelity.result import Row
 from eval.tagging.rejection import area_under_curve
@@ -139,16 +139,21 @@ def classifier_two_sample_test(
         labels = np.repeat([1.0, 0.0], [len(part) for part in train])
         # Both kinds weigh the same, so that unequal sizes do not shift the log-odds.
         weights = np.repeat([0.5 * labels.size / len(part) for part in train], [len(part) for part in train])
-        model = fit_boosted_trees(np.concatenate(train), labels, weights, n_trees)
+        model = HistGradientBoostingClassifier(
+            max_iter=n_trees, max_depth=3, max_bins=32, min_samples_leaf=40, l2_regularization=1.0,
+            early_stopping=False, random_state=seed,
+        )  # fmt: skip
+        model.fit(np.concatenate(train), labels, weights)
         held_out = [sample[assigned == fold] for sample, assigned in zip(samples, folds, strict=True)]
-        bins = model.bins(np.concatenate(held_out))
-        area, error = _area(model, bins, len(held_out[0]))
+        jets = np.concatenate(held_out)
+        area, error = _area(model, jets, len(held_out[0]))
         areas.append(area)
         errors.append(error)
         for k in range(len(chosen)):
-            shuffled = bins.copy()
-            rng.shuffle(shuffled[:, k])
-            drops[fold, k] = area - _area(model, shuffled, len(held_out[0]))[0]
+            kept = jets[:, k].copy()
+            rng.shuffle(jets[:, k])
+            drops[fold, k] = area - _area(model, jets, len(held_out[0]))[0]
+            jets[:, k] = kept
     return TwoSampleTest.of(
         f"boosted trees on {len(chosen)} observables",
         float(np.mean(areas)),
@@ -171,8 +176,8 @@ def _null_error(n_generated: int, n_reference: int, n_folds: int) -> float:
     return float(np.sqrt(variance * (2 if n_folds > 1 else 1)))
 
 
-def _area(model: BoostedTrees, bins: NDArray[np.int64], n_generated: int) -> tuple[float, float]:
-    scores = model.log_odds_of_bins(bins)
+def _area(model: HistGradientBoostingClassifier, jets: FloatArray, n_generated: int) -> tuple[float, float]:
+    scores = model.decision_function(jets)
     return area_under_curve(scores[:n_generated], scores[n_generated:])
 
 

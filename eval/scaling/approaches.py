@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, interval, write_json
+from eval.results import SCHEMA_VERSION, Estimate, write_json
 from eval.scaling.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -28,8 +28,6 @@ MIN_SIZES = 4
 """A parabola through three points has no error."""
 BUDGETS = 8
 """Slices cut through training curves where runs do not come in slices."""
-WIDEST = 1.0
-"""Exponents of the compute-optimal line lie between 0 and 1: an interval wider than that knows nothing."""
 MOST_DIP = 0.5
 """A minimum may lie below the lowest run of its slice by so much of what separates that run from the third lowest. A
 parabola on equal steps dips by at most a quarter of it; one that dips further does not follow its runs."""
@@ -329,15 +327,11 @@ def _frontier(
         error = np.array([getattr(o, f"error_{variable}") for o in used])
         (level, slope), samples = _line(log_c, y, error, bootstrap, rng)
         reason = "" if samples is not None or not bootstrap else "two optima leave no error"
-        if samples is not None:
-            low, high = interval(samples[:, 1], 0.95)
-            if high - low > WIDEST:
-                reason = f"the 95% interval of {exponent} is {high - low:.2g} wide"
         drawn = (None, None) if samples is None else samples.T
         params[constant] = Estimate.from_samples(
-            float(np.exp(level)), None if drawn[0] is None else np.exp(drawn[0]), reason
-        )
-        params[exponent] = Estimate.from_samples(slope, drawn[1], reason)
+            float(np.exp(level)), None if drawn[0] is None else np.exp(drawn[0])
+        ).judged("scale", reason)
+        params[exponent] = Estimate.from_samples(slope, drawn[1]).judged("exponent", reason)
     return FrontierFit(approach, params, tuple(found), len(points), interpolated, notes)
 
 

@@ -49,9 +49,9 @@ class BrokenPower(Law):
             FLOOR,
             scale_at_one("b", f"first power law at {self.variable} = 1"),
             exponent_parameter("c0", "exponent before the break"),
-            Parameter("c1", "change of exponent at the break", lower=-5.0, upper=5.0),
-            Parameter("d", "place of the break", unit=f"as {self.variable}", log=True, decades=2.0),
-            Parameter("f", "width of the break in e-folds", log=True, lower=0.05, upper=5.0, decades=2.0),
+            Parameter("c1", "change of exponent at the break", lower=-5.0, upper=5.0, kind="exponent"),
+            Parameter("d", "place of the break", unit=f"as {self.variable}", log=True),
+            Parameter("f", "width of the break in e-folds", log=True, lower=0.05, upper=5.0),
         )
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102

@@ -216,11 +216,16 @@ def corner(result: FitResult) -> Figure:
     return figure
 
 
-def window_figure(tasks: Mapping[str, WindowResult], level: str | Mapping[str, str] = "uniform") -> Figure:
-    """Occupancy of the learnable window against compute, all tasks on one axis.
+def window_figure(tasks: Mapping[str, WindowResult]) -> Figure:
+    """Occupancy of the learnable window against compute, and its size in nats per jet, all tasks side by side.
 
-    Solid where runs exist, dashed beyond; the band is the bootstrap's 68 %. Fits without a compute axis (laws
-    of one variable other than C) have no place here.
+    Occupancy is zero for the reference model at which it starts (a bigram table, the class shares) and one at the
+    fitted floor. Lines are solid where runs exist and dashed beyond; the band is the bootstrap's 68 %.
+
+    Raises
+    ------
+    InputError
+        For no task, or a fit of one variable other than C, which has no compute axis.
     """
     if not tasks:
         raise InputError('window_figure: give at least one task, as {"generation": window(...)}')
@@ -232,27 +237,35 @@ def window_figure(tasks: Mapping[str, WindowResult], level: str | Mapping[str, s
     high = max(r[1] for r in ranges.values()) * 1e4
     flops = np.geomspace(low, high, 300)
     for i, (task, result) in enumerate(tasks.items()):
-        name = level if isinstance(level, str) else level[task]
-        value, bottom, top = result.occupancy(name, "C", flops)
+        value, bottom, top = result.occupancy(result.start, "C", flops)
         trained = (flops >= ranges[task][0]) & (flops <= ranges[task][1])
         left.plot(flops, value, "--", lw=1, color=f"C{i}")
-        left.plot(flops[trained], value[trained], "-", lw=2.2, color=f"C{i}", label=f"{task} ({name})")
+        left.plot(
+            flops[trained],
+            value[trained],
+            "-",
+            lw=2.2,
+            color=f"C{i}",
+            label=f"{task}, from the {result.start}",
+        )
         if np.isfinite(bottom).all():
             left.fill_between(flops, bottom, top, color=f"C{i}", alpha=0.2, lw=0)
-        reference, floor = result.levels[name].reference, result.floor
-        right.bar(i, reference, color="lightgrey", width=0.6)
-        right.bar(i, floor.value, color=f"C{i}", width=0.6)
-        if floor.ci68 is not None:
-            right.errorbar(i, floor.value, yerr=_bars(floor.value, floor.ci68), color="black", capsize=4)
-        share = result.levels[name].share
-        known = "" if share.identified is not False else " (n. i.)"
-        right.text(i, reference, f"window {share.value:.0%}{known}", ha="center", va="bottom", fontsize=7)
+        size = result.main.window_per_jet
+        learned = result.tokens_per_jet * (result.main.reference - result.lowest_loss)
+        right.bar(i, size.value, color="lightgrey", width=0.6)
+        right.bar(i, learned, color=f"C{i}", width=0.6)
+        if size.ci68 is not None:
+            right.errorbar(i, size.value, yerr=_bars(size.value, size.ci68), color="black", capsize=4)
+        known = "" if size.identified is not False else " (n. i.)"
+        top_of_bar = max(size.value, learned)
+        right.text(i, top_of_bar, f" {size.value:.3g}{known}\n", ha="center", va="bottom", fontsize=7)
     for mark in (0.9, 0.95, 0.99):
         left.axhline(mark, color="grey", lw=0.6, ls=":")
     left.set(xscale="log", ylim=(0, 1.03), xlabel=UNITS["C"], ylabel="occupancy of the window")
     left.legend(fontsize=8, loc="lower right")
     right.set_xticks(range(len(tasks)), list(tasks))
-    right.set_ylabel("floor (colour) and reference (grey), nats")
+    right.set_ylabel("window (grey), learned (colour), nats per jet")
+    right.margins(y=0.15)
     return figure
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.errors import InputError
+from eval.results import Estimate
 from eval.scaling.law import Law
+from eval.scaling.misfit import ModelError
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points
 from eval.scaling.registry import get_law
@@ -17,12 +19,12 @@ from eval.scaling.uncertainty import (
     Profile,
     bootstrap_counts,
     bootstrap_unit,
+    bound_reasons,
     derived,
     estimates,
     on_bound,
     profile_of,
     resample,
-    verdicts,
 )
 
 if TYPE_CHECKING:
@@ -193,12 +195,14 @@ def fit_arrays(
     winner = int(np.argmin(minima.value))
     best, value = polish(problem, minima.q[winner], float(minima.value[winner]))
     natural = problem.natural(best)
+    error = ModelError.of(problem, best)
     q = None
     if bootstrap:
         counts = bootstrap_counts(len(y), bootstrap, rng, groups if unit == "groups" else None)
-        q, _ = resample(problem, distinct(problem, minima), counts, progress)
+        moved = None if error is None else y * np.exp(error.draw(bootstrap, rng.spawn(1)[0]))
+        q, _ = resample(problem, distinct(problem, minima), counts, moved, progress)
     samples = None if q is None else problem.natural(q)
-    reasons = verdicts(problem, best, q)
+    reasons = bound_reasons(problem, best, q)
     low, high = on_bound(problem, best[None])
     hit = tuple(name for name, edge in zip(law.names, (low | high)[0], strict=True) if edge)
     reasons = _propagate(law, reasons, hit)
@@ -208,9 +212,10 @@ def fit_arrays(
     ranges = dict(zip((*law.variables, law.response), (*x, y), strict=True))
     if compute is not None:
         ranges["C"] = compute
+    params = estimates(problem, natural, samples, reasons)
     return FitResult(
         law=law,
-        params=estimates(problem, natural, samples, reasons),
+        params=params,
         derived=derived(problem, natural, samples, reasons),
         objective=objective.report(problem.residual(best)[0], weight),
         objective_kind=objective.label,
@@ -223,8 +228,9 @@ def fit_arrays(
         samples=samples,
         bootstrap_unit=unit if bootstrap else "none",
         loss=objective,
+        model_error=None if error is None else error.size,
         flops_factor=flops_factor,
-        warnings=(*warnings, *_notes(law, reasons, bool(bootstrap))),
+        warnings=(*warnings, *_notes(params, bool(bootstrap))),
     )
 
 
@@ -258,8 +264,8 @@ def _too_few(problem: Problem, reasons: dict[str, str]) -> dict[str, str]:
     return {name: reason or ("" if held[name] else few) for name, reason in reasons.items()}
 
 
-def _notes(law: Law, reasons: Mapping[str, str], assessed: bool) -> list[str]:
-    lost = [name for name in law.names if reasons[name]]
+def _notes(params: Mapping[str, Estimate], assessed: bool) -> list[str]:
+    lost = [name for name, estimate in params.items() if estimate.identified is False]
     notes = [f"not identified by these points: {', '.join(lost)}"] if lost else []
     return notes if assessed else [*notes, "no bootstrap: intervals and identification were not assessed"]
 

@@ -215,8 +215,8 @@ class Kaplan(Law):
     source: str = "arXiv:2001.08361"
     variables: tuple[str, ...] = ("N", "D")
     parameters: tuple[Parameter, ...] = (
-        Parameter("N_c", "model size at which the loss is one nat", "parameters", log=True, decades=4.0),
-        Parameter("D_c", "data at which the loss is one nat", "data", log=True, decades=4.0),
+        Parameter("N_c", "model size at which the loss is one nat", "parameters", log=True),
+        Parameter("D_c", "data at which the loss is one nat", "data", log=True),
         exponent_parameter("alpha_N", "exponent of model size"),
         exponent_parameter("alpha_D", "exponent of data"),
     )
@@ -264,7 +264,7 @@ class Rejection(Law):
     variables: tuple[str, ...] = ("L",)
     response: str = "R"
     parameters: tuple[Parameter, ...] = (
-        Parameter("A", "rejection above C extrapolated to zero loss", log=True, decades=2.0),
+        Parameter("A", "rejection above C extrapolated to zero loss", log=True),
         Parameter("B", "slope of ln rejection", "1/nat", lower=-1e3, upper=-1e-3),
         Parameter("C", "rejection at large loss", lower=0.0),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
+from eval.results import Kind
 
 FloatArray = NDArray[np.float64]
 
@@ -34,8 +35,8 @@ class Parameter:
         Physical bounds of the value; fits add bounds taken from the data to scales.
     log : bool
         Fitted as its logarithm: a positive scale.
-    decades : float
-        A 95 % interval wider than this many decades means "not identified".
+    kind : {"scale", "exponent"}
+        By which rule it is identified (see `eval.results.Estimate.judged`).
     """
 
     name: str
@@ -44,18 +45,17 @@ class Parameter:
     lower: float = 0.0
     upper: float = np.inf
     log: bool = False
-    decades: float = 1.0
+    kind: Kind = "scale"
 
 
 def exponent_parameter(name: str, meaning: str) -> Parameter:
     """An exponent: between a thousandth and five."""
-    return Parameter(name, meaning, lower=EXPONENT_BOUNDS[0], upper=EXPONENT_BOUNDS[1])
+    return Parameter(name, meaning, lower=EXPONENT_BOUNDS[0], upper=EXPONENT_BOUNDS[1], kind="exponent")
 
 
 def scale_at_one(name: str, meaning: str) -> Parameter:
     """The value of a power-law term at x = 1."""
-    # Value at x = 1, far outside the data: two decades of spread still leave the law useful inside it.
-    return Parameter(name, meaning, unit="nats", log=True, decades=2.0)
+    return Parameter(name, meaning, unit="nats", log=True)
 
 
 FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")

@@ -1,19 +1,38 @@
-"""Does a fitted law describe its own points, or do its constants only average over what it cannot follow?"""
+"""How far a fitted law misses its points beyond noise, and what this error of the law does to its constants.
+
+Resampling knows only the scatter of the points. A law that is wrong by a smooth function of its variables misses
+neighbouring points alike, so that its constants are wrong by more than their intervals say. Here such a function is
+part of the model (Kennedy & O'Hagan 2001): Gaussian, with correlation exp(-|du|/l) in each transformed variable u,
+where l is the range of the points, hence neither rougher nor smoother than the points could show. Its amplitude
+follows from the residuals beside the scatter of repeated runs, and is uncertain: each resample of the bootstrap draws
+an amplitude and a function, moves the points by it, and fits them. Noise may hide an error of the law as well as mimic
+one. It widens the distribution of the amplitude, and with it the intervals, where a plain difference of RMS^2 and
+scatter^2 would often be zero.
+
+Measured on simulated studies of 84 places, two or three seeds and noise of 2 %: where the law is wrong by smooth
+functions of 1.5 % (5 %), 95 % intervals of alpha, beta and E hold the truth in 57 to 62 % (33 to 37 %) of the studies
+without this error, in 65 to 70 % (37 to 57 %) with independent errors of the same size (one factor on all errors, as
+the Particle Data Group uses), and in 88 to 95 % (80 to 100 %) with these. Where the law is right, they hold it in 97 %
+and are 1.4 times as wide as they need be. Nothing helps against a one-sided error that the constants absorb whole,
+such as losses that are all too high at small D.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult
+from eval.scaling.solve import Problem
 
-#: A law that misses its points by more than so many times what seeds scatter does not describe them.
-SCATTERS = 2.0
+FloatArray = NDArray[np.float64]
 
-#: Share of the spread of ln L that a law may always miss: seeds may agree better than any simple law.
-LEAST_SHARE = 0.02
+RATIOS = np.geomspace(0.1, 100.0, 301)
+"""Amplitudes of an error of the law over the scatter of runs, all equally likely before the points are seen: a smaller
+error does not matter, and a larger one leaves no doubt."""
 
 
 @dataclass(frozen=True)
@@ -28,37 +47,30 @@ class Misfit:
         Standard deviation of ln L over runs at equal variables of the law, pooled; None where none are repeated.
     spread : float
         Standard deviation of ln L over all points: what there is to describe.
+    model_error : float or None
+        What the law misses beyond that scatter, in ln L; it is part of all intervals of the fit. None without repeated
+        runs, because nothing separates it from noise.
     """
 
     rms: float
     seed_scatter: float | None
     spread: float
-
-    @property
-    def describes(self) -> bool | None:
-        """Whether ``rms`` is within `SCATTERS` of the scatter, or `LEAST_SHARE` of the spread; None without seeds.
-
-        Without them it is unknown: where the loss hardly changes, a law without N misses little, too.
-        """
-        if self.seed_scatter is None:
-            return None
-        return self.rms <= max(SCATTERS * self.seed_scatter, LEAST_SHARE * self.spread)
+    model_error: float | None = None
 
     def __str__(self) -> str:
-        scatter = "" if self.seed_scatter is None else f", seeds scatter by {self.seed_scatter:.1%}"
-        text = f"the law misses its points by {self.rms:.1%} (RMS of ln L){scatter}"
-        if self.describes is None:
-            return f"{text}; no run was repeated with another seed, so nothing says whether that is more than noise"
-        if self.describes:
+        text = f"the law misses its points by {self.rms:.1%} (RMS of ln L)"
+        if self.seed_scatter is None:
+            return (
+                f"{text}; no run was repeated with another seed, so the intervals take all of this for noise"
+            )
+        text += f", seeds scatter by {self.seed_scatter:.1%}"
+        if not self.model_error:
             return text
-        return f"{text}; it does not describe them, and its constants depend on the window of the fit"
+        return f"{text}; the excess of {self.model_error:.1%} counts as an error of the law and widens its intervals"
 
 
 def misfit(points: Points, result: FitResult) -> Misfit:
     """Compare a law with the points that it was fitted to.
-
-    Its intervals come from resampling and know nothing of this: a wrong law has constants, too, and they depend on
-    the window of the fit.
 
     Parameters
     ----------
@@ -68,10 +80,101 @@ def misfit(points: Points, result: FitResult) -> Misfit:
     """
     rms = float(np.sqrt(np.mean(np.log(points.L / result.at(points)) ** 2)))
     variables = np.stack([points.variable(name) for name in result.law.variables])
-    _, place, count = np.unique(variables, axis=1, return_inverse=True, return_counts=True)
+    scatter = scatter_of_repeats(variables, points.L)
+    return Misfit(rms, scatter, float(np.log(points.L).std()), result.model_error)
+
+
+def scatter_of_repeats(x: FloatArray, y: FloatArray) -> float | None:
+    """Pooled standard deviation of ln y (n,) among points of equal variables x (k, n); None where none are repeated."""
+    _, place, count = np.unique(x, axis=1, return_inverse=True, return_counts=True)
     place = place.ravel()
-    ln = np.log(points.L)
+    ln = np.log(y)
     deviation = ln - (np.bincount(place, ln) / count)[place]
     spare = len(ln) - len(count)
-    scatter = float(np.sqrt(np.sum(deviation**2) / spare)) if spare else None
-    return Misfit(rms, scatter, float(ln.std()))
+    return float(np.sqrt(np.sum(deviation**2) / spare)) if spare else None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelError:
+    """What a law misses beyond the scatter of repeated runs (the lack of fit of regression), in ln y.
+
+    Attributes
+    ----------
+    pure : float
+        Sum of squares of repeats about their means.
+    spare_pure : int
+        Its degrees of freedom.
+    lack, strength : ndarray, shape (s,)
+        Residuals of those means along the s directions that the constants leave free, squared, and their variance there
+        if the law had a smooth error of amplitude one.
+    root : ndarray, shape (n, m)
+        From independent normal numbers to smooth errors of amplitude one at the points.
+    """
+
+    pure: float
+    spare_pure: int
+    lack: FloatArray
+    strength: FloatArray
+    root: FloatArray
+
+    @classmethod
+    def of(cls, problem: Problem, best: FloatArray) -> ModelError | None:
+        """Error of the law with coordinates ``best`` (p,).
+
+        None where it cannot be told: without repeats, with no more places than constants, or where the law is negative.
+        """
+        used = problem.weight > 0
+        scatter = scatter_of_repeats(problem.u[:, used], problem.y[used])
+        everywhere, index = np.unique(problem.u, axis=1, return_inverse=True)
+        places, place, count = np.unique(problem.u[:, used], axis=1, return_inverse=True, return_counts=True)
+        f, jacobian = problem.law.evaluate(best[None], places)
+        if scatter is None or not (f > 0).all():
+            return None
+        directions, _ = problem.reduction()
+        moved = problem.free & (best > problem.low + 1e-6) & (best < problem.high - 1e-6)
+        root_count = np.sqrt(count)  # means of more repeats are better known
+        slopes = (jacobian[0] / f[0]).T @ directions[:, moved[problem.free]] * root_count[:, None]
+        fitted, _ = np.linalg.qr(slopes)
+        spare = len(count) - fitted.shape[1]
+        if spare < 1:
+            return None
+        left = np.eye(len(count)) - fitted @ fitted.T
+        covariance = _correlation(places) * root_count * root_count[:, None]
+        strength, axes = (np.asarray(x, dtype=np.float64) for x in np.linalg.eigh(left @ covariance @ left))
+        means = np.bincount(place.ravel(), np.log(problem.y[used])) / count
+        lack = (axes.T @ (root_count * (means - np.log(f[0])))) ** 2
+        repeats = int(count.sum()) - len(count)
+        root = np.linalg.cholesky(_correlation(everywhere) + 1e-10 * np.eye(everywhere.shape[1]))
+        return cls(
+            scatter**2 * repeats,
+            repeats,
+            lack[-spare:],
+            np.maximum(strength[-spare:], 0.0),
+            root[index.ravel()],
+        )
+
+    @property
+    def size(self) -> float:
+        """Square root of max(0, RMS^2 - scatter^2), the RMS corrected for the number of fitted constants."""
+        spare = len(self.lack) + self.spare_pure
+        excess = (self.lack.sum() + self.pure) / spare - self.pure / self.spare_pure
+        return float(np.sqrt(max(excess, 0.0)))
+
+    def draw(self, draws: int, rng: np.random.Generator) -> FloatArray:
+        """Errors of the law in ln y, shape (draws, n): of amplitudes from their posterior, given these residuals."""
+        variance = 1 + RATIOS[:, None] ** 2 * self.strength  # of the residuals, in units of that of a run
+        total = np.maximum(self.pure + (self.lack / variance).sum(axis=1), 1e-300)
+        spare = len(self.lack) + self.spare_pure
+        # The scatter of a run is integrated out: a scaled inverse chi-squared distribution for each ratio.
+        ln = -0.5 * np.log(variance).sum(axis=1) - 0.5 * spare * np.log(total)
+        chance = np.exp(ln - ln.max())
+        drawn = rng.choice(len(RATIOS), draws, p=chance / chance.sum())
+        amplitude = RATIOS[drawn] * np.sqrt(total[drawn] / rng.chisquare(spare, draws))
+        return amplitude[:, None] * (rng.standard_normal((draws, self.root.shape[1])) @ self.root.T)
+
+
+def _correlation(places: FloatArray) -> FloatArray:
+    """Correlation (m, m) of an error of the law between ``places`` (k, m)."""
+    length = np.maximum(np.ptp(places, axis=1), 1e-12)
+    distance = np.abs(places[:, :, None] - places[:, None, :]) / length[:, None, None]
+    return np.exp(-distance.sum(axis=0))

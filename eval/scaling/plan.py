@@ -196,7 +196,6 @@ def plan(
             "C": budget,
             "L": (line.floor + line.K * budget**-line.gamma) ** line.power,
         }
-    reasons = {key: _unidentified(key, column) for key, column in columns.items()}
     reach = np.isfinite(budget)
     window = {key: ends[1] for key, ends in result.data_window.items()}
     most = {"FLOPs": window["C"], "data": window["D"]}
@@ -204,7 +203,9 @@ def plan(
     return Plan(
         question=question,
         **{
-            key: Estimate.from_samples(column[0], column[1:] if len(column) > 1 else None, reasons[key])
+            key: Estimate.from_samples(column[0], column[1:] if len(column) > 1 else None).judged(
+                "scale", "" if np.isfinite(column[0]) else "not reachable"
+            )
             for key, column in columns.items()
         },
         spread=_spread(result, columns),
@@ -219,18 +220,6 @@ def _positive(name: str, value: float) -> float:
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"plan: {name} must be positive, found {value}")
     return float(value)
-
-
-def _unidentified(name: str, column: FloatArray) -> str:
-    if not np.isfinite(column[0]):
-        return "not reachable"
-    if len(column) < 2:
-        return ""
-    low, high = np.sort(column[1:])[[int(0.025 * (len(column) - 2)), -1 - int(0.025 * (len(column) - 2))]]
-    if not np.isfinite(high):
-        return "some fits within the interval never reach it"
-    decades = np.log10(high / low) if low > 0 else np.inf
-    return f"the 95% interval spans {decades:.1f} decades" if decades > 2 and name != "L" else ""
 
 
 def _spread(result: FitResult, columns: Mapping[str, FloatArray]) -> dict[str, tuple[float, float]]:

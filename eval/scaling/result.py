@@ -52,6 +52,9 @@ class FitResult:
         "points", "groups", "none", or "points of few groups", whose intervals are too short.
     loss : Objective
         What was minimised.
+    model_error : float or None
+        What the law misses beyond the scatter of repeated runs, in ln L; part of ``samples`` and of all intervals. None
+        where no run was repeated.
     flops_factor : float
         k of C = k N D.
     warnings : tuple of str
@@ -72,6 +75,7 @@ class FitResult:
     samples: FloatArray | None = None
     bootstrap_unit: str = "none"
     loss: Objective = field(default_factory=Objective)
+    model_error: float | None = None
     flops_factor: float = 6.0
     warnings: tuple[str, ...] = ()
 
@@ -131,6 +135,7 @@ class FitResult:
             "starts_at_optimum": self.starts_at_optimum,
             "bounds_hit": list(self.bounds_hit),
             "data_window": {name: list(ends) for name, ends in self.data_window.items()},
+            "model_error": self.model_error,
             "flops_factor": self.flops_factor,
             "bootstrap_unit": self.bootstrap_unit,
             "warnings": list(self.warnings),
@@ -177,6 +182,7 @@ class FitResult:
                 samples=None if samples is None else np.array([samples[name] for name in law.names]).T,
                 bootstrap_unit=plain["bootstrap_unit"],
                 loss=Objective(**plain["loss"]),
+                model_error=plain.get("model_error"),
                 flops_factor=plain["flops_factor"],
                 warnings=tuple(plain["warnings"]),
             )

@@ -109,10 +109,11 @@ class Problem:
         matrix, shift = self.law.centring(self.centre)
         return (self.law.coordinates(values) - shift) @ np.linalg.inv(matrix).T
 
-    def residual(self, q: FloatArray) -> FloatArray:
-        """Residuals (S, n) of coordinates (S, p)."""
+    def residual(self, q: FloatArray, y: FloatArray | None = None) -> FloatArray:
+        """Residuals (S, n) of coordinates (S, p), of other responses ``y`` (S, n) where given."""
         f, _ = self.law.evaluate(np.atleast_2d(q), self.u)
-        return np.log(f) - np.log(self.y) if self.objective.log else f - self.y
+        y = self.y if y is None else y
+        return np.log(f) - np.log(y) if self.objective.log else f - y
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,20 @@ class Minima:
 
 
 def _residual_and_jacobian(
-    problem: Problem, q: FloatArray, log_y: FloatArray
+    problem: Problem, q: FloatArray, target: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
+    """Residuals (S, n) and their slopes (S, p, n); ``target`` is what the objective compares with (see `_target`)."""
     with np.errstate(all="ignore"):  # a trial step may leave the law's domain; it is rejected by its value
         f, jacobian = problem.law.evaluate(q, problem.u)
         if not problem.objective.log:
-            return f - problem.y, jacobian
+            return f - target, jacobian
         positive = np.where(f > 0, f, np.nan)
         jacobian /= positive[:, None, :]
-        return np.log(positive) - log_y, jacobian
+        return np.log(positive) - target, jacobian
+
+
+def _target(problem: Problem, y: FloatArray) -> FloatArray:
+    return np.log(y) if problem.objective.log else y
 
 
 def descend(
@@ -143,10 +149,11 @@ def descend(
     *,
     delta: float | FloatArray | None = None,
     fixed: FloatArray | None = None,
+    y: FloatArray | None = None,
     iterations: int = 200,
     tolerance: float = 1e-13,
 ) -> Minima:
-    """Batched damped Newton from ``q`` (S, p) with weights ``weight`` (S, n), thresholds ``delta`` (S,)."""
+    """Batched damped Newton from ``q`` (S, p); weights and responses ``y`` (S, n) and thresholds ``delta`` (S,)."""
     size, n = len(q), len(problem.y)
     threshold = np.broadcast_to(
         np.asarray(problem.objective.threshold if delta is None else delta, dtype=np.float64), (size,)
@@ -165,6 +172,7 @@ def descend(
             weights[part],
             threshold[part],
             None if fixed_rows is None else fixed_rows[part],
+            None if y is None else y[part],
             iterations,
             tolerance,
         )
@@ -177,6 +185,7 @@ def _descend_block(
     weight: FloatArray,
     delta: FloatArray,
     fixed: FloatArray | None,
+    y: FloatArray | None,
     iterations: int,
     tolerance: float,
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
@@ -186,15 +195,15 @@ def _descend_block(
     low, high = problem.low[problem.free], problem.high[problem.free]
     z = np.clip(q[:, problem.free], low, high)
     everything_free = bool(problem.free.all())
-    log_y = np.log(problem.y)
+    target = np.broadcast_to(_target(problem, problem.y if y is None else y), weight.shape)
     # Rounding of ln f leaves residuals of about 1e-16: an objective below this is exact.
     floor = 1e-31 * weight.sum(axis=1)
 
     def full(z: FloatArray, rows: FloatArray) -> FloatArray:
         return z if everything_free else rows + z @ basis.T
 
-    def model(z: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        residual, jacobian = _residual_and_jacobian(problem, full(z, rows), log_y)
+    def model(z: FloatArray, rows: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+        residual, jacobian = _residual_and_jacobian(problem, full(z, rows), target)
         return residual, jacobian if everything_free else np.matmul(basis.T, jacobian)
 
     def measure(residual: FloatArray, weight: FloatArray, delta: FloatArray) -> FloatArray:
@@ -204,7 +213,7 @@ def _descend_block(
     out_z, out_value, out_converged = z.copy(), np.full(size, np.inf), np.zeros(size, dtype=bool)
     live = np.arange(size)
     damping, growth = np.full(size, 1e-2), np.full(size, 2.0)
-    residual, jacobian = model(z, offset)
+    residual, jacobian = model(z, offset, target)
     value = measure(residual, weight, delta)
     for _ in range(iterations):
         d = delta[:, None]
@@ -231,7 +240,7 @@ def _descend_block(
         step = -scale * np.linalg.solve(scaled, (scale * gradient)[..., None])[..., 0]
         decrement = -np.einsum("sp,sp->s", gradient, step)
         trial = np.clip(z + step, low, high)
-        new_residual, new_jacobian = model(trial, offset)
+        new_residual, new_jacobian = model(trial, offset, target)
         new_value = measure(new_residual, weight, delta)
         with np.errstate(invalid="ignore"):  # both infinite: a start outside the law's domain, given up below
             gain = (value - new_value) / np.maximum(0.5 * decrement, 1e-300)
@@ -253,7 +262,7 @@ def _descend_block(
             keep = ~done
             live, z, value, residual, jacobian = (a[keep] for a in (live, z, value, residual, jacobian))
             weight, delta, damping, growth = (a[keep] for a in (weight, delta, damping, growth))
-            floor, offset = floor[keep], offset[keep]
+            floor, offset, target = floor[keep], offset[keep], target[keep]
             if not live.size:
                 break
     out_z[live], out_value[live] = z, value
@@ -284,26 +293,31 @@ def refine(
     staged: slice,
     weight: FloatArray | None = None,
     *,
+    y: FloatArray | None = None,
     coarsest: float = np.inf,
     tolerance: float = 1e-13,
 ) -> Minima:
     """Descend from ``q``; the starts chosen by ``staged`` go through decreasing thresholds first."""
     q = np.array(q)
     for delta in _stages(problem.objective, coarsest):
-        part = None if weight is None else weight[staged]
-        q[staged] = descend(problem, q[staged], part, delta=delta, iterations=25, tolerance=1e-5).q
-    return descend(problem, q, weight, tolerance=tolerance)
+        part, responses = (None if rows is None else rows[staged] for rows in (weight, y))
+        q[staged] = descend(
+            problem, q[staged], part, delta=delta, y=responses, iterations=25, tolerance=1e-5
+        ).q
+    return descend(problem, q, weight, y=y, tolerance=tolerance)
 
 
-def descend_likelihood(problem: Problem, q: FloatArray, weight: FloatArray) -> Minima:
+def descend_likelihood(
+    problem: Problem, q: FloatArray, weight: FloatArray, y: FloatArray | None = None
+) -> Minima:
     """Alternate between scale and parameters of the Huber likelihood; the threshold follows down."""
     relative = problem.objective.delta
     threshold = np.full(len(q), 1e-2)
     value, converged = np.full(len(q), np.inf), np.zeros(len(q), dtype=bool)
     for _ in range(30):
-        found = descend(problem, q, weight, delta=threshold)
+        found = descend(problem, q, weight, delta=threshold, y=y)
         q, converged = found.q, found.converged
-        residual = problem.residual(q)
+        residual = problem.residual(q, y)
         scale = best_scale(residual, weight, relative)
         # A surface without noise would drive the scale to zero; float precision of ln f ends it.
         scale = np.maximum(scale, 1e-15 / relative)
@@ -344,12 +358,12 @@ def polish(problem: Problem, q: FloatArray, value: float) -> tuple[FloatArray, f
     if problem.objective.kind == "huber-likelihood" or value <= 1e-28:
         return q, value
     delta = problem.objective.threshold
-    log_y = np.log(problem.y)
+    target = _target(problem, problem.y)
     basis, offset = problem.reduction()
     z = q[problem.free]
 
     def both(z: FloatArray) -> tuple[float, FloatArray, FloatArray, FloatArray]:
-        residual, jacobian = _residual_and_jacobian(problem, offset + z[None] @ basis.T, log_y)
+        residual, jacobian = _residual_and_jacobian(problem, offset + z[None] @ basis.T, target)
         jacobian = basis.T @ jacobian[0]
         r = residual[0]
         clipped = np.clip(r, -delta, delta)

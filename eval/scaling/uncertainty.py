@@ -1,4 +1,4 @@
-"""Intervals: bootstrap over points or groups, profiles, and the verdict whether a constant is identified."""
+"""Intervals: bootstrap over points or groups, and profiles."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.results import Estimate, interval
+from eval.results import LEVELS, Estimate
 from eval.scaling.points import Points
 from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
 
@@ -15,6 +15,9 @@ FloatArray = NDArray[np.float64]
 
 MIN_GROUPS = 8
 """Fewer groups than this cannot be resampled: most draws would leave out what the law needs."""
+
+TAIL = 0.5 - LEVELS["ci95"] / 2
+"""Share of the resamples beyond either end of the 95 % interval."""
 
 POINTS_OF_FEW_GROUPS = "points of few groups"
 """Unit of a bootstrap over points that are not independent: its intervals are too short."""
@@ -46,11 +49,16 @@ def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
 
 
 def resample(
-    problem: Problem, starts: FloatArray, counts: FloatArray, progress: bool = False
+    problem: Problem,
+    starts: FloatArray,
+    counts: FloatArray,
+    y: FloatArray | None = None,
+    progress: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
     """Refit resamples ``counts`` (B, n) from ``starts`` (K, p): coordinates (B, p) and objectives (B,).
 
-    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample.
+    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample. Each
+    resample may have responses ``y`` (B, n) of its own.
     """
     size, k = len(counts), len(starts)
     q, value = np.empty((size, starts.shape[1])), np.empty(size)
@@ -59,17 +67,18 @@ def resample(
     for first in tqdm(blocks, desc="bootstrap", disable=not progress or len(blocks) < 8, leave=False):
         part = counts[first : first + block]
         weight = np.repeat(part * problem.weight, k, axis=0)
-        found = _refit(problem, np.tile(starts, (len(part), 1)), weight)
+        responses = None if y is None else np.repeat(y[first : first + block], k, axis=0)
+        found = _refit(problem, np.tile(starts, (len(part), 1)), weight, responses)
         best = np.argmin(found.value.reshape(len(part), k), axis=1)
         rows = np.arange(len(part)) * k + best
         q[first : first + block], value[first : first + block] = found.q[rows], found.value[rows]
     return q, value
 
 
-def _refit(problem: Problem, q: FloatArray, weight: FloatArray) -> Minima:
+def _refit(problem: Problem, q: FloatArray, weight: FloatArray, y: FloatArray | None) -> Minima:
     if problem.objective.kind == "huber-likelihood":
-        return descend_likelihood(problem, q, weight)
-    return refine(problem, q, slice(None), weight, coarsest=10.0, tolerance=1e-9)
+        return descend_likelihood(problem, q, weight, y)
+    return refine(problem, q, slice(None), weight, y=y, coarsest=10.0, tolerance=1e-9)
 
 
 def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -79,42 +88,38 @@ def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArra
     return (q <= problem.low + close) & problem.free, (q >= problem.high - close) & problem.free
 
 
-def verdicts(problem: Problem, best: FloatArray, q: FloatArray | None, level: float = 0.95) -> dict[str, str]:
-    """Why each constant is not identified, or an empty string; ``q`` (B, p) are bootstrap coordinates."""
+def bound_reasons(problem: Problem, best: FloatArray, q: FloatArray | None) -> dict[str, str]:
+    """Which constants run into a bound, or an empty string; ``q`` (B, p) are bootstrap coordinates.
+
+    An interval that a bound cuts short looks narrow: its width says nothing.
+    """
     low, high = on_bound(problem, best[None])
     reasons = dict.fromkeys(problem.law.names, "")
-    tail = 0.5 - level / 2
-    samples = None if q is None else problem.natural(q)
     q_low, q_high = (None, None) if q is None else on_bound(problem, q)
     for i, parameter in enumerate(problem.law.parameters):
         if not problem.free[i]:
             continue
         if low[0, i] or high[0, i]:
             reasons[parameter.name] = "the best fit lies on a bound"
-        elif q_low is not None and q_high is not None and q_low[:, i].mean() >= tail:
-            reasons[parameter.name] = f"the {level:.0%} interval runs into its lower bound"
-        elif q_low is not None and q_high is not None and q_high[:, i].mean() >= tail:
-            reasons[parameter.name] = f"the {level:.0%} interval runs into its upper bound"
-        elif samples is not None:
-            bottom, top = interval(samples[:, i], level)
-            if bottom > 0 and np.log10(top / bottom) > parameter.decades:
-                reasons[parameter.name] = (
-                    f"the {level:.0%} interval spans {np.log10(top / bottom):.1f} decades"
-                )
-            elif parameter.log and bottom <= 0:
-                reasons[parameter.name] = f"the {level:.0%} interval reaches zero"
+        elif q_low is not None and q_high is not None and q_low[:, i].mean() >= TAIL:
+            reasons[parameter.name] = "the 95% interval runs into its lower bound"
+        elif q_low is not None and q_high is not None and q_high[:, i].mean() >= TAIL:
+            reasons[parameter.name] = "the 95% interval runs into its upper bound"
     return reasons
 
 
 def estimates(
     problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
-    """Estimates of the law's constants; held ones have no interval. ``samples`` (B, p) are natural values."""
+    """Estimates of the law's constants; held ones have no interval. ``samples`` (B, p) are natural values.
+
+    ``reasons`` are those that the width of an interval does not show.
+    """
     return {
-        name: Estimate.from_samples(
-            values[i], None if samples is None or not problem.free[i] else samples[:, i], reasons[name]
-        )
-        for i, name in enumerate(problem.law.names)
+        p.name: Estimate.from_samples(
+            values[i], None if samples is None or not problem.free[i] else samples[:, i]
+        ).judged(p.kind, reasons[p.name])
+        for i, p in enumerate(problem.law.parameters)
     }
 
 
@@ -139,14 +144,12 @@ def derived(
         "b": lambda alpha, beta: alpha / (alpha + beta),
         "gamma": lambda alpha, beta: alpha * beta / (alpha + beta),
     }
-    blame = [name for name in dict.fromkeys(pair) if reasons[name]]
-    reason = f"{' and '.join(blame)} not identified" if blame else ""
+    reason = "; ".join(f"{name}: {reasons[name]}" for name in dict.fromkeys(pair) if reasons[name])
     return {
         name: Estimate.from_samples(
             float(form(values[i], values[j])),
             None if samples is None else form(samples[:, i], samples[:, j]),
-            reason,
-        )
+        ).judged("exponent", reason)
         for name, form in forms.items()
     }
 

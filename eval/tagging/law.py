@@ -32,7 +32,7 @@ from eval.scaling.forms import Rejection
 from eval.scaling.objective import Objective
 from eval.scaling.result import FitResult, Status
 from eval.scaling.solve import Problem
-from eval.scaling.uncertainty import estimates, verdicts
+from eval.scaling.uncertainty import bound_reasons, estimates
 from eval.tagging.score import FEW_KEPT, TaggerScore
 
 FloatArray = NDArray[np.float64]
@@ -292,7 +292,7 @@ def _score(
 def _with_intervals(best: FitResult, x: FloatArray, kept: FloatArray, samples: FloatArray) -> FitResult:
     """The fit with resampled constants (B, 3), and the verdict which of them are identified."""
     problem = Problem.build(best.law, x[None], best.predict(L=x), np.ones(len(x)), best.loss)
-    reasons = verdicts(problem, problem.centred(best.values), problem.centred(samples))
+    reasons = bound_reasons(problem, problem.centred(best.values), problem.centred(samples))
     counted = int((kept >= FEW_KEPT).sum())
     few = ""
     if best.n_points - best.law.size < LEAST_SPARE_POINTS:
@@ -300,10 +300,11 @@ def _with_intervals(best: FitResult, x: FloatArray, kept: FloatArray, samples: F
     elif counted <= best.law.size:
         few = f"only {counted} taggers keep {FEW_KEPT} or more background jets: more test jets are needed"
     reasons = {constant: few or reason for constant, reason in reasons.items()}
-    lost = [constant for constant, reason in reasons.items() if reason]
+    params = estimates(problem, best.values, samples, reasons)
+    lost = [constant for constant, estimate in params.items() if estimate.identified is False]
     return replace(
         best,
-        params=estimates(problem, best.values, samples, reasons),
+        params=params,
         samples=samples,
         bootstrap_unit="test jets and scatter of runs",
         warnings=(f"not identified by these points: {', '.join(lost)}",) if lost else (),

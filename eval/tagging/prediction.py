@@ -18,16 +18,13 @@ from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from eval.errors import InputError
-from eval.results import Estimate, interval
+from eval.results import Estimate
 from eval.scaling.plan import Frontier
 from eval.scaling.result import FitResult
 from eval.tagging.law import RejectionLaw, rejection_law
 from eval.tagging.score import FEW_KEPT, TaggerScore
 
 FloatArray = NDArray[np.float64]
-
-#: A predicted rejection whose 95 % interval spans more than this many decades is not identified.
-PREDICTION_DECADES = 1.0
 
 #: Pairs of a resampled rejection law and a resampled loss law behind the interval of a prediction.
 PAIRS = 1000
@@ -139,18 +136,10 @@ def predict_rejection(law: RejectionLaw, loss: ExpectedLoss, *, seed: int = 0) -
     """
     rejections = _pairs(law, loss, np.random.default_rng(seed))
     value = float(law.fit.predict(L=loss.value))
-    low, high = interval(rejections, 0.95)
-    span = np.log10(high / low) if low > 0 else np.inf
     slope = law.fit.params["B"]
     reason = loss.reason
     if not reason and slope.identified is False:
         reason = f"the slope of R(L) is not: {slope.reason}"
-    if not reason and span > PREDICTION_DECADES:
-        reason = (
-            f"the 95% interval spans {span:.1f} decades"
-            if np.isfinite(span)
-            else "the 95% interval has no end"
-        )
     beyond = max(float(law.loss.min()) - loss.value, 0.0)
     covered = float(law.loss.max() - law.loss.min())
     notes = []
@@ -163,7 +152,11 @@ def predict_rejection(law: RejectionLaw, loss: ExpectedLoss, *, seed: int = 0) -
     if value > resolved:
         notes.append(f"above {resolved:.3g}, the most that {law.n_background:,.0f} background jets resolve")
     return Prediction(
-        loss.where, loss.estimate, Estimate.from_samples(value, rejections, reason), beyond, "; ".join(notes)
+        loss.where,
+        loss.estimate,
+        Estimate.from_samples(value, rejections).judged("scale", reason),
+        beyond,
+        "; ".join(notes),
     )
 
 

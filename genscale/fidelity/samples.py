@@ -26,6 +26,9 @@ _OPTIONAL = ("part_charge", *LABELS)
 #: Jets of a foreign file that are read at a time.
 _CHUNK_JETS = 20_000
 
+#: With fewer jets not even a floor can be measured.
+FEWEST_JETS = 4
+
 #: Classes whose shares differ by more than this make another mixture.
 _SAME_SHARE = 0.02
 
@@ -63,6 +66,26 @@ class Sample:
     def has_charge(self) -> bool:
         """Whether particles have their electric charge."""
         return "charge" in ak.fields(self.particles)
+
+
+def load_samples(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int = 0) -> list[Sample]:
+    """Read both sides of a comparison, and the tokenizer-only jets where they are given; see :func:`load_sample`.
+
+    Raises
+    ------
+    InputError
+        As :func:`load_sample`, and for fewer than FEWEST_JETS jets.
+    """
+    paths = {"generated": generated, "reference": reference}
+    if tokenizer is not None:
+        paths["tokenizer"] = tokenizer
+    samples = [load_sample(path, name, n_jets) for name, path in paths.items()]
+    for sample in samples:
+        if len(sample) < FEWEST_JETS:
+            raise InputError(
+                f"{sample.path}: {len(sample)} jets; at least {FEWEST_JETS} are needed, 1000 to say much"
+            )
+    return samples
 
 
 def load_sample(path: Path, name: str, n_jets: int = 0) -> Sample:

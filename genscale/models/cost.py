@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -95,9 +95,7 @@ def cost(
     else:
         line = Frontier.of(law)
         data = (n.total / line.G) ** (line.b / line.a) / line.G  # D on the line of compute-optimal (N, D)
-        best = Estimate.from_samples(data[0], data[1:])
-        if best.ci95 is not None and best.ci95[1] > 100 * best.ci95[0]:
-            best = replace(best, identified=False, reason="the 95 % interval spans more than two decades")
+        best = Estimate.from_samples(data[0], data[1:]).judged("scale")
     flops = best.value * tokens_per_jet * flops_per_token
     return Cost(size, config, n, flops_per_token, TRAINING_BYTES * n.total + activations, best, flops)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import signal
 import time
 import warnings
@@ -37,7 +38,7 @@ from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
-from genscale.training.task import Task, TrainingConfig
+from genscale.training.task import Task, TrainingConfig, weights_folder
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -148,7 +149,7 @@ class _Loop:
 
     def _steps(self, state: State, tensorboard: Any) -> None:
         config, task = self.config, self.task
-        due = set(config.evaluated_after)
+        due, kept = set(config.evaluated_after), config.weights_kept_after
         batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
         bar = tqdm(
             total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",
@@ -181,6 +182,8 @@ class _Loop:
             if state.step in due:
                 with self.average.in_model():
                     self._evaluate(state, rate, tensorboard)
+                    if state.step in kept and self.accelerator.is_main_process:
+                        self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
                 if self._out_of_patience(state):
                     break
@@ -250,6 +253,15 @@ class _Loop:
             if self.config.patience and state.best() == len(state.evaluations) - 1:
                 # A run resumed from before this step comes by again, with the same weights.
                 self.checkpoints.save_best(self.model)
+
+    def _keep_weights(self, jets: int) -> None:
+        final = weights_folder(self.folder, jets)
+        if final.exists():  # resumed from before this step, which has led to the same weights
+            return
+        aside = final.with_name(f".{final.name}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.task.save(self._bare_model(), aside)
+        aside.rename(final)
 
     def _out_of_patience(self, state: State) -> bool:
         """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""

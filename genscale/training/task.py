@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -45,6 +45,9 @@ class TrainingConfig:
     evaluate_every_jets : int
         Further evaluations whenever this many jets were seen, for overfitting comes late, where log-spaced ones
         are rare; 0: none.
+    keep_weights_at : list of int
+        After these numbers of jets (whole batches) the run is also evaluated, and its weights are kept: each in a
+        folder of its own (see ``weights_folder``) that can be used like that of a finished run.
     patience : int
         The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
         lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
@@ -76,6 +79,7 @@ class TrainingConfig:
     evaluations: int = 12
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
+    keep_weights_at: list[int] = field(default_factory=list)
     patience: int = 0
     average: float = 0.0
     validation_jets: int = 2_000
@@ -114,6 +118,13 @@ class TrainingConfig:
             self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"
         )
 
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step of {self.batch_jets} jets twice",
+        )
+
     @property
     def n_steps(self) -> int:
         """Optimizer steps of the run: whole batches only."""
@@ -124,7 +135,13 @@ class TrainingConfig:
         """Numbers of finished steps at which the held-out loss is measured."""
         first = math.ceil(self.first_evaluation_jets / self.batch_jets)
         every = math.ceil(self.evaluate_every_jets / self.batch_jets)
-        return evaluation_steps(self.n_steps, self.evaluations, first, every)
+        steps = evaluation_steps(self.n_steps, self.evaluations, first, every)
+        return sorted({*steps, *self.weights_kept_after})
+
+    @property
+    def weights_kept_after(self) -> dict[int, int]:
+        """Numbers of finished steps after which weights are kept, each with its entry in ``keep_weights_at``."""
+        return {min(math.ceil(jets / self.batch_jets), self.n_steps): jets for jets in self.keep_weights_at}
 
 
 class Task(Protocol):
@@ -160,6 +177,11 @@ class Task(Protocol):
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the trained model into the run's folder, in the form its users load."""
         ...
+
+
+def weights_folder(run: Path, jets: int) -> Path:
+    """Folder of the weights that a run kept after this number of jets, an entry of ``keep_weights_at``."""
+    return run / "weights" / f"jets-{jets}"
 
 
 def refuse_test_split(store: Store) -> None:

@@ -28,8 +28,8 @@ class EffectiveData(Law):
     variables: tuple[str, ...] = ("N", "D", "U")
     parameters: tuple[Parameter, ...] = (
         *Additive().parameters,
-        Parameter("R_D", "repetitions of data until their value falls to 1/e", log=True, decades=2.0),
-        Parameter("R_N", "excess of parameters until their value falls to 1/e", log=True, decades=2.0),
+        Parameter("R_D", "repetitions of data until their value falls to 1/e", log=True),
+        Parameter("R_N", "excess of parameters until their value falls to 1/e", log=True),
     )
 
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, interval
+from eval.results import SCHEMA_VERSION, Estimate
 from eval.scaling.fit_law import fit
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
@@ -144,7 +144,7 @@ def repeated_data(
         fit=law,
         size_slope=slope,
         single=single,
-        beta_difference=pairs.estimate(lambda rep, no: rep["beta"] - no["beta"], needs=("beta",)),
+        beta_difference=pairs.estimate(lambda rep, no: rep["beta"] - no["beta"]),
         gain={x: pairs.gain(x) for x in amounts},
         gain_equal_floors={x: pairs.gain_equal_floors(x) for x in amounts},
         cost=cost,
@@ -158,7 +158,7 @@ class _Pairs:
 
     repeated: Mapping[str, FloatArray]
     single: Mapping[str, FloatArray]
-    reasons: Mapping[str, str]
+    reason: str
 
     @classmethod
     def of(cls, repeated: FitResult, single: FitResult, rng: np.random.Generator) -> "_Pairs":
@@ -168,26 +168,21 @@ class _Pairs:
             if result.samples is not None:
                 samples = np.vstack([samples, result.samples[rng.integers(0, len(result.samples), PAIRS)]])
             columns.append(dict(zip(result.law.names, samples.T, strict=True)))
-        twice, once = ("repeated data", repeated), ("a single epoch", single)
-        reasons: dict[str, str] = {}
-        for name, (what, result) in (("B", twice), ("beta", twice), ("beta", once)):
-            if result.params[name].identified is False:
-                reason = f"{name} of {what} is not identified: {result.params[name].reason}"
-                reasons.setdefault(name, reason)
-        return cls(columns[0], columns[1], reasons)
+        reason = next(
+            (
+                f"beta of {what} is not identified: {result.params['beta'].reason}"
+                for what, result in {"repeated data": repeated, "a single epoch": single}.items()
+                if result.params["beta"].identified is False
+            ),
+            "",
+        )
+        return cls(columns[0], columns[1], reason)
 
-    def estimate(self, form: Any, needs: tuple[str, ...] = (), decades: float | None = None) -> Estimate:
+    def estimate(self, form: Any) -> Estimate:
+        """A number made of both laws; it rests on both exponents."""
         with np.errstate(all="ignore"):
             values = np.asarray(form(self.repeated, self.single), dtype=np.float64)
-        reason = next((self.reasons[name] for name in needs if name in self.reasons), "")
-        samples = values[1:]
-        if not reason and decades is not None:
-            low, high = interval(samples, 0.95)
-            if not (np.isfinite(values[0]) and np.isfinite(high)):
-                reason = "the single-epoch law may not reach this loss at all"
-            elif np.log10(high / max(low, 1e-300)) > decades:
-                reason = f"the 95% interval spans {np.log10(high / max(low, 1e-300)):.1f} decades"
-        return Estimate.from_samples(float(values[0]), samples, reason)
+        return Estimate.from_samples(float(values[0]), values[1:], self.reason)
 
     def gain(self, u: float) -> Estimate:
         """Data of equal loss: the law of repeated data put into the inverse of the single epoch's."""
@@ -196,13 +191,16 @@ class _Pairs:
             left = rep["E"] + rep["B"] * u ** -rep["beta"] - no["E"]
             return np.where(left > 0, (no["B"] / np.maximum(left, 1e-300)) ** (1 / no["beta"]) / u, np.inf)
 
-        return self.estimate(form, needs=("B", "beta"), decades=1.0)
+        found = self.estimate(form)
+        ends = found.ci95 or (0.0, np.inf)
+        unreached = "" if np.isfinite(ends[1]) else "the single-epoch law may not reach this loss at all"
+        return found.judged("scale", self.reason or unreached)
 
     def gain_equal_floors(self, u: float) -> Estimate:
         def form(rep: Mapping[str, FloatArray], no: Mapping[str, FloatArray]) -> FloatArray:
             return repetition_gain(u, B_no=no["B"], beta_no=no["beta"], B_rep=rep["B"], beta_rep=rep["beta"])
 
-        return self.estimate(form, needs=("B", "beta"), decades=1.0)
+        return self.estimate(form).judged("scale", self.reason)
 
 
 def _costs(chosen: Points, single: FitResult) -> tuple[dict[float, Estimate], Estimate]:
@@ -217,13 +215,9 @@ def _costs(chosen: Points, single: FitResult) -> tuple[dict[float, Estimate], Es
         ratios[float(amount)] = c[run] / frontier.flops_for(chosen.L[run])
 
     def estimate(values: FloatArray) -> Estimate:
-        low, high = interval(values[1:], 0.95)
-        reason = ""
-        if not values[0] > 0 or not low > 0:
-            reason = "the single-epoch law may not reach this loss at all"
-        elif np.log10(high / low) > 2.0:
-            reason = f"the 95% interval spans {np.log10(high / low):.1f} decades"
-        return Estimate.from_samples(float(values[0]), values[1:], reason)
+        found = Estimate.from_samples(float(values[0]), values[1:])
+        reached = found.value > 0 and (found.ci95 is None or found.ci95[0] > 0)
+        return found.judged("scale", "" if reached else "the single-epoch law may not reach this loss at all")
 
     with np.errstate(divide="ignore"):
         mean = np.exp(np.mean([np.log(values) for values in ratios.values()], axis=0))

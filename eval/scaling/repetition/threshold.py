@@ -170,24 +170,15 @@ def overfitting_threshold(
     drawn = low + (high - low) * rng.random((samples, len(usable)))
     slope, level = _lines(x, drawn)
     (best_slope,), (best_level,) = _lines(x, 0.5 * (low + high)[None])
-    exponent = Estimate.from_samples(float(best_slope), slope)
+    few = f"{len(usable)} bracketed amounts of unique data leave nothing to judge a power law by"
+    doubt = few if len(usable) < 3 else ""
     return Threshold(
-        Estimate.from_samples(float(best_slope), slope, _doubt(exponent, len(usable))),
-        Estimate.from_samples(float(np.exp(best_level)), np.exp(level), _doubt(exponent, len(usable))),
+        Estimate.from_samples(float(best_slope), slope).judged("exponent", doubt),
+        Estimate.from_samples(float(np.exp(best_level)), np.exp(level)).judged("scale", doubt),
         brackets,
         over,
         np.column_stack([slope, level]),
     )
-
-
-def _doubt(exponent: Estimate, brackets: int) -> str:
-    """Why lambda is not identified, or an empty string."""
-    low, high = exponent.ci95 if exponent.ci95 is not None else (-np.inf, np.inf)
-    if brackets < 3:
-        return f"{brackets} bracketed amounts of unique data leave nothing to judge a power law by"
-    if low <= 0:
-        return "the 95% interval reaches zero: the ladder of sizes is too coarse, or too few data sizes are bracketed"
-    return f"the 95% interval spans {np.log10(high / low):.1f} decades" if high > 10 * low else ""
 
 
 def _lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

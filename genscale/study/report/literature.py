@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from eval.literature.claims import Findings, Judgement, judge
+import numpy as np
+
+from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.values import AMRAM, FULL_INPUTS
+from eval.literature.findings import Findings, SampledModel
+from eval.literature.measure import single_pass_constants
+from eval.literature.values import FULL_INPUTS
+from eval.scaling.steps import paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
+from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import Analysis, found_windows, jet_folder
-from genscale.study.report.tables import Table, interval, verdict
-from genscale.study.report.tagging import Physics, Repetition, inputs_name
+from genscale.study.power import load_power
+from genscale.study.report.fidelity import loss_fidelity, scores
+from genscale.study.report.fits import task_laws
+from genscale.study.report.physics import physics
+from genscale.study.report.repetition import inputs_name, repetition
+from genscale.study.report.study import Study, available, interval, verdict
 
-T = TypeVar("T")
+CLAIMS_FILE = "claims.json"
 
 
 @dataclass(frozen=True)
@@ -46,35 +54,51 @@ class Literature:
         }
 
 
-def compare_with_literature(
-    folder: Path,
-    config: StudyConfig,
-    analysis: Analysis,
-    physics: Physics | None,
-    repetition: Repetition | None,
-) -> Literature:
+def section(study: Study) -> Section | None:
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
+    if not task_laws(study):
+        return None
+    literature = compare_with_literature(study)
+    return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
+
+
+def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    generation, tagging = (analysis.tasks.get(name) for name in ("generation", "tagging"))
-    isoflop = None
-    if tagging is not None and not isinstance(tagging.comparison, str):
-        isoflop = tagging.comparison.exponents().get(2)
-    test = JetStore.open(jet_folder(folder, config) / "test", verify=False)  # every study with laws has one
+    tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
+    generation, tagging = (tasks.get(name) for name in ("generation", "tagging"))
+    approaches = available(tagging.approaches) if tagging else None
     findings = Findings(
-        tagging=None if tagging is None else tagging.surface,
-        isoflop_a=isoflop,
-        repetition=_found(repetition.repeated) if repetition else None,
-        threshold=_found(repetition.threshold) if repetition else None,
-        inputs=_found(repetition.inputs) if repetition else None,
-        rejection={} if physics is None or isinstance(physics.laws, str) else physics.laws,
-        generation=None if generation is None else generation.surface,
-        loss_fidelity=_found(analysis.loss_fidelity),
-        windows=found_windows(analysis.tasks),
-        misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
-        same_jets=_as_published(test, config),
+        tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
+        generation=single_pass_constants(generation.points, **study.options) if generation else {},
+        tagging_steps=paired_steps(tagging.points) if tagging else None,
+        generation_steps=paired_steps(generation.points) if generation else None,
+        isoflop_a=approaches.exponents().get(2) if approaches else None,
+        repetition=available(repeated.repeated) if repeated else None,
+        threshold=available(repeated.threshold) if repeated else None,
+        inputs=available(repeated.inputs) if repeated else None,
+        rejection=(available(tagger.laws) if tagger else None) or {},
+        loss_fidelity=available(loss_fidelity(study)),
+        samples=sampled_models(study),
+        same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
-    has = {"generation": generation is not None, "tagging": tagging is not None}
-    judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
+    judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements)
+
+
+def sampled_models(study: Study) -> list[SampledModel]:
+    """Loss and joint distance of each scored size, means over seeds.
+
+    The error of a size is that over jets, or that of the mean over seeds where it is larger.
+    """
+    found, joint = [], {run: score.joint for run, score in scores(study).items()}
+    for size in study.sizes("generator"):
+        if not all(run in joint for run in size.runs):
+            continue
+        distance, scatter = size.mean(lambda run: joint[run].value)
+        over_jets = size.mean(lambda run: joint[run].distance.error_jets)[0]
+        over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
+        found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
+    return found
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:
@@ -85,11 +109,6 @@ def _as_published(jets: JetStore, config: StudyConfig) -> bool:
         and len(jets.classes) == len(schema.CLASSES)
         and inputs == FULL_INPUTS
     )
-
-
-def _found(result: T | str | None) -> T | None:
-    """The result, unless a text stands in its place."""
-    return None if isinstance(result, str) else result
 
 
 def literature_tables(literature: Literature) -> list[Table]:
@@ -104,15 +123,16 @@ def literature_tables(literature: Literature) -> list[Table]:
     claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
     return [
         Table(
-            "What the literature claims, and what this study says to it. A claim is supported or "
-            "contradicted only where the "
-            "interval is narrower than the difference that would matter.",
+            "Claims of the literature",
+            "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
+            "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
             ("claim", "source", "this study", "why", "difference that matters"),
             claims,
         ),
         Table(
-            "Measured constants beside published ones. Losses and amplitudes belong to their jets; "
-            "exponents may travel.",
+            "Published constants",
+            "Measured constants beside published ones. Losses and amplitudes depend on the jets; exponents may carry "
+            "over.",
             ("constant", "variant", "here [68 %]", "identified", "published", "source", "comparable"),
             constants,
         ),

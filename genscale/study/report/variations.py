@@ -2,58 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from genscale.files import write_csv
+from genscale.pages import Section, Table
 from genscale.records import RunRecord, points
-from genscale.study.report.tables import Table
-from genscale.study.variations import Variations
+from genscale.study.report.study import Study
+from genscale.study.variations import Variation
 
 VARIATIONS_FILE: Final = "variations.csv"
 
 
-def write_variations(folder: Path, variations: Variations) -> list[dict[str, Any]]:
-    """Write ``variations.csv`` of the finished runs, and return its rows.
-
-    Returns
-    -------
-    list of dict
-        A row per held-out loss with the columns of :func:`genscale.records.points`, those of the varied keys, and
-        the run's ``wall_s``.
-    """
-    rows = []
-    for variation in variations.runs():
-        record = RunRecord.load(folder / variation.cell)
+def section(study: Study) -> Section | None:
+    """Held-out losses of the varied runs; None for a study that varies none."""
+    runs = {v.cell: (v, RunRecord.load(study.folder / v.cell)) for v in study.config.variations.runs()}
+    if not runs:
+        return None
+    rows: list[dict[str, Any]] = []
+    for cell, (variation, record) in runs.items():
         more = {**variation.changes, "wall_s": record.wall_s}
-        rows += [{**row, **more} for row in points([(variation.cell, record)])]
-    if rows:
-        write_csv(folder / VARIATIONS_FILE, rows)
-    return rows
-
-
-def variation_tables(variations: Variations, rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """A table for each task that varies: the varied keys of each run and its last held-out loss."""
+        rows += [{**row, **more} for row in points([(cell, record)])]
     last = {row["run"]: row for row in rows}
-    tables = []
-    for task in ("tokenizer", "generator", "tagger"):
-        runs = [v for v in variations.runs() if v.task == task]
-        if not runs:
-            continue
-        keys = list(dict.fromkeys(key for run in runs for key in run.changes))
-        lines = []
-        for run in runs:
-            row = last[run.cell]
-            error = f" ± {row['L_error']:.4f}" if row["L_error"] != "" else ""
-            lines.append(
-                [*(str(run.changes.get(key, "")) for key in keys), f"{row['N']:,}", f"{row['D']:,}", f"{row['step']:,}",
-                 f"{row['L']:.4f}{error}", f"{row['wall_s']:.0f}"]
-            )  # fmt: skip
-        caption = (
-            f"Variations of the {task}: the last held-out loss of each run, with its statistical error. What is left "
-            f"empty is as the {task} stage says. All held-out losses are in {VARIATIONS_FILE}."
-        )
-        header = (*keys, "N", "D (jets)", "steps", "held-out loss", "seconds")
-        tables.append(Table(caption, header, lines))
-    return tables
+    by_task: dict[str, list[Variation]] = {}
+    for variation, _ in runs.values():
+        by_task.setdefault(variation.task, []).append(variation)
+    tables = [
+        _table(task, by_task[task], last) for task in ("tokenizer", "generator", "tagger") if task in by_task
+    ]
+    return Section(
+        "Variations",
+        tables=tables,
+        data={VARIATIONS_FILE: rows},
+        summary="\n\n".join("\n".join(table.text()) for table in tables).split("\n"),
+    )
+
+
+def _table(task: str, runs: list[Variation], last: dict[str, dict[str, Any]]) -> Table:
+    """The varied keys of each run, and its last held-out loss."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.changes))
+    lines = []
+    for run in runs:
+        row = last[run.cell]
+        error = f" ± {row['L_error']:.4f}" if row["L_error"] != "" else ""
+        changes = [str(run.changes.get(key, "")) for key in keys]
+        cost = [f"{row['N']:,}", f"{row['D']:,}", f"{row['step']:,}"]
+        lines.append([*changes, *cost, f"{row['L']:.4f}{error}", f"{row['wall_s']:.0f}"])
+    return Table(
+        f"Variations of the {task}",
+        "The last held-out loss of each run, with its statistical error. A key that is left empty has the value of the "
+        f"{task} stage. All held-out losses are in {VARIATIONS_FILE}.",
+        (*keys, "N", "D (jets)", "steps", "held-out loss", "seconds"),
+        lines,
+    )

@@ -174,7 +174,7 @@ def test_a_coarse_ladder_is_said_to_be_one():
     n, u = grid([1e2, 1e6], [1e3, 2e3, 4e3])
     found = overfitting_threshold(n, u, curves(n, u, 0))
     assert found.exponent.identified is False
-    assert "too coarse" in found.exponent.reason
+    assert "wide" in found.exponent.reason
 
 
 def test_early_stopping_returns_the_minimum():

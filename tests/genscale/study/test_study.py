@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -21,10 +20,10 @@ from genscale.config import from_mapping, load_config
 from genscale.errors import CellFailed, InputError
 from genscale.study.backends import ResumableCell, make_backend
 from genscale.study.cells import ASSUMED_PARTICLES, Cell, study_cells
-from genscale.study.config import GeneratorStage, JetsConfig, StudyConfig
-from genscale.study.report.analysis import Analysis, analyse
+from genscale.study.config import StudyConfig
 from genscale.study.report.contrast import contrast_studies
-from genscale.study.report.page import _setup
+from genscale.study.report.fits import task_laws
+from genscale.study.report.study import Study
 from genscale.study.run import dry_run, run_study, status, work_ahead
 from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
@@ -112,15 +111,28 @@ def test_report_is_one_page_without_links_to_other_files(finished):
     assert 'src="figures' not in text
     assert "http" not in text
     assert not re.search(r"\bnan\b", text)
+    assert "pass over the data, 3 classes," in text  # those of the stores; a simulation would have ten
 
 
-def test_the_report_counts_the_classes_of_the_stores(jet_stores, tmp_path):
-    config = StudyConfig(
-        jets=JetsConfig(stores=str(jet_stores)), generator=GeneratorStage(sizes=[])
-    )  # three classes; a simulation would have ten
-    record = SimpleNamespace(task="tagger", parameters={"total": 1000}, seed=1)
-    analysis = Analysis({"tagger/d4-s1": record}, {}, {}, "")
-    assert any(", 3 classes, " in line for line in _setup(analysis, tmp_path, config))
+def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
+    page = (finished / "report.html").read_text()
+    links = re.findall(r'href="([^"]*)"', page)
+    places = set(re.findall(r'id="([^"]*)"', page))
+    assert {link[1:] for link in links if link.startswith("#")} <= places
+    files = {link for link in links if not link.startswith("#")}
+    assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
+                     "claims.json"}  # fmt: skip
+    assert all((finished / name).exists() for name in files)
+
+
+def test_every_table_of_the_report_is_a_csv_file_too(finished):
+    with (finished / "tables" / "training-runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == [
+        "generator/pico-s1", "generator/nano-s1", "generator/micro-s1", "tagger/d4-s1", "tagger/d8-s1", "tagger/d12-s1",
+    ]  # fmt: skip
+    page = (finished / "report.html").read_text()
+    assert page.count("<table>") == len(list((finished / "tables").iterdir()))
 
 
 def test_again_does_nothing(finished, tiny):
@@ -160,7 +172,8 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
     with (both.write(tmp_path / "out").parent / "contrast.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["task"] for row in rows] == ["generation", "tagging"]
-    alone = analyse(finished, load_config(StudyConfig, finished / "study.yaml")).tasks["tagging"].window
+    study = Study(finished, load_config(StudyConfig, finished / "study.yaml"))
+    alone = task_laws(study)["tagging"].window
     assert float(rows[1]["floor"]) == pytest.approx(
         alone.floor.value
     )  # the same as in the study's own report
@@ -168,7 +181,7 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
     page = (tmp_path / "out/contrast.html").read_text()
     assert "data:image/png" in page
     assert "</html>" in page
-    assert 'href="' not in page
+    assert set(re.findall(r'href="([^"#]+)"', page)) == {"contrast.csv"}
     assert list(contrast_studies([finished, tagging], progress=False).tasks) == [
         "generation", "tagging (tiny)", "tagging (tagging)",
     ]  # fmt: skip

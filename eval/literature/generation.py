@@ -1,0 +1,104 @@
+"""Judges of the claims about generators: Amram et al. (arXiv:2605.28940)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import hypot, inf
+
+from scipy.stats import norm
+
+from eval.literature.findings import Findings, SampledModel
+from eval.literature.verdicts import Criterion, Outcome, Verdict, with_interval
+from eval.scaling.steps import UNREPEATED, ratio_interval
+
+#: Ratio of the falls with data and with size below which one is much weaker than the other; above one it is not.
+MUCH_WEAKER = 0.5
+
+#: Models that a chain of resolved steps must have to show a relation.
+LEAST_CHAIN = 4
+
+
+def weaker_with_data(f: Findings) -> Outcome:
+    """Compare the last doubling of D with the last step of N, both at the largest N that saw the largest D."""
+    steps = f.generation_steps
+    if steps is None or steps.last_doubling is None or steps.last_size is None:
+        return Outcome.unknown("single-pass runs of neighbouring sizes and data were not compared")
+    data, size = steps.last_doubling, steps.last_size
+    falls = [-step.change / step.decades for step in (data, size)]
+    numbers = (
+        f"at N = {data.other:.3g} and {data.high:,.0f} jets seen once the loss falls by {falls[0]:.3g} nats per token "
+        f"per decade of jets (last doubling) and by {falls[1]:.3g} per decade of N (from {size.low:.3g})"
+    )
+    if not (data.dof > 0 and size.dof > 0):
+        return Outcome.unknown(f"{numbers}; {UNREPEATED}")
+    interval = ratio_interval(data, size)
+    verdict = Criterion((-inf, MUCH_WEAKER), ((1.0, inf),)).verdict(interval)
+    numbers += f"; ratio in [{interval[0]:.2g}, {interval[1]:.2g}]"
+    reason = {
+        Verdict.SUPPORTS: f"below {MUCH_WEAKER:g}",
+        Verdict.CONTRADICTS: "above one (at these sizes and data; the paper goes to 10^8 jets)",
+    }.get(verdict, f"neither below {MUCH_WEAKER:g} nor above one")
+    return Outcome(verdict, numbers, reason, interval)
+
+
+def monotonic(f: Findings) -> Outcome:
+    """Whether the distance rises with the loss, by steps that are each resolved."""
+    relation = f.loss_fidelity
+    if relation is None:
+        return Outcome.unknown("loss and sliced Wasserstein distance of several generators were not compared")
+    chain = resolved_chain(f.samples)
+    numbers = f"Kendall's tau is {relation.kendall.value:.2f} over {relation.n_models} models"
+    if relation.p_monotone < 0.05:
+        return Outcome(
+            Verdict.CONTRADICTS,
+            numbers,
+            f"deviations from a rising curve this large have probability {relation.p_monotone:.2g}",
+        )
+    if len(chain) > 1:
+        numbers += f"; rising, resolved over {', '.join(model.name for model in chain)}"
+    lowest = min(f.samples, key=lambda model: model.loss, default=None)
+    if len(chain) >= LEAST_CHAIN and chain[-1] is lowest:
+        return Outcome(
+            Verdict.SUPPORTS, numbers, "from the highest loss to the lowest, and no deviation beyond errors"
+        )
+    missing = "" if lowest is None else f" and end at {lowest.name}, the lowest loss"
+    return Outcome(
+        Verdict.CANNOT_TELL,
+        numbers,
+        f"resolved steps must join {LEAST_CHAIN} or more models{missing}, to tell",
+    )
+
+
+def resolved_chain(models: Sequence[SampledModel], level: float = 0.95) -> list[SampledModel]:
+    """Longest chain of models of falling loss in which every distance is smaller than the last, beyond errors.
+
+    It begins with the model of the highest loss. Among chains that reach the lowest loss the longest is taken; where
+    none does, the one that comes nearest. Errors are Bonferroni's for as many steps as there are.
+    """
+    ordered = sorted(models, key=lambda model: -model.loss)
+    if not ordered:
+        return []
+    reach = float(norm.ppf(1 - (1 - level) / 2 / max(len(ordered) - 1, 1)))
+    best: list[list[SampledModel]] = [[ordered[0]]]
+    for i, model in enumerate(ordered[1:], start=1):
+        before = [
+            best[j]
+            for j in range(i)
+            if best[j] and ordered[j].distance - model.distance > reach * hypot(ordered[j].error, model.error)
+        ]
+        best.append([*max(before, key=len), model] if before else [])
+    return next(chain for chain in reversed(best) if chain)
+
+
+def window(f: Findings) -> Outcome:
+    """The share of the information that is pattern depends on the codebook, and is not judged."""
+    reason = (
+        "the share of the information that is pattern is not defined across tokenizers, because finer codes add the "
+        "same to the reference and to the floor"
+    )
+    if f.window is None:
+        return Outcome.inapplicable(reason)
+    return Outcome.inapplicable(
+        f"{with_interval(f.window)} nats per jet lie below a reference that tokenizers share, for which no number was "
+        f"published; {reason}"
+    )

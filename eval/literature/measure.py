@@ -1,0 +1,104 @@
+"""From tables of runs to what verdicts rest on: one way for measured and for simulated studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from eval.errors import InputError
+from eval.results import Estimate
+from eval.scaling.approaches import isoflop
+from eval.scaling.fit_law import fit
+from eval.scaling.points import Points
+from eval.scaling.repetition.fit import RepeatedData, repeated_data
+from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
+from eval.scaling.result import FitResult
+from eval.scaling.selection import sensitivity
+from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, bootstrap_unit
+
+
+def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
+    """Constants of L(N, D) with the intervals that verdicts rest on.
+
+    They are unions over windows of the fit, objectives and definitions of N, and hold the misfit of the law. Fewer than
+    eight runs identify nothing, because they cannot be resampled whole.
+    """
+    try:
+        found = _union(points, bootstrap, seed)
+    except InputError:
+        return {}
+    if bootstrap_unit(points, "auto")[0] != POINTS_OF_FEW_GROUPS:
+        return found
+    few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that their intervals are too short"
+    return {name: replace(estimate, identified=False, reason=few) for name, estimate in found.items()}
+
+
+def isoflop_exponent(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Estimate | None:
+    """Exponent of N* ~ C^a by approach 2; None where it does not apply."""
+    try:
+        return isoflop(points, bootstrap=bootstrap, seed=seed).params["a"]
+    except InputError:
+        return None
+
+
+def repeated_constants(
+    points: Points,
+    curves: Sequence[ArrayLike],
+    stopped: ArrayLike,
+    single: FitResult | None,
+    *,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> tuple[Threshold | None, RepeatedData | None]:
+    """Overfitting threshold and law of repeated data of the runs above it; None for what cannot be fitted.
+
+    Parameters
+    ----------
+    points : Points
+        N, U, the early-stopped L and the compute up to the stop, one run a row.
+    curves : sequence of array-like
+        Held-out losses of each run.
+    stopped : array-like of bool
+        Runs whose loss stopped falling before they were cut off.
+    single : FitResult or None
+        Single-pass law, with bootstrap.
+    """
+    n, u = points.variable("N"), points.variable("U")
+    try:
+        threshold = overfitting_threshold(n, u, curves, seed=seed)
+    except InputError:
+        return None, None
+    try:
+        chosen = threshold.above(n, u) & np.asarray(stopped, dtype=bool)
+        return threshold, repeated_data(points, chosen, single, bootstrap=bootstrap, seed=seed)
+    except InputError:
+        return threshold, None
+
+
+def single_pass_law(points: Points, *, bootstrap: int = 200, seed: int = 0) -> FitResult | None:
+    """The additive law of N and D that repeated data are compared with; None where it cannot be fitted."""
+    try:
+        return fit(points, "additive", bootstrap=bootstrap, seed=seed)
+    except InputError:
+        return None
+
+
+def _union(points: Points, bootstrap: int, seed: int) -> dict[str, Estimate]:
+    tables = [points]
+    if "N_blocks" in points.extra:
+        tables.append(replace(points, N=np.array(points.extra["N_blocks"], dtype=np.float64)))
+    fits = [
+        variant.fit
+        for table in tables
+        for options in ({"loss": "mse-log"}, {"loss": "huber-log", "delta": 0.03})
+        for variant in sensitivity(table, "additive", bootstrap=bootstrap, seed=seed, starts=24, **options)
+    ]
+    found = {}
+    for name, first in {**fits[0].params, **fits[0].derived}.items():
+        ends = [e.ci95 for f in fits if (e := {**f.params, **f.derived}[name]).ci95 is not None]
+        union = (min(e[0] for e in ends), max(e[1] for e in ends))
+        found[name] = Estimate(first.value, None, union, True)
+    return found
