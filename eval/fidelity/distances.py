@@ -32,16 +32,26 @@ class Distance:
 
     Attributes
     ----------
-    value : W_p or sliced W_p; in standard deviations of the reference where standardised.
-    standard_error : the two errors below, added in quadrature.
-    error_jets : from the finite samples.
-    error_directions : from the finite number of directions; 0 in one dimension. It is common to all
-        distances made with the same seed, so it does not blur a ranking of models.
-    error_generated : the part of error_jets that the generated sample alone makes. What the reference adds is common to
-        all distances from it and nearly drops out of their differences: to rank models, use this one.
-    p : order; None where a distance has none.
-    n_directions : directions averaged over; 1 in one dimension.
-    n_generated, n_reference : sample sizes.
+    value : float
+        W_p or sliced W_p; in standard deviations of the reference where standardised.
+    standard_error : float
+        ``error_jets`` and ``error_directions``, added in quadrature.
+    error_jets : float
+        From the finite samples.
+    error_directions : float
+        From the finite number of directions; 0 in one dimension. It is common to all distances made with the same
+        seed, and does not blur a ranking of models.
+    error_generated : float
+        The part of ``error_jets`` that the generated sample alone makes. What the reference adds is common to all
+        distances from it and nearly drops out of their differences: to rank models, use this one.
+    p : int or None
+        Order; None where a distance has none.
+    n_directions : int
+        Directions averaged over; 1 in one dimension.
+    n_generated : int
+        Jets of the generated sample.
+    n_reference : int
+        Jets of the reference.
     """
 
     value: float
@@ -55,7 +65,7 @@ class Distance:
     n_reference: int
 
     def scaled(self, factor: float) -> Distance:
-        """Return the same distance on an axis that is stretched by a factor."""
+        """The same distance on an axis that is stretched by a factor."""
         return replace(
             self,
             value=factor * self.value,
@@ -81,15 +91,25 @@ def sliced_wasserstein(
 
     Parameters
     ----------
-    x : (n, d) generated sample.
-    y : (m, d) reference; m may differ from n.
-    n_directions : random directions to average over.
-    p : order, 1 or 2.
-    seed : of the directions.
-    standardise : shift and scale every coordinate by mean and standard deviation of the reference, so that
-        GeV and pure numbers count alike. A coordinate that is constant in the reference is shifted only.
-    x_weights, y_weights : (n,) and (m,) non-negative weights; equal by default.
-    directions : (n_directions, d) unit vectors to use in place of random ones.
+    x : array-like of float, shape (n, d)
+        Generated sample.
+    y : array-like of float, shape (m, d)
+        Reference; m may differ from n.
+    n_directions : int
+        Random directions to average over.
+    p : 1 or 2
+        Order.
+    seed : int
+        Of the directions.
+    standardise : bool
+        Shift and scale every coordinate by mean and standard deviation of the reference, so that GeV and pure numbers
+        count alike. A coordinate that is constant in the reference is only shifted.
+    x_weights : array-like of float, shape (n,), optional
+        Weights that are not negative; equal by default.
+    y_weights : array-like of float, shape (m,), optional
+        Likewise.
+    directions : array-like of float, shape (n_directions, d), optional
+        Unit vectors to use in place of random ones.
 
     Returns
     -------
@@ -98,7 +118,7 @@ def sliced_wasserstein(
     Raises
     ------
     InputError
-        For shapes that do not fit, fewer than two rows, numbers that are not finite, or p not 1 or 2.
+        Shapes do not fit, there are fewer than two rows, numbers are not finite, or p is neither 1 nor 2.
 
     Notes
     -----
@@ -127,13 +147,22 @@ def sliced_wasserstein(
 
 
 def sliced_wasserstein_value(x: FloatArray, y: FloatArray, directions: FloatArray, p: Order = 1) -> float:
-    """Sliced Wasserstein distance alone, for the many repetitions of a floor: no scaling, weights or errors.
+    """Sliced Wasserstein distance alone, for the many repetitions of a floor: without scaling, weights or errors.
 
     Parameters
     ----------
-    x, y : (n, d) and (m, d) samples, already standardised.
-    directions : (n_directions, d) unit vectors.
-    p : order, 1 or 2.
+    x : ndarray of float, shape (n, d)
+        Sample, already standardised.
+    y : ndarray of float, shape (m, d)
+        Sample, already standardised.
+    directions : ndarray of float, shape (n_directions, d)
+        Unit vectors.
+    p : 1 or 2
+        Order.
+
+    Returns
+    -------
+    float
     """
     plan = None if len(x) == len(y) else _couple_equal_weights(len(x), len(y))
     costs = np.empty(len(directions))
@@ -155,9 +184,20 @@ def wasserstein_1d(
 
     Parameters
     ----------
-    x, y : (n,) and (m,) samples.
-    p : order, 1 or 2.
-    x_weights, y_weights : non-negative weights; equal by default.
+    x : array-like of float, shape (n,)
+        Generated sample.
+    y : array-like of float, shape (m,)
+        Reference.
+    p : 1 or 2
+        Order.
+    x_weights : array-like of float, shape (n,), optional
+        Weights that are not negative; equal by default.
+    y_weights : array-like of float, shape (m,), optional
+        Likewise.
+
+    Returns
+    -------
+    Distance
 
     Raises
     ------
@@ -180,12 +220,20 @@ def transport_potentials(x: FloatArray, y: FloatArray, p: Order = 1) -> tuple[fl
 
     Parameters
     ----------
-    x, y : (n,) and (m,) finite samples.
+    x : ndarray of float, shape (n,)
+        Finite sample.
+    y : ndarray of float, shape (m,)
+        Finite sample.
+    p : 1 or 2
+        Order.
 
     Returns
     -------
-    cost, phi, psi
-        The potentials are (n,) and (m,); adding a point to x changes the cost by (phi - mean of phi) / n.
+    cost : float
+    phi : ndarray of float, shape (n,)
+        Potential at x: adding a point to x changes the cost by (phi - mean of phi) / n.
+    psi : ndarray of float, shape (m,)
+        Potential at y.
     """
     order_x, order_y = np.argsort(x), np.argsort(y)
     px, py = x[order_x], y[order_y]

@@ -94,10 +94,27 @@ def ratio_plots(
 
     Parameters
     ----------
-    generated, reference, tokenizer : name -> (J,) values; tokenizer-only jets are drawn when given.
-    names : observables to draw.
-    n_bins : bins between the 0.5 % and 99.5 % quantiles of the reference; whole numbers get whole bins.
-    generated_label : legend entry of the generated sample.
+    generated : mapping of str to array-like of float
+        Observables of generated jets, shape (J,) each.
+    reference : mapping of str to array-like of float
+        Observables of reference jets.
+    tokenizer : mapping of str to array-like of float, optional
+        Observables of tokenizer-only jets.
+    names : iterable of str
+        Observables to draw.
+    n_bins : int
+        Bins between the 0.5 % and 99.5 % quantiles of the reference; whole numbers get whole bins.
+    generated_label : str
+        Legend entry of the generated sample.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        An observable is missing.
     """
     names = tuple(names)
     for what, sample in (("generated", generated), ("reference", reference), ("tokenizer", tokenizer)):
@@ -128,8 +145,18 @@ def particle_plots(
 
     Parameters
     ----------
-    generated, reference, tokenizer : the jets.
-    n_bins, generated_label : as for :func:`ratio_plots`.
+    generated : Constituents
+    reference : Constituents
+    tokenizer : Constituents, optional
+        Tokenizer-only jets.
+    n_bins : int
+        Bins between the 0.5 % and 99.5 % quantiles of the reference.
+    generated_label : str
+        Legend entry of the generated sample.
+
+    Returns
+    -------
+    Figure
     """
     samples = _samples(generated_label, reference, tokenizer, generated)
     panels = [
@@ -158,7 +185,7 @@ def _samples(
 
 @dataclass(frozen=True)
 class _Panel:
-    """One distribution: label, values, the jet of each value (None for one value a jet), and colour of every sample."""
+    """One distribution; of every sample the label, values, jet of each value (None: one per jet), and colour."""
 
     label: str
     samples: Sequence[tuple[str, FloatArray, NDArray[np.int64] | None, str]]
@@ -269,14 +296,28 @@ def distance_vs_loss(
 
     Parameters
     ----------
-    losses, loss_errors : (K,) validation losses in nats per token, and their errors.
-    results : K scores, made with the same reference, size and seed. Bars are the errors that the generated samples
-        alone make: the reference is common to all.
-    labels : K names of models; those of one name (seeds of one size) share a colour.
+    losses : array-like of float, shape (K,)
+        Validation losses in nats per token.
+    results : sequence of FidelityResult
+        K scores, made with the same reference, size and seed. Bars are the errors that the generated samples alone
+        make, because the reference is common to all.
+    labels : sequence of str
+        K names of models; those of one name (seeds of one size) share a colour.
+    loss_errors : array-like of float, shape (K,), optional
+        Errors of the losses.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no models, or not one of each for every model.
     """
     if not len(results) == len(labels) == np.size(losses) or not labels:
         raise InputError(
-            f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: one each a model"
+            f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: every model needs one of each"
         )
     figure = Figure(figsize=(6.2, 4.6))
     axes = figure.subplots()
@@ -336,7 +377,17 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
 
     Parameters
     ----------
-    results : name of the model -> its score.
+    results : mapping of str to FidelityResult
+        Scores by the name of the model.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no scores.
     """
     if not results:
         raise InputError("results is empty: at least one scored model is needed")
@@ -382,7 +433,12 @@ def significance_bars(result: FidelityResult) -> Figure:
 
     Parameters
     ----------
-    result : the score of one sample.
+    result : FidelityResult
+        Score of one sample.
+
+    Returns
+    -------
+    Figure
     """
     rows = [row for row in result.rows() if not row.name.startswith("efp_")]
     labels = [

@@ -40,9 +40,11 @@ class LossFidelity:
     Attributes
     ----------
     n_models : int
-    spearman, kendall : Estimate
-        Rank correlations, +1 when a lower loss always has a lower SWD. Intervals by resampling models and shifting each
-        SWD (and loss) within its error.
+    spearman : Estimate
+        Rank correlation, +1 when a lower loss always has a lower SWD. Its intervals come from resampling models and
+        shifting each SWD (and loss) within its error.
+    kendall : Estimate
+        Kendall's rank correlation tau, likewise.
     p_no_relation : float
         Probability of a Kendall correlation at least as high if loss and SWD were unrelated, over permutations (all of
         them up to 8 models).
@@ -90,19 +92,29 @@ def loss_vs_fidelity(
     ----------
     losses : array-like of float, shape (K,)
         Validation losses, nats per token.
-    distances, distance_errors : array-like of float, shape (K,)
-        SWDs and their errors *relative to each other*: ``Distance.error_generated`` for samples that were drawn with
-        seeds of their own and scored against one reference, whose fluctuations and directions all of them share.
-    floor_mean, floor_spread : float
-        Of the reference-against-reference floor at the same sample size.
+    distances : array-like of float, shape (K,)
+        SWDs.
+    distance_errors : array-like of float, shape (K,)
+        Errors of the SWDs *relative to each other*: ``Distance.error_generated`` for samples that were drawn with seeds
+        of their own and scored against one reference, whose fluctuations and directions all of them share.
+    floor_mean : float
+        Mean of the reference-against-reference floor at the same sample size.
+    floor_spread : float
+        Standard deviation of that floor.
     loss_errors : array-like of float, shape (K,), optional
         Errors of the losses relative to each other. None, the default, suits losses on the same held-out jets.
     models : sequence of str, optional
         K names; runs of one name are seeds of one model. They are averaged, because they are no independent models of
         the ladder, and what they scatter beyond the errors enters the error of every model. By default each run is a
         model.
-    n_bootstrap, seed : int
-        Resamplings behind the intervals and probabilities, and their seed.
+    n_bootstrap : int
+        Resamplings behind the intervals and probabilities.
+    seed : int
+        Of the resamplings.
+
+    Returns
+    -------
+    LossFidelity
 
     Raises
     ------
@@ -171,8 +183,14 @@ def resolved_chain(loss: FloatArray, distance: FloatArray, error: FloatArray) ->
 
     Parameters
     ----------
-    loss, distance, error : ndarray of float, shape (K,)
-        Losses, and distances with their independent errors.
+    loss : ndarray of float, shape (K,)
+    distance : ndarray of float, shape (K,)
+    error : ndarray of float, shape (K,)
+        Independent errors of the distances.
+
+    Returns
+    -------
+    list of int
     """
     order = np.argsort(-loss, kind="stable")
     reach = float(norm.isf(_CHANCE / 2 / max(len(order) - 1, 1)))

@@ -41,20 +41,26 @@ def score_particles(
 
     Parameters
     ----------
-    generated, reference : jets, see :class:`eval.jets.constituents.Constituents`; at least FEWEST_JETS each.
-    p : order of the distance.
-    n_repeats : random splits of the reference jets that measure the floor.
-    seed : of the splits.
+    generated : ak.Array or Constituents
+        At least FEWEST_JETS jets, see :class:`eval.jets.constituents.Constituents`.
+    reference : ak.Array or Constituents
+        Likewise.
+    p : 1 or 2
+        Order of the distance.
+    n_repeats : int
+        Random splits of the reference jets that measure the floor.
+    seed : int
+        Of the splits.
 
     Returns
     -------
-    dict
+    dict of str to Score
         particle_pt (GeV), particle_eta_rel, particle_phi_rel.
 
     Raises
     ------
     InputError
-        For bad constituents or too few jets.
+        Bad constituents, or too few jets.
 
     Notes
     -----

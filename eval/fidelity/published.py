@@ -47,6 +47,14 @@ def physics_features(jets: ak.Array | Constituents) -> FloatArray:
 
     The 20 connected ones, and all their products up to degree 4 (the one of degree 0 is the constant 1). JetNet uses
     the pT as given; here it is divided by its sum, which is the same for JetNet's relative pT of complete jets.
+
+    Parameters
+    ----------
+    jets : ak.Array or Constituents
+
+    Returns
+    -------
+    ndarray of float, shape (J, 36)
     """
     constituents = jets if isinstance(jets, Constituents) else Constituents(jets)
     return products_of_polynomials(constituents.flow_polynomials)
@@ -78,20 +86,33 @@ def frechet_physics_distance(
 
     Parameters
     ----------
-    reference, generated : (m, d) and (n, d) features, usually :func:`physics_features`. Each is divided by the
-        largest absolute value of the reference.
-    min_samples, max_samples : smallest and largest batch N. By default JetNet's 20,000 and 50,000 where both samples
-        have as many, otherwise the smaller sample and 0.4 of it.
-    n_batches, n_points : batches averaged at each N, and values of N at even steps of 1/N.
-    replace : draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two
-        samples at hand, which still has the bias of their size; without replacement it reaches zero for samples of
-        one distribution.
-    seed : of the batches; JetNet's default.
+    reference : array-like of float, shape (m, d)
+        Features, usually :func:`physics_features`. Each is divided by the largest absolute value of the reference.
+    generated : array-like of float, shape (n, d)
+        The same features of generated jets.
+    min_samples : int, optional
+        Smallest batch N; by default 0.4 of the largest.
+    max_samples : int, optional
+        Largest batch N; by default JetNet's 50,000 where both samples have as many, otherwise the smaller sample.
+    n_batches : int
+        Batches averaged at each N.
+    n_points : int
+        Values of N, at even steps of 1/N.
+    replace : bool
+        Draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two samples at
+        hand, which still has the bias of their size; without replacement it reaches zero for samples of one
+        distribution.
+    seed : int
+        Of the batches; JetNet's default.
+
+    Returns
+    -------
+    PublishedDistance
 
     Raises
     ------
     InputError
-        For fewer than 1,000 jets, features that differ in number, or values that are not finite.
+        There are fewer than 1,000 jets, features differ in number, or values are not finite.
     """
     x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     smaller = min(len(x), len(y))
@@ -137,8 +158,21 @@ def kernel_physics_distance(
 
     Parameters
     ----------
-    reference, generated : as for :func:`frechet_physics_distance`.
-    n_batches, batch_size, seed : JetNet's; batches are drawn with replacement. The error is half the central 68 %.
+    reference : array-like of float, shape (m, d)
+        As for :func:`frechet_physics_distance`.
+    generated : array-like of float, shape (n, d)
+        Likewise.
+    n_batches : int
+        JetNet's; batches are drawn with replacement.
+    batch_size : int
+        JetNet's.
+    seed : int
+        JetNet's.
+
+    Returns
+    -------
+    PublishedDistance
+        Its error is half the central 68 % of the batches.
 
     Raises
     ------
@@ -163,8 +197,18 @@ def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 5
 
     Parameters
     ----------
-    generated, reference : (n, d) and (m, d) features, see :func:`frechet_physics_distance`.
-    n_repeats, seed : random splits that measure the floor, and their seed.
+    generated : array-like of float, shape (n, d)
+        Features, see :func:`frechet_physics_distance`.
+    reference : array-like of float, shape (m, d)
+        The same of reference jets.
+    n_repeats : int
+        Random splits that measure the floor.
+    seed : int
+        Of splits and batches.
+
+    Returns
+    -------
+    Score
 
     Raises
     ------
@@ -193,7 +237,25 @@ def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 5
 def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50, seed: int = 0) -> Score:
     """Kernel physics distance on all jets, with its error and floor; JetNet's number is ``published``.
 
-    Parameters and errors are those of :func:`score_frechet`. The splits behind the floor are over groups of jets.
+    Parameters
+    ----------
+    generated : array-like of float, shape (n, d)
+        Features, see :func:`frechet_physics_distance`.
+    reference : array-like of float, shape (m, d)
+        The same of reference jets.
+    n_repeats : int
+        Random splits that measure the floor; they are over groups of jets.
+    seed : int
+        Of splits and batches.
+
+    Returns
+    -------
+    Score
+
+    Raises
+    ------
+    InputError
+        As :func:`frechet_physics_distance`.
     """
     published = kernel_physics_distance(reference, generated, seed=seed)
     y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)

@@ -45,15 +45,28 @@ class FidelityResult:
 
     Attributes
     ----------
-    joint : sliced Wasserstein distance of all joint observables.
-    observables : one-dimensional Wasserstein distance of each observable, in its own unit.
-    settings : everything that would change the numbers: observables, directions, order, repeats, seed.
-    n_generated, n_reference, n_tokenizer : sample sizes; n_tokenizer is None without a tokenizer floor.
-    warnings : what makes the comparison weaker than it looks.
-    particles : distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
-    published : Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
-    classifiers : two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
-    skipped : what was not measured -> why, and what it would need.
+    joint : Score
+        Sliced Wasserstein distance of all joint observables.
+    observables : dict of str to Score
+        One-dimensional Wasserstein distance of each observable, in its own unit.
+    settings : dict
+        Everything that would change the numbers: observables, directions, order, repeats, seed.
+    n_generated : int
+        Generated jets.
+    n_reference : int
+        Reference jets.
+    n_tokenizer : int or None
+        Tokenizer-only jets, where they were given.
+    warnings : tuple of str
+        What makes the comparison weaker than it looks.
+    particles : dict of str to Score
+        Distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
+    published : dict of str to Score
+        Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
+    classifiers : dict of str to TwoSampleTest
+        Two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
+    skipped : dict of str to Unavailable
+        What was not measured, with what it would need.
     """
 
     joint: Score
@@ -108,10 +121,20 @@ class FidelityResult:
     def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
         """Read what :meth:`to_json` wrote.
 
+        Parameters
+        ----------
+        text : str
+        source : str
+            Name of the text in error messages.
+
+        Returns
+        -------
+        FidelityResult
+
         Raises
         ------
         InputError
-            When the text is not JSON of this schema and version; `source` names it in the message.
+            The text is not JSON of this schema and version.
         """
         try:
             data = json.loads(text)
@@ -156,19 +179,36 @@ def score(
 
     Parameters
     ----------
-    generated, reference : constituents (see :class:`eval.jets.constituents.Constituents`), or observables that
-        are already computed, name -> (J,) values.
-    tokenizer_floor : reference-like jets that were only encoded and decoded.
-    observables : names that go into the joint distance, and are scored one at a time too.
-    alone : further names that are scored one at a time only.
-    n_directions, p, seed : of the sliced distance.
-    n_repeats : random splits that measure each floor.
-    generated_weights : (J,) weights of the generated jets.
+    generated : ak.Array or mapping
+        Jets (see :class:`eval.jets.constituents.Constituents`), or observables that are already computed: name to
+        values, shape (J,).
+    reference : ak.Array or mapping
+        Likewise.
+    tokenizer_floor : ak.Array or mapping, optional
+        Reference-like jets that were only encoded and decoded.
+    observables : iterable of str
+        Names that go into the joint distance, and are scored one at a time, too.
+    alone : iterable of str
+        Further names that are scored one at a time only.
+    n_directions : int
+        Of the sliced distance.
+    p : 1 or 2
+        Order of the distances.
+    n_repeats : int
+        Random splits that measure each floor.
+    seed : int
+        Of directions and splits.
+    generated_weights : array-like of float, shape (J,), optional
+        Weights of the generated jets.
+
+    Returns
+    -------
+    FidelityResult
 
     Raises
     ------
     InputError
-        For missing observables, unequal lengths, fewer than two jets, or numbers that are not finite.
+        Observables are missing, lengths are unequal, there are fewer than two jets, or numbers are not finite.
     """
     joint_names = tuple(dict.fromkeys(observables))
     names = tuple(dict.fromkeys((*joint_names, *alone)))

@@ -33,18 +33,27 @@ class TwoSampleTest:
 
     Attributes
     ----------
-    classifier : what was trained, and on what.
-    auc : mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
-    standard_error : over the held-out jets of all folds.
-    significance : (auc - 0.5) / null_error.
-    importance : drop of the AUC when one observable is shuffled among the held-out jets; empty if not measured.
-    n_generated, n_reference : jets that were held out, each once.
-    n_folds : 1 for a single division into jets to train on and jets to test on.
-    verdict : one sentence.
+    classifier : str
+        What was trained, and on what.
+    auc : float
+        Mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
+    standard_error : float
+        Over the held-out jets of all folds.
+    significance : float
+        (auc - 0.5) / null_error.
+    importance : dict of str to float
+        Drop of the AUC when one observable is shuffled among the held-out jets; empty if it was not measured.
+    n_generated : int
+        Generated jets that were held out, each once.
+    n_reference : int
+        Reference jets that were held out, each once.
+    n_folds : int
+        1 for a single division into jets to train on and jets to test on.
+    verdict : str
+        One sentence.
     """
 
     classifier: str
-
     auc: float
     standard_error: float
     significance: float
@@ -106,17 +115,29 @@ def classifier_two_sample_test(
 
     Parameters
     ----------
-    generated, reference : name -> (J,) values; sizes may differ.
-    names : observables to use; by default all that both samples have.
-    n_folds : each jet is held out once.
-    n_trees : trees of a model, of depth 3.
-    seed : of the folds and of the shuffling behind the importances.
-    progress : show a progress bar.
+    generated : mapping of str to array-like of float
+        Observables of generated jets, shape (J,) each.
+    reference : mapping of str to array-like of float
+        Observables of reference jets; their number may differ.
+    names : sequence of str, optional
+        Observables to use; by default all that both samples have.
+    n_folds : int
+        Each jet is held out once.
+    n_trees : int
+        Trees of a model, of depth 3.
+    seed : int
+        Of the folds and of the shuffling behind the importances.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    TwoSampleTest
 
     Raises
     ------
     InputError
-        For missing or not finite observables, or too few jets.
+        Observables are missing or not finite, or there are too few jets.
     """
     chosen = list(names) if names is not None else [name for name in reference if name in generated]
     if not chosen:

@@ -37,8 +37,17 @@ def sample_warnings(
 
     Parameters
     ----------
-    generated, reference : name -> (J,) finite values.
-    joint_floor : floor of the joint distance, which sets how many jets would be enough.
+    generated : mapping of str to ndarray of float
+        Observables of generated jets, finite, shape (J,) each.
+    reference : mapping of str to ndarray of float
+        Observables of reference jets, likewise.
+    joint_floor : Floor
+        Of the joint distance; it sets how many jets would be enough.
+
+    Returns
+    -------
+    list of str
+        One sentence for each.
     """
     found = []
     for name, sample in (("generated", generated), ("reference", reference)):
@@ -75,7 +84,15 @@ def particle_warnings(generated: Constituents, reference: Constituents) -> list[
 
     Parameters
     ----------
-    generated, reference : the jets that are compared.
+    generated : Constituents
+        One side of the comparison.
+    reference : Constituents
+        The other.
+
+    Returns
+    -------
+    list of str
+        One sentence for each.
     """
     spectra = [{name: getattr(jets, key) for name, _, key in SPECTRA} for jets in (generated, reference)]
     found = _ranges(*spectra)

@@ -57,8 +57,10 @@ class ReferenceLevels:
         Standard errors of ``held_out``, with whole sequences as the independent units.
     tokens_per_jet : float
         Mean number of predicted tokens in a held-out jet, which turns nats per token into nats per jet.
-    n_tokens, n_jets : int
-        Held-out events and sequences.
+    n_tokens : int
+        Predicted tokens of the held-out sequences.
+    n_jets : int
+        Held-out sequences.
     """
 
     levels: Mapping[str, float]
@@ -76,15 +78,10 @@ class ReferenceLevels:
 class ReferenceModels:
     """Smoothed tables of counts: unigram, position-conditional unigram, and bigram.
 
-    Attributes
-    ----------
-    entropies : dict of str to float
-        Estimated levels of the tables from infinitely many sequences.
-
     Parameters
     ----------
     train : Sequences
-        Sequences to count.
+        Sequences to count. The attribute ``entropies`` has the levels of tables from infinitely many, by name.
     vocab_size : int
         Number of tokens that a model can choose from.
     start_token : int, optional
@@ -140,10 +137,18 @@ def reference_levels(
 
     Parameters
     ----------
-    train, held_out : Sequences
-        Different jets: a table scored on those that it was counted on would seem to know more than it does.
-    vocab_size, start_token
-        As for :class:`ReferenceModels`.
+    train : Sequences
+        Sequences to count.
+    held_out : Sequences
+        Other sequences: a table scored on those that it was counted on would seem to know more than it does.
+    vocab_size : int
+        Number of tokens that a model can choose from.
+    start_token : int, optional
+        Leave this token out where it opens a sequence: it is given, not predicted.
+
+    Returns
+    -------
+    ReferenceLevels
 
     Raises
     ------
@@ -162,6 +167,10 @@ def class_levels(counts: Sequence[int]) -> ReferenceLevels:
     ----------
     counts : sequence of int
         Jets of each class.
+
+    Returns
+    -------
+    ReferenceLevels
 
     Raises
     ------
@@ -187,8 +196,16 @@ def conditional_entropy(x: IntArray, context: IntArray) -> tuple[float, FloatArr
 
     Parameters
     ----------
-    x, context : ndarray of int, shape (n,)
-        Not negative.
+    x : ndarray of int, shape (n,)
+        Events, not negative.
+    context : ndarray of int, shape (n,)
+        What each event is conditioned on, not negative.
+
+    Returns
+    -------
+    entropy : float
+        In nats per event.
+    surprise : ndarray of float, shape (n,)
     """
     width = int(x.max()) + 1
     _, event, counts = np.unique(context * width + x, return_inverse=True, return_counts=True)

@@ -5,9 +5,9 @@ W = L_ref - L_inf, and the occupancy of a loss L is w = (L_ref - L) / W. The sat
 value with w >= 0.9, 0.95, 0.99 when nothing else limits (for C: along the compute-optimal line). No published source
 fixes these definitions; they are this project's choice.
 
-Refining a codebook adds the same nats to the losses of all models of tokens. W is a difference of losses and keeps its
-value, once the codes are fine enough for what can be learned. The share W / L_ref does not: it goes to zero for any
-jets, and must not be compared between tokenizers. For the same reason occupancy starts at the reference model that
+Refining a codebook adds the same nats to the losses of all models of tokens, apart from what the finer codes let them
+learn. W is a difference of losses and goes to a limit, which belongs to the jets. The share W / L_ref goes to zero for
+any jets, and must not be compared between tokenizers. For the same reason occupancy starts at the reference model that
 knows most (the bigram table of a generator, the class shares of a tagger) rather than at a uniform guess, of whose
 window a bigram table alone occupies most. W in nats per jet is also the mean log ratio of the densities that the best
 model and the reference model assign to a jet, because the volumes of the cells cancel.
@@ -129,7 +129,27 @@ class WindowResult:
     def occupancy(
         self, level: str, variable: str, x: ArrayLike, interval: float = 0.6827
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Occupancy along one variable when nothing else limits: value and ends of its interval, shape of ``x``.
+        """Occupancy along one variable when nothing else limits.
+
+        Parameters
+        ----------
+        level : str
+            Level at which it starts.
+        variable : str
+            N, D or C.
+        x : array-like of float
+            Values of the variable.
+        interval : float
+            Probability content of the interval.
+
+        Returns
+        -------
+        value : ndarray of float
+            Occupancies, in the shape of ``x``.
+        low : ndarray of float
+            Lower end of the interval of each; not a number without a bootstrap.
+        high : ndarray of float
+            Upper end.
 
         Raises
         ------
@@ -219,6 +239,10 @@ def window(
     occupancies : tuple of float
         Occupancies for the saturation scales.
 
+    Returns
+    -------
+    WindowResult
+
     Raises
     ------
     InputError
@@ -270,6 +294,11 @@ def contrast(results: Mapping[str, WindowResult]) -> list[dict[str, Any]]:
     ----------
     results : mapping of str to WindowResult
         ``{"generation": ..., "tagging": ...}``.
+
+    Returns
+    -------
+    list of dict
+        Numbers with the ends of their 68 % intervals, and whether each is identified.
     """
     rows = []
     for task, result in results.items():

@@ -53,18 +53,26 @@ def evaluate_stores(
 
     Parameters
     ----------
-    generated, reference : Path
-        Jet stores, or files in a format of `genscale.data.readers`.
+    generated : Path
+        Jet store, or files in a format of `genscale.data.readers`.
+    reference : Path
+        Likewise.
     out : Path
         The JSON file.
     tokenizer_floor : Path, optional
         Store of jets that were only encoded and decoded.
     n_jets : int
         At most this many jets of each store; 0 means all.
-    n_directions, seed : int
+    n_directions : int
         Of the sliced distance.
+    seed : int
+        Of the directions and of the splits behind floors.
     figures : Path, optional
         Folder for the ratio plots.
+
+    Returns
+    -------
+    FidelityResult
 
     Raises
     ------
@@ -102,12 +110,22 @@ def evaluate(
 
     Parameters
     ----------
-    generated, reference, tokenizer_floor, n_jets, n_directions, seed
-        As for :func:`evaluate_stores`.
+    generated : Path
+        Jet store, or files in a format of `genscale.data.readers`.
+    reference : Path
+        Likewise.
     out : Path
         The JSON file; the page and the CSV have its name with another suffix, figures go into ``<name>_figures/``.
+    tokenizer_floor : Path, optional
+        Store of jets that were only encoded and decoded.
+    n_jets : int
+        At most this many jets of each store; 0 means all.
     order : 1 or 2
         Of the Wasserstein distances.
+    n_directions : int
+        Of the sliced distance.
+    seed : int
+        Of everything that draws random numbers.
     workers : int
         Processes; 0 means one per core. The numbers do not depend on it.
     progress : bool

@@ -39,12 +39,18 @@ class Sample:
 
     Attributes
     ----------
-    name : "generated", "reference" or "tokenizer", as messages call it.
-    path : where they come from.
-    particles : ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, and ``charge`` where it is known.
-    n_available : jets at the path; `particles` may hold fewer.
-    identity : equal for equal content.
-    shares : share of jets of each class; empty where classes are not known.
+    name : "generated", "reference" or "tokenizer"
+        What messages call it.
+    path : Path
+        Where the jets come from.
+    particles : ak.Array
+        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, and ``charge`` where it is known.
+    n_available : int
+        Jets at the path; `particles` may hold fewer.
+    identity : str
+        Equal for equal content.
+    shares : dict of str to float
+        Share of jets of each class; empty where classes are not known.
     """
 
     name: str
@@ -71,6 +77,19 @@ class Sample:
 def load_samples(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int = 0) -> list[Sample]:
     """Read both sides of a comparison, and the tokenizer-only jets where they are given; see :func:`load_sample`.
 
+    Parameters
+    ----------
+    generated : Path
+    reference : Path
+    tokenizer : Path or None
+        Jets that were only encoded and decoded.
+    n_jets : int
+        Use only this many of each, a fixed choice over all of them; 0 means all.
+
+    Returns
+    -------
+    list of Sample
+
     Raises
     ------
     InputError
@@ -93,15 +112,22 @@ def load_sample(path: Path, name: str, n_jets: int = 0) -> Sample:
 
     Parameters
     ----------
-    path : a jet store, or a file, folder or glob in a format of `genscale.data.readers`.
-    name : what messages call the sample.
-    n_jets : use only this many, a fixed choice over all of them; 0 means all.
+    path : Path
+        A jet store, or a file, folder or glob in a format of `genscale.data.readers`.
+    name : str
+        What messages call the sample.
+    n_jets : int
+        Use only this many, a fixed choice over all of them; 0 means all.
+
+    Returns
+    -------
+    Sample
 
     Raises
     ------
     InputError
-        For what is neither store nor known file, and for values that are not finite or a pT that is not positive,
-        naming the file.
+        The path is neither a store nor a known file, values are not finite, or a pT is not positive; the message names
+        the file.
     """
     if (path / MANIFEST).is_file() or (path.is_dir() and not any(path.iterdir())):
         store = JetStore.open(path)

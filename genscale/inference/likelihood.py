@@ -75,6 +75,10 @@ def likelihood_store(
     references : Path, optional
         Token store, of the same tokenizer, on which reference models are counted (:mod:`eval.scaling.entropy`). The
         summary then says by how many nats per jet the generator is better than each, the mean log ratio of densities.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -84,8 +88,8 @@ def likelihood_store(
     Raises
     ------
     InputError
-        No finished run, no jets, tokens of another tokenizer, no labels for a class-conditional generator, or jets
-        longer than the generator can take.
+        There is no finished run, there are no jets, tokens are of another tokenizer, a class-conditional generator gets
+        no labels, or jets are longer than the generator can take.
     """
     if out.suffix == ".json":
         raise InputError(
@@ -139,7 +143,7 @@ def likelihood_store(
 def log_likelihood(
     model: Generator, tokens: ak.Array, labels: NDArray[np.int64] | None = None, *, device: str = "cpu"
 ) -> NDArray[np.float64]:
-    """Log-likelihood of token sequences in nats, ``[jets]``.
+    """Log-likelihood of token sequences in nats.
 
     Parameters
     ----------
@@ -149,6 +153,12 @@ def log_likelihood(
         Ragged integers, a jet per row: start, codes, stop. The start token is given, the stop token predicted.
     labels : ndarray of int [jets], optional
         Class of each jet, for a class-conditional generator.
+    device : str
+        Where the network is.
+
+    Returns
+    -------
+    ndarray of float [jets]
     """
     lengths = ak.to_numpy(ak.num(tokens)).astype(np.int64) - 1
     result = np.empty(len(lengths))
@@ -194,7 +204,7 @@ class Density:
     def log_density(
         self, log_likelihood: NDArray[np.float64], codes: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Logarithm of the density of jets, symmetric in their particles, ``[jets]``.
+        """Logarithm of the density of jets, symmetric in their particles.
 
         Parameters
         ----------
@@ -204,6 +214,11 @@ class Density:
             Codes 0..K-1 of all jets, one jet after the other.
         counts : ndarray of int [jets]
             Particles of each jet.
+
+        Returns
+        -------
+        ndarray of float [jets]
+            Of GeV^-N rad^-2N, N particles.
         """
         jet = np.repeat(np.arange(len(counts)), counts)
         n_bins = int(self.pt_bins.max()) + 1

@@ -1,4 +1,4 @@
-"""Between stores: jets to tokens, tokens to jets, models to tokens and jets. Each is resumable shard by shard."""
+"""From store to store: jets to tokens, tokens to jets, generators to jets. Each is resumed shard by shard."""
 
 from __future__ import annotations
 
@@ -41,8 +41,23 @@ def encode_store(
 
     Parameters
     ----------
+    jets : Path
+        Jet store.
+    tokenizer : Path
+        Folder of the tokenizer.
+    out : Path
+        Token store to write; one that was interrupted is completed.
     n_jets : int
         Encode only this many jets, a fixed choice over the whole store; 0 means all.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the token store.
     """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
     labels, chosen = store.labels(), _choice(len(store), n_jets)
@@ -71,13 +86,28 @@ def decode_store(
 
     Parameters
     ----------
+    tokens : Path
+        Token store.
+    tokenizer : Path
+        Folder of the tokenizer that made it.
+    out : Path
+        Jet store to write; one that was interrupted is completed.
     n_jets : int
         Decode only this many jets, a fixed choice over the whole store; 0 means all, in order.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the jet store.
 
     Raises
     ------
     InputError
-        If the tokens were made by another tokenizer.
+        The tokens were made by another tokenizer.
     """
     store, coder = TokenStore.open(tokens), Tokenizer.load(tokenizer)
     require_same_tokenizer(store.manifest.meta["tokenizer_fingerprint"], coder, tokens, tokenizer)
@@ -113,14 +143,29 @@ def generate_store(
     Parameters
     ----------
     run : Path
-        Folder of a finished generator run; the tokenizer that decodes its tokens lies within.
+        Folder of a finished generator run, or of weights that a run kept; the tokenizer that decodes its tokens lies
+        within.
+    out : Path
+        Jet store to write; one that was interrupted is completed.
+    n_jets : int
+        Jets to draw.
+    config : SamplingConfig
     class_label : str, optional
         Class to draw from a class-conditional generator.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the jet store.
 
     Raises
     ------
     InputError
-        No such run or class, a damaged tokenizer, or ``out`` is taken.
+        There is no such run or class, the tokenizer is damaged, or ``out`` is taken.
     """
     if n_jets < 1:
         raise InputError(f"jets: {n_jets} is not at least 1")
@@ -188,8 +233,23 @@ def tokenizer_quality(
 
     Parameters
     ----------
+    tokenizer : Path
+        Folder of the tokenizer.
+    jets : Path
+        Jet store.
+    out : Path
+        JSON file.
+    figure : Path, optional
+        Image file.
     n_jets : int
         Use only this many jets, a fixed choice over the whole store; 0 means all.
+    device : str
+        Where the network runs.
+
+    Returns
+    -------
+    dict
+        The contents of the JSON file.
     """
     from tokenizer.figures import plot_quality
     from tokenizer.quality import quality
@@ -212,6 +272,10 @@ def token_sequences(store: TokenStore, n_jets: int = 0) -> Sequences:
     store : TokenStore
     n_jets : int
         At most this many jets, a fixed choice over the whole store; 0 means all.
+
+    Returns
+    -------
+    Sequences
     """
     rows = np.sort(_choice(len(store), n_jets))
     return sequences_of(store.read(rows, columns=["tokens"])["tokens"])
@@ -253,7 +317,7 @@ def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
         "tokenizer_fingerprint": coder.fingerprint,
         "vocabulary_size": coder.vocab_size,
         "source_fingerprint": store.fingerprint,
-        "rows_per_shard": TOKEN_SHARD_JETS,  # shards of another size are not gone on with
+        "rows_per_shard": TOKEN_SHARD_JETS,  # a store with shards of another size is not resumed
     }
     # Tokens of a test split are refused for training, as its jets are.
     split = store.manifest.meta.get("split")

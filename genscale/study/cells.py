@@ -20,11 +20,12 @@ import torch
 from genscale.config import from_mapping, to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
+from genscale.inference.sampling import sample_name, sample_seed
 from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import GeneratorStage, Inputs, StudyConfig, TaggerStage
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
-from genscale.training.task import TrainingConfig
+from genscale.training.task import TrainingConfig, weights_folder
 from genscale.training.tokenizer import TokenizerRun
 from tokenizer import Tokenizer
 
@@ -140,6 +141,7 @@ def study_cells(config: StudyConfig) -> list[Cell]:
     sources = _Sources(config)
     cells = _tokenizer(sources)
     cells += _generators(sources)
+    cells += _codebooks(sources)
     cells += _taggers(sources)
     cells += _repetition(sources)
     cells += _variations(sources)
@@ -229,20 +231,70 @@ def _generators(sources: _Sources) -> list[Cell]:
     for _, size, training in _grid(stage):
         name = f"{size}-s{training.seed}"
         run, model = f"generator/{name}", dict(stage.model)
+        at = [jets for jets in sources.config.samples.at if jets < training.jets]
+        kept = sorted({*training.keep_weights_at, *at})
+        training = dataclasses.replace(training, keep_weights_at=kept)
         with _naming(run):
             generator = GeneratorRun(
                 train, validation, sources.tokenizer.path, size, model=model, training=training
             )
             cells.append(_generator_cell(run, generator, sources))
-        samples = to_mapping(sources.config.samples)
-        cells.append(Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json"))
-        scored = {
-            "generated": f"samples/{name}", "reference": sources.jets["test"].path,
-            "tokenizer_floor": "samples/tokenizer", "n_jets": sources.config.samples.jets,
-        }  # fmt: skip
-        needs = (f"samples/{name}", "samples/tokenizer", *sources.jets["test"].made_by)
-        cells.append(Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"))
+        for jets in (*at, None):
+            cells += _sample(run, jets, sources)
     return cells
+
+
+def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
+    """Jets drawn from a generator's weights after some jets, or (None) at its end, and their score."""
+    stage, name = sources.config.samples, sample_name(run, jets)
+    drawn = {
+        "run": run if jets is None else str(weights_folder(Path(run), jets)), "jets": stage.jets,
+        "temperature": stage.temperature, "seed": sample_seed(stage.seed, name),
+    }  # fmt: skip
+    scored = {
+        "generated": f"samples/{name}", "reference": sources.jets["test"].path,
+        "tokenizer_floor": "samples/tokenizer", "n_jets": stage.jets, "figures": jets is None,
+    }  # fmt: skip
+    needs = (f"samples/{name}", "samples/tokenizer", *sources.jets["test"].made_by)
+    return [
+        Cell(f"samples/{name}", "generate", drawn, (run,), "manifest.json"),
+        Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"),
+    ]
+
+
+def _codebooks(sources: _Sources) -> list[Cell]:
+    """A generator on the tokens of every coarser tokenizer, and of the tokenizer as it is."""
+    stage, (vocabulary, longest) = sources.config.codebooks, sources.codes
+    cells: list[Cell] = []
+    if not stage.merged:
+        return cells
+    jets = {"train": stage.training.jets, "validation": stage.training.validation_jets}
+    for codes in (*stage.merged, vocabulary - 2):
+        folder, tokenizer = codebook_folder(codes), sources.tokenizer
+        if codes < vocabulary - 2:
+            merge = {"tokenizer": tokenizer.path, "codes": codes}
+            tokenizer = _source(f"{folder}/tokenizer")
+            done = "tokenizer.json"
+            cells.append(Cell(tokenizer.path, "coarsen", merge, sources.tokenizer.made_by, done))
+        tokens = [f"{folder}/{split}" for split in TOKEN_SPLITS]
+        for path, split in zip(tokens, TOKEN_SPLITS, strict=True):
+            store = sources.jets[split]
+            arguments = {"jets": store.path, "tokenizer": tokenizer.path, "n_jets": jets[split]}
+            needs = (*tokenizer.made_by, *store.made_by)
+            cells.append(Cell(path, "encode", arguments, needs, "manifest.json"))
+        with _naming(f"{folder}/generator"):
+            run = GeneratorRun(tokens[0], tokens[1], tokenizer.path, stage.size, training=stage.training)
+            shape = run.shape(codes + 2, longest)
+        flops = generator_flops(shape, stage.training.jets, stage.training.jets * (ASSUMED_PARTICLES + 1))
+        cells.append(
+            _training(sources.config, f"{folder}/generator", "train_generator", run, tuple(tokens), flops)
+        )
+    return cells
+
+
+def codebook_folder(codes: int) -> str:
+    """Folder of a study for what is trained with this many codes."""
+    return f"codebooks/k{codes}"
 
 
 def _generator_cell(name: str, run: GeneratorRun, sources: _Sources) -> Cell:

@@ -116,16 +116,53 @@ class GeneratorStage:
 
 @dataclass(frozen=True)
 class SamplesStage:
-    """Jets drawn from every generator and scored; at most as many reference jets are used."""
+    """Jets drawn from every generator and scored; at most as many reference jets are used.
+
+    Attributes
+    ----------
+    jets : int
+    at : list of int
+        Numbers of jets seen on the way at which generators are sampled, too: the distances get laws in D.
+    temperature : float
+    seed : int
+        Every sample has random numbers of its own, which follow from this seed and its name.
+    """
 
     jets: int = 5_000
+    at: list[int] = field(default_factory=list)
     temperature: float = 1.0
     seed: int = 1
 
     def __post_init__(self) -> None:
         require(self.jets >= 1, f"samples.jets: {self.jets} is not at least 1")
+        require(not self.at or min(self.at) >= 1, f"samples.at: {self.at} are not numbers of jets")
+        _require_distinct("samples.at", self.at)
         require(self.temperature > 0, f"samples.temperature: {self.temperature} is not positive")
         require(self.seed >= 0, f"samples.seed: {self.seed} is negative")
+
+
+@dataclass(frozen=True)
+class CodebooksStage:
+    """How the learnable window depends on the codebook: the study's tokenizer with fewer codes, a generator on each.
+
+    Attributes
+    ----------
+    merged : list of int
+        Codes that are left when the vectors of the codebook are merged; none: this is not measured.
+    size : str
+        Rung of the ladder that is trained on the tokens of each of them, and of the tokenizer as it is.
+    training : TrainingConfig
+        Only as many jets as it sees are encoded.
+    """
+
+    merged: list[int] = field(default_factory=list)
+    size: str = "nano"
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(jets=20_000, batch_jets=8, learning_rate=0.0, average=0.1)
+    )
+
+    def __post_init__(self) -> None:
+        _require_distinct("codebooks.merged", self.merged)
 
 
 @dataclass(frozen=True)
@@ -276,6 +313,7 @@ class StudyConfig:
     tokenizer: TokenizerStage = field(default_factory=TokenizerStage)
     generator: GeneratorStage = field(default_factory=GeneratorStage)
     samples: SamplesStage = field(default_factory=SamplesStage)
+    codebooks: CodebooksStage = field(default_factory=CodebooksStage)
     tagger: TaggerStage = field(default_factory=TaggerStage)
     repetition: RepetitionStage = field(default_factory=RepetitionStage)
     inputs: InputsStage = field(default_factory=InputsStage)
@@ -288,6 +326,9 @@ class StudyConfig:
         require(
             bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),
             "generator.sizes, tagger.widths and variations: all empty, the study would do nothing",
+        )
+        require(
+            not self.codebooks.merged or bool(self.generator.sizes), "codebooks.merged: needs generator.sizes"
         )
         repeated = self.repetition
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")

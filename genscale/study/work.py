@@ -36,7 +36,19 @@ def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
 def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.inference.stores import encode_store
 
-    encode_store(study / a["jets"], study / a["tokenizer"], out, device=resolve_device("auto"))
+    encode_store(
+        study / a["jets"],
+        study / a["tokenizer"],
+        out,
+        n_jets=a.get("n_jets", 0),
+        device=resolve_device("auto"),
+    )
+
+
+def _coarsen(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.inference.stores import coarsen_tokenizer
+
+    coarsen_tokenizer(study / a["tokenizer"], out, a["codes"])
 
 
 def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -94,7 +106,7 @@ def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     evaluate_stores(
         study / a["generated"], study / a["reference"], out / "fidelity.json",
-        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out,
+        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out if a["figures"] else None,
     )  # fmt: skip
 
 
@@ -114,6 +126,7 @@ WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
     "simulate": _simulate,
     "train_tokenizer": _train_tokenizer,
     "encode": _encode,
+    "coarsen": _coarsen,
     "decode": _decode,
     "quality": _quality,
     "train_generator": _train_generator,

@@ -39,7 +39,11 @@ generator:
   sizes: [pico, nano, micro]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
              warmup_steps: 2, checkpoint_s: 0.2}
-samples: {jets: 120}
+samples: {jets: 120, at: [336]}
+codebooks:
+  merged: [8]
+  size: pico
+  training: {jets: 320, batch_jets: 16, evaluations: 2, validation_jets: 100, warmup_steps: 2}
 tagger:
   widths: [4, 8, 12]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
@@ -98,6 +102,35 @@ def test_leaves_everything_that_it_promises(finished):
         assert score["joint"]["floor"]["mean"] > 0
         assert score["joint"]["tokenizer_floor"]["value"] > 0
     assert all(state == "done" for _, state in status(finished))
+
+
+def test_samples_on_the_way_are_points_of_their_own(finished):
+    with (finished / "points-fidelity.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["size"], row["D"]) for row in rows] == [
+        (size, jets) for size in ("pico", "nano", "micro") for jets in ("336", "576")
+    ]
+    losses = {(row["run"], row["D"]): row["L"] for row in csv.DictReader((finished / "points.csv").open())}
+    for row in rows:
+        assert row["loss"] == losses[row["run"], row["D"]]
+        assert float(row["distance"]) > 0
+    # Samples share no random numbers, neither between runs nor between the stages of one.
+    seeds = {
+        json.loads((folder / "manifest.json").read_text())["meta"]["sampling"]["seed"]
+        for folder in (finished / "samples").glob("*-s1*")
+    }
+    assert len(seeds) == 6
+
+
+def test_coarser_codebooks_are_measured_like_the_one_of_the_study(finished):
+    with (finished / "codebooks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["codes"] for row in rows] == ["8", "32"]
+    coarse, fine = ({name: float(value) for name, value in row.items()} for row in rows)
+    for name in ("uniform", "unigram", "position", "bigram", "loss"):
+        assert coarse[name] < fine[name]
+    assert coarse["share"] == pytest.approx(1 - coarse["loss"] / coarse["uniform"])
+    assert "The same jets with coarser codebooks" in (finished / "report.html").read_text()
 
 
 def test_report_is_one_page_without_links_to_other_files(finished):
