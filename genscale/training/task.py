@@ -35,7 +35,7 @@ class TrainingConfig:
         Micro-batches per step and process.
     learning_rate, weight_decay, clip_norm : float
         AdamW's peak rate and decay; largest norm of the gradient. A rate of 0 stands for the rule of a generator's
-        size (:func:`genscale.models.ladder.learning_rate`); other tasks have none.
+        size or a tagger's width (:mod:`genscale.models.ladder`); tokenizers have none.
     schedule : "constant", "cosine" or "wsd"
     warmup_steps : int
     evaluations : int
