@@ -52,7 +52,8 @@ class Evaluation:
 class RunRecord:
     """What one training run is, and what it found; see the module's text for the definitions.
 
-    ``stopped_early`` says that the held-out loss had stopped falling before all jets were seen. The file repeats
+    ``stopped_early`` says that the run went on past its lowest held-out loss for as long as its patience says: that
+    loss is its minimum, and not where the run was cut off. The file repeats
     the evaluation with the lowest loss as ``best``.
     """
 
@@ -160,14 +161,14 @@ def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[
     """One row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to the stop.
 
     ``U`` counts the unique jets of the run, ``D`` those seen until the stop; see eval.scaling.early_stopped.
-    ``stopped_early`` is 1 if the lowest loss lies before the last evaluation: else the run was cut off while its loss
-    fell, and says as much of the cut as of U.
+    ``stopped_early`` is 1 if the run went on past its minimum (see `RunRecord`): else it was cut off before, and says
+    as much of the cut as of U.
     """
     rows = []
     for name, record in records:
         loss, place = early_stopped([e.metrics["loss"] for e in record.evaluations])
         rows.append({**_point(name, record, record.evaluations[place]), "L": loss, "U": record.jets_unique,
-                     "stopped_early": int(place < len(record.evaluations) - 1)})  # fmt: skip
+                     "stopped_early": int(record.stopped_early)})  # fmt: skip
     return rows
 
 

@@ -185,7 +185,7 @@ class _Loop:
                     if state.step in kept and self.accelerator.is_main_process:
                         self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
-                if self._out_of_patience(state):
+                if self._past_minimum(state):
                     break
             if (save or stop) and state.step < config.n_steps:
                 self._save(state)
@@ -260,14 +260,17 @@ class _Loop:
             return
         aside = final.with_name(f".{final.name}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
-        self.task.save(self._bare_model(), aside)
+        self.task.save(self.model, aside)
         aside.rename(final)
 
-    def _out_of_patience(self, state: State) -> bool:
-        """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
-        patience = self.config.patience
-        waited = [e for e in state.evaluations[state.best() + 1 :] if e["jets_seen"] > self.order.n_unique]
-        return patience > 0 and len(waited) >= patience
+    def _past_minimum(self, state: State) -> bool:
+        """Whether the run has seen enough jets beyond its lowest loss, as far as its patience goes."""
+        if not self.config.patience:
+            return False
+        best = state.best()
+        enough = (1 + self.config.patience) * state.evaluations[best]["jets_seen"]
+        waited = [e for e in state.evaluations[best + 1 :] if e["jets_seen"] > self.order.n_unique]
+        return len(waited) >= 3 and waited[-1]["jets_seen"] >= enough
 
     # -- starting, stopping, saving ------------------------------------------------------------------------
 
@@ -307,7 +310,7 @@ class _Loop:
             flops=task.flops(state.jets_seen, state.tokens_seen),
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
             schedule=config.schedule,
-            stopped_early=state.step < config.n_steps,
+            stopped_early=self._past_minimum(state),
             seed=config.seed,
             config=to_mapping(task.config),
             config_hash=self.digest,

@@ -43,7 +43,8 @@ class TaggerRun:
         Leading particles by pT that the model sees.
     dropout : float
     training : TrainingConfig
-        A learning rate of 0, the default, becomes that of the width (:func:`genscale.models.ladder.tagger_learning_rate`).
+        A learning rate of 0, the default, becomes that of the width
+        (:func:`genscale.models.ladder.tagger_learning_rate`).
     """
 
     jets: str = ""

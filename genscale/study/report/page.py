@@ -11,6 +11,7 @@ from genscale.files import write_atomic
 from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
 from genscale.study.report import (
+    control,
     fidelity,
     laws,
     literature,
@@ -24,7 +25,7 @@ from genscale.study.report import (
 from genscale.study.report.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
-TOPICS = (runs, laws, window, fidelity, physics, repetition, literature, tokenizers, variations)
+TOPICS = (runs, control, laws, window, fidelity, physics, repetition, literature, tokenizers, variations)
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:
