@@ -81,13 +81,13 @@ def test_corners_are_those_of_the_grid_that_is_fitted():
     config = study(control={"recipe": True}, fit={"min_jets": 5_000})
     corners = recipe_corners(config)
     assert [(c.name, c.training.jets) for c in corners] == [
-        (name, jets) for name in ("d4", "d16") for jets in (6_400, 51_200)
+        (name, jets) for name in ("d4", "d16") for jets in (6_528, 51_200)
     ]
     assert len({c.cell(change) for c in corners for change in CHANGES}) == 16
     first = corners[0]
     assert first.changed("half-batch").batch_jets == 32
     assert first.changed("twice-rate").learning_rate == 2 * first.training.learning_rate > 0
-    assert first.training.evaluated_at == [6_400]
+    assert first.training.evaluated_at == [6_528]
     assert recipe_corners(study()) == []
 
 
