@@ -1,18 +1,15 @@
 """Figures of fidelity: ratio plots, distance against loss, and significances over models.
 
 Every function returns a matplotlib Figure that is not registered with pyplot, so reports may draw hundreds.
-Colours are those of Okabe and Ito, which people with colour vision deficiencies can tell apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
-import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -25,11 +22,11 @@ from eval.fidelity.floors import RESOLVED_AT
 from eval.fidelity.score import FidelityResult
 from eval.jets.constituents import Constituents
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
+from eval.style import BLUE, FAINT, GREEN, GREY, VERMILION, shades, styled
 
 FloatArray = NDArray[np.float64]
-Parameters = ParamSpec("Parameters")
 
-REFERENCE, GENERATED, TOKENIZER, FLOOR = "#4d4d4d", "#0072B2", "#D55E00", "#009E73"
+REFERENCE, GENERATED, TOKENIZER, FLOOR = GREY, BLUE, VERMILION, GREEN
 
 _LABELS = {
     "particle_pt": r"particle $p_\mathrm{T}$",
@@ -47,41 +44,8 @@ _LONG_TAIL = 7
 #: More spreads than this above a floor, or infinitely many over one without spread, are drawn as this.
 _MOST_SPREADS = 1e5
 
-_SIZES: dict[str, Any] = {
-    "font.size": 11,
-    "axes.labelsize": 12,
-    "axes.titlesize": 12,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.fontsize": 11,
-    "lines.linewidth": 1.6,
-    "xtick.major.size": 6,
-    "xtick.minor.size": 3,
-    "ytick.major.size": 6,
-    "ytick.minor.size": 3,
-    "axes.linewidth": 1.0,
-    "font.family": "sans-serif",
-    "mathtext.fontset": "dejavusans",
-    "xaxis.labellocation": "center",
-    "yaxis.labellocation": "center",
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.03,
-    "savefig.dpi": 150,
-}
 
-
-def hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Draw in the mplhep ROOT style at the size of a page column, leaving the caller's settings alone."""
-
-    @wraps(draw)
-    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        with mpl.rc_context(mplhep.style.ROOT | _SIZES):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@hep_style
+@styled
 def ratio_plots(
     generated: Mapping[str, ArrayLike],
     reference: Mapping[str, ArrayLike],
@@ -133,7 +97,7 @@ def ratio_plots(
     return _ratio_figure(panels, n_bins)
 
 
-@hep_style
+@styled
 def particle_plots(
     generated: Constituents,
     reference: Constituents,
@@ -285,7 +249,7 @@ def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
     return np.linspace(low, high, n_bins + 1)
 
 
-@hep_style
+@styled
 def distance_vs_loss(
     losses: ArrayLike,
     results: Sequence[FidelityResult],
@@ -341,10 +305,9 @@ def distance_vs_loss(
             own.value - own.standard_error, own.value + own.standard_error, color=TOKENIZER, alpha=0.25,
             linewidth=0, label="tokenizer only",
         )  # fmt: skip
-    names = list(dict.fromkeys(labels))
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
+    colours = shades(labels)
     bands, models = axes.get_legend_handles_labels()[0], []
-    for name, colour in zip(names, colours, strict=True):
+    for name, colour in colours.items():
         chosen = np.array([label == name for label in labels])
         models.append(
             axes.errorbar(
@@ -354,7 +317,7 @@ def distance_vs_loss(
             )
         )  # fmt: skip
     axes.legend(
-        handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(names) > 4 else 1
+        handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(colours) > 4 else 1
     )
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -369,7 +332,7 @@ def distance_vs_loss(
     return figure
 
 
-@hep_style
+@styled
 def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     """Significance of every distance over its floor, observables down and models across.
 
@@ -425,7 +388,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     return figure
 
 
-@hep_style
+@styled
 def significance_bars(result: FidelityResult) -> Figure:
     """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
 
@@ -445,7 +408,7 @@ def significance_bars(result: FidelityResult) -> Figure:
         REGISTRY[row.name].label if row.name in REGISTRY else _LABELS.get(row.name, row.name) for row in rows
     ]
     values = np.clip([row.significance for row in rows], -_MOST_SPREADS, _MOST_SPREADS)
-    colours = [GENERATED if row.resolved else "#bdbdbd" for row in rows]
+    colours = [GENERATED if row.resolved else FAINT for row in rows]
     figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(rows)))
     axes = figure.subplots()
     axes.barh(range(len(rows)), values, color=colours, height=0.7)

@@ -32,6 +32,8 @@ class DistanceLaws:
     ----------
     points : Points or Unavailable
         The resolved distances, as ``L``, weighted with their errors.
+    parts : mapping of str to Points
+        The points that each law is fitted to.
     laws : mapping of str to FitResult or Unavailable
         ``N,D`` over all points, with the exponent of compute among its derived constants; ``N`` at the largest D and
         ``D`` at the largest N that saw it.
@@ -40,6 +42,7 @@ class DistanceLaws:
     """
 
     points: Points | Unavailable
+    parts: Mapping[str, Points]
     laws: Mapping[str, FitResult | Unavailable]
     n_unresolved: int
 
@@ -92,7 +95,7 @@ def distance_laws(rows: Sequence[Mapping[str, Any]], *, bootstrap: int = 200, se
     n_unresolved = len(rows) - len(resolved)
     if not resolved:
         nothing = Unavailable(f"none of {len(rows)} distances is resolved from its floor")
-        return DistanceLaws(nothing, dict.fromkeys(LAWS, nothing), n_unresolved)
+        return DistanceLaws(nothing, {}, dict.fromkeys(LAWS, nothing), n_unresolved)
 
     def column(name: str) -> np.ndarray:
         return np.array([row[name] for row in resolved])
@@ -103,14 +106,14 @@ def distance_laws(rows: Sequence[Mapping[str, Any]], *, bootstrap: int = 200, se
     )  # fmt: skip
     n, d = points.variable("N"), points.variable("D")
     longest = d == d.max()
-    chosen = {"N,D": np.ones(len(points), dtype=bool), "N": longest, "D": n == n[longest].max()}
+    largest = n == n[longest].max()
+    parts = {"N,D": points, "N": points.select(longest), "D": points.select(largest)}
 
     def attempt(name: str) -> FitResult | Unavailable:
         law, variable = LAWS[name]
         try:
-            part = points.select(chosen[name])
-            return fit(part, law, variable=variable, loss="mse-log", bootstrap=bootstrap, seed=seed)
+            return fit(parts[name], law, variable=variable, loss="mse-log", bootstrap=bootstrap, seed=seed)
         except InputError as error:
             return Unavailable(f"not fitted: {error}")
 
-    return DistanceLaws(points, {name: attempt(name) for name in LAWS}, n_unresolved)
+    return DistanceLaws(points, parts, {name: attempt(name) for name in LAWS}, n_unresolved)

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma
 
 from eval.errors import InputError
-from eval.results import plain
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -69,10 +68,6 @@ class ReferenceLevels:
     tokens_per_jet: float = 1.0
     n_tokens: int = 0
     n_jets: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {name: plain(value) for name, value in self.__dict__.items()}
 
 
 class ReferenceModels:

@@ -144,7 +144,8 @@ class ModelError:
         means = np.bincount(place.ravel(), np.log(problem.y[used])) / count
         lack = (axes.T @ (root_count * (means - np.log(f[0])))) ** 2
         repeats = int(count.sum()) - len(count)
-        root = np.linalg.cholesky(_correlation(everywhere) + 1e-10 * np.eye(everywhere.shape[1]))
+        correlation = _correlation(everywhere) + 1e-10 * np.eye(everywhere.shape[1])
+        root = np.asarray(np.linalg.cholesky(correlation), dtype=np.float64)
         return cls(
             scatter**2 * repeats,
             repeats,

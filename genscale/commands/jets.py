@@ -33,7 +33,7 @@ def simulate(
 ) -> None:
     """Simulate jets with Pythia 8, a CMS-like detector and anti-kT R=0.8 clustering.
 
-    Run again after an interruption, it goes on where it was.
+    Run it again after an interruption to resume it.
     """
     from genscale.data.schema import CLASSES
     from genscale.data.simulation import simulate as run

@@ -37,7 +37,7 @@ def study_run(
         float, typer.Option(help="For --dry-run: what a step takes however small the model is.")
     ] = 25.0,
 ) -> None:
-    """Run a study, or go on with one: finished cells are skipped, interrupted ones resumed."""
+    """Run or resume a study: finished cells are skipped, interrupted ones resumed."""
     from genscale.config import load_config, parse_values, require
     from genscale.study.config import StudyConfig
     from genscale.study.run import dry_run as list_cells

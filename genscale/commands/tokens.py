@@ -35,7 +35,7 @@ def tokenizer_fit(
         Path | None, typer.Option(help="Held-out jet store; default: the same store.")
     ] = None,
 ) -> None:
-    """Train a VQ-VAE tokenizer. Run again after an interruption, it goes on where it was."""
+    """Train a VQ-VAE tokenizer. Run it again after an interruption to resume the training."""
     from genscale.config import load_config
     from genscale.training.loop import train
     from genscale.training.tokenizer import TokenizerRun, TokenizerTask

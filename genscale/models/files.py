@@ -1,4 +1,4 @@
-"""Trained networks on disk: weights as safetensors, shape and provenance as JSON; loading runs no code."""
+"""Trained networks on disk: weights as safetensors, configuration and provenance as JSON; loading runs no code."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and then ``model.json``, without which the weights do not count.
+    """Write ``model.safetensors`` and then ``model.json``, without which the weights are not read.
 
     Parameters
     ----------
-    kind : "generator" or "tagger"
+    run : Path
+        Folder of the run.
+    kind : str
+        "generator" or "tagger".
     model : nn.Module
-        With its shape as a dataclass in ``model.config``.
+        A model whose configuration is a dataclass, ``model.config``.
     provenance : dict
-        What its user must match: the tokenizer's fingerprint, the features.
+        What users of the model must match: the tokenizer's fingerprint, the features.
     """
     run.mkdir(parents=True, exist_ok=True)
     weights = run / "model.safetensors"
@@ -55,12 +58,29 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
 def load_network(
     run: Path, kind: str, model_cls: type[ModelT], config_cls: type
 ) -> tuple[ModelT, dict[str, Any]]:
-    """Read a network and its provenance, in evaluation mode.
+    """Read a network and its provenance.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    kind : str
+        "generator" or "tagger".
+    model_cls : type
+        Class of the model, made from its configuration.
+    config_cls : type
+        Dataclass of the configuration.
+
+    Returns
+    -------
+    model : nn.Module
+        The network in evaluation mode.
+    provenance : dict
 
     Raises
     ------
     InputError
-        No finished run there, another kind of model, or damaged weights.
+        There is no finished run in the folder, the model is of another kind, or its weights are damaged.
     """
     if not (run / "model.json").is_file():
         raise InputError(f"{run}: no trained {kind} here (model.json is missing; is the run finished?)")

@@ -1,7 +1,7 @@
-"""The ladder of generator sizes, Pico to XXL: one table, everything else derived; peak learning rates of both tasks.
+"""The ladder of generator sizes, Pico to XXL, and the peak learning rates of both tasks.
 
-The names follow Amram et al. (arXiv:2605.28940); the shapes are ours to choose. From rung to rung the
-non-embedding parameters, about 12 layers d^2, grow by a factor of four to five.
+The names follow Amram et al. (arXiv:2605.28940). The shapes are this project's choice: the non-embedding parameters,
+about 12 layers d^2, grow by a factor of four to five from rung to rung.
 """
 
 from __future__ import annotations
@@ -61,10 +61,19 @@ def learning_rate(size: str) -> float:
 
     ``RATE_AT_1E5 (N / 1e5)^-RATE_EXPONENT`` with N = 12 layers width^2, whatever the batch.
 
+    Parameters
+    ----------
+    size : str
+        Rung, or ``omnijet``.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     InputError
-        If there is no such size.
+        There is no such size.
     """
     if size.lower() == "omnijet":
         return OMNIJET_RATE
@@ -79,6 +88,14 @@ def tagger_learning_rate(d_model: int) -> float:
     Between the widths of ``TAGGER_RATES`` the rate is interpolated, linearly in the logarithms. Beyond the largest it
     falls as 1/width, as in the maximal update parametrisation (Yang et al., arXiv:2203.03466); below the smallest it
     stays.
+
+    Parameters
+    ----------
+    d_model : int
+
+    Returns
+    -------
+    float
     """
     widths, rates = list(TAGGER_RATES), list(TAGGER_RATES.values())
     rate = float(np.exp(np.interp(np.log(d_model), np.log(widths), np.log(rates))))
@@ -86,16 +103,31 @@ def tagger_learning_rate(d_model: int) -> float:
 
 
 def _two_digits(rate: float) -> float:
-    return float(f"{rate:.2g}")  # more digits would say more than is known
+    return float(f"{rate:.2g}")  # the sweeps do not determine more digits
 
 
 def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:
-    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``, with some keys overridden.
+    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``.
+
+    Parameters
+    ----------
+    size : str
+        Rung, or ``omnijet``.
+    vocab_size : int
+        Number of tokens, including start and stop tokens.
+    max_tokens : int
+        Maximal length of a sequence.
+    **overrides : Any
+        Other values for keys of the configuration.
+
+    Returns
+    -------
+    GeneratorConfig
 
     Raises
     ------
     InputError
-        If there is no such size (the nearest name is given), or a value is impossible.
+        There is no such size (the message gives the nearest name), or a value is impossible.
     """
     size = size.lower()
     given = {"vocab_size": vocab_size, "max_tokens": max_tokens}

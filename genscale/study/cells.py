@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from genscale.config import from_mapping, to_mapping
+from genscale.config import from_mapping, require, to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
 from genscale.inference.sampling import sample_name, sample_seed
@@ -269,10 +269,15 @@ def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
 
 def _codebooks(sources: _Sources) -> list[Cell]:
     """A generator on the tokens of every coarser tokenizer, and of the tokenizer as it is."""
-    stage, (vocabulary, longest) = sources.config.codebooks, sources.codes
-    cells: list[Cell] = []
-    if not stage.merged:
+    stage, cells = sources.config.codebooks, list[Cell]()
+    if not (stage.merged and sources.config.generator.sizes):
         return cells
+    vocabulary, longest = sources.codes
+    for codes in stage.merged:
+        require(
+            2 <= codes < vocabulary - 2,
+            f"codebooks.merged: {codes} is not from 2 to {vocabulary - 3}, fewer than the tokenizer's codes",
+        )
     jets = {"train": stage.training.jets, "validation": stage.training.validation_jets}
     for codes in (*stage.merged, vocabulary - 2):
         folder, tokenizer = codebook_folder(codes), sources.tokenizer

@@ -202,7 +202,8 @@ class CodebooksStage:
     Attributes
     ----------
     merged : list of int
-        Codes that are left when the vectors of the codebook are merged; none: this is not measured.
+        Codes that are left when the vectors of the codebook are merged; none: this is not measured. Only studies with
+        generators measure it.
     size : str
         Rung of the ladder that is trained on the tokens of each of them, and of the tokenizer as it is.
     training : TrainingConfig
@@ -444,7 +445,8 @@ class StudyConfig:
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
         require(not repeated.sizes or bool(self.generator.sizes), "repetition.sizes: needs generator.sizes")
         require(
-            not self.codebooks.merged or bool(self.generator.sizes), "codebooks.merged: needs generator.sizes"
+            not self.codebooks.merged or self.tokenizer.model.quantizer != "fsq",
+            "codebooks.merged: the codes of quantizer fsq are a grid, which cannot be merged",
         )
         require(
             self.inputs.width in (0, *repeated.widths),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from genscale.data.features import resolve_features
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
 from genscale.models.counting import ParameterCount, count_parameters
-from genscale.models.generator import Generator
-from genscale.models.tagger import Tagger
+from genscale.models.generator import Generator, GeneratorConfig
+from genscale.models.tagger import Tagger, TaggerConfig
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 from genscale.training.generator import GeneratorRun
@@ -86,9 +87,10 @@ def _run(cell: Cell, config: StudyConfig, single: bool = False) -> Run:
     return Run(count.total, count.blocks, training.seed, jets, float(training.jets_unique), inputs)
 
 
-def _count(shape: Any) -> ParameterCount:
+@cache
+def _count(shape: TaggerConfig | GeneratorConfig) -> ParameterCount:
     with torch.device("meta"):  # only the shapes are wanted
-        return count_parameters(Tagger(shape) if hasattr(shape, "n_features") else Generator(shape))
+        return count_parameters(Tagger(shape) if isinstance(shape, TaggerConfig) else Generator(shape))
 
 
 def earlier_noise(study: Path) -> dict[str, Noise]:

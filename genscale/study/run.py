@@ -240,7 +240,7 @@ def finished_config(folder: Path) -> StudyConfig:
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
-            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; go on with genscale study run"
+            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; resume it with genscale study run"
         )
     return load_config(StudyConfig, folder / "study.yaml")
 

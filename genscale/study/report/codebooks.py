@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from genscale.inference.stores import token_levels
+from genscale.pages import Section, Table
 from genscale.records import RunRecord
 from genscale.study.cells import codebook_folder
-from genscale.study.report.tables import Table
+from genscale.study.report.study import Study
 
 CODEBOOKS_FILE = "codebooks.csv"
 
@@ -54,6 +54,14 @@ class Codebook:
     below_bigram_per_jet: float
 
 
+def section(study: Study) -> Section | None:
+    """Generators on coarser codebooks; None for a study without them."""
+    found = codebooks(study.folder)
+    if not found:
+        return None
+    return Section("Codebooks", tables=[_table(found)], data={CODEBOOKS_FILE: [asdict(e) for e in found]})
+
+
 def codebooks(folder: Path) -> list[Codebook]:
     """What was measured with every codebook of a finished study, the coarsest first."""
     found = []
@@ -72,35 +80,22 @@ def codebooks(folder: Path) -> list[Codebook]:
     return found
 
 
-def codebook_rows(found: list[Codebook]) -> list[dict[str, Any]]:
-    """Rows of ``codebooks.csv``."""
-    return [asdict(entry) for entry in found]
-
-
-def codebook_table(found: list[Codebook]) -> Table:
-    """One row for every codebook."""
-    rows = [
-        [
-            str(e.codes), f"{e.uniform:.3f}", f"{e.unigram:.3f}", f"{e.position:.3f}",
-            f"{e.bigram:.3f} to {e.bigram_held_out:.3f}", f"{e.loss:.3f} ± {e.loss_error:.3f}", f"{e.share:.2f}",
-            f"{e.below_bigram:.3f}", f"{e.below_bigram_per_jet:.1f}",
-        ]
-        for e in found
-    ]  # fmt: skip
-    return Table(
+def _table(found: list[Codebook]) -> Table:
+    return Table.of(
+        "Codebooks",
         "The same jets with coarser codebooks (codes merged by k-means of their vectors), one generator on each, in "
-        "nats per token where nothing else is said. The share of the uniform level that a generator learns goes "
-        "to zero as the codes become finer; what it learns beyond a bigram table goes to a limit of its own.",
-        (
-            "codes",
-            "ln V",
-            "unigram",
-            "position",
-            "bigram",
-            "generator",
-            "share",
-            "below the bigram",
-            "per jet",
-        ),
-        rows,
+        "nats per token where nothing else is said. The share of the uniform level that a generator learns goes to "
+        "zero as the codes become finer; what it learns beyond a bigram table goes to a limit of its own.",
+        found,
+        [
+            ("codes", lambda e: str(e.codes)),
+            ("ln V", lambda e: f"{e.uniform:.3f}"),
+            ("unigram", lambda e: f"{e.unigram:.3f}"),
+            ("position", lambda e: f"{e.position:.3f}"),
+            ("bigram", lambda e: f"{e.bigram:.3f} to {e.bigram_held_out:.3f}"),
+            ("generator", lambda e: f"{e.loss:.3f} ± {e.loss_error:.3f}"),
+            ("share", lambda e: f"{e.share:.2f}"),
+            ("below the bigram", lambda e: f"{e.below_bigram:.3f}"),
+            ("per jet", lambda e: f"{e.below_bigram_per_jet:.1f}"),
+        ],
     )

@@ -9,6 +9,7 @@ from eval.fidelity.loss import LossFidelity, loss_vs_fidelity
 from eval.fidelity.result import Score
 from eval.fidelity.score import FidelityResult
 from eval.results import Unavailable
+from genscale.fidelity.points import read_scores
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.study import Study, once
 
@@ -16,14 +17,15 @@ FIDELITY_FILE = "fidelity.json"
 
 
 @once
+def stages(study: Study) -> dict[tuple[str, int | None], FidelityResult]:
+    """Scores of samples by generator run and jets seen (None: at the end of the run), in the order of the study."""
+    runs = [run for run in study.records if run.startswith("generator/")]
+    return read_scores(study.folder, runs, study.config.samples.at)
+
+
 def scores(study: Study) -> dict[str, FidelityResult]:
-    """Generator run id to the score of its samples, in the order of the study."""
-    files = {run: study.folder / "fidelity" / run.split("/")[-1] / FIDELITY_FILE for run in study.records}
-    return {
-        run: FidelityResult.from_json(file.read_text(), str(file))
-        for run, file in files.items()
-        if run.startswith("generator/") and file.exists()
-    }
+    """Generator run id to the score of its samples at the end of the run, in the order of the study."""
+    return {run: score for (run, jets), score in stages(study).items() if jets is None}
 
 
 @once
@@ -38,11 +40,10 @@ def loss_fidelity(study: Study) -> LossFidelity | Unavailable:
     return loss_vs_fidelity(
         [m["loss"] for m in metrics],
         [j.value for j in joint],
-        [j.distance.error_jets for j in joint],  # directions are common to all models
+        [j.distance.error_generated for j in joint],  # reference and directions are common to all models
         float(np.mean([j.floor.mean for j in joint])),
         float(np.mean([j.floor.spread for j in joint])),
-        [m["loss_error"] for m in metrics],
-        models=sizes,
+        models=sizes,  # losses on the same held-out jets have no errors relative to each other
     )
 
 

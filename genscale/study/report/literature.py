@@ -98,7 +98,7 @@ def sampled_models(study: Study) -> list[SampledModel]:
         if not all(run in joint for run in size.runs):
             continue
         distance, scatter = size.mean(lambda run: joint[run].value)
-        over_jets = size.mean(lambda run: joint[run].distance.error_jets)[0]
+        over_jets = size.mean(lambda run: joint[run].distance.error_generated)[0]
         over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
         found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
     return found

@@ -11,7 +11,9 @@ from genscale.files import write_atomic
 from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
 from genscale.study.report import (
+    codebooks,
     control,
+    distances,
     fidelity,
     laws,
     literature,
@@ -25,7 +27,10 @@ from genscale.study.report import (
 from genscale.study.report.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
-TOPICS = (runs, control, laws, window, fidelity, physics, repetition, literature, tokenizers, variations)
+TOPICS = (
+    runs, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers,
+    variations,
+)  # fmt: skip
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:

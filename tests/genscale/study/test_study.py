@@ -186,7 +186,7 @@ def test_no_report_of_half_a_study(finished, tmp_path):
     )
     assert done.returncode == 2
     assert re.search(
-        r"half: is not finished: \S+, \S+, \S+ and \d+ more; go on with genscale study run", done.stderr
+        r"half: is not finished: \S+, \S+, \S+ and \d+ more; resume it with genscale study run", done.stderr
     )
     assert [file.name for file in half.iterdir()] == ["study.yaml"]
 
@@ -369,6 +369,9 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tagger.seeds_of={d4: [1, 1]}", "tagger.seeds: .* names one twice"),
         ("samples.jets=0", "samples.jets: 0 is not at least 1"),
         ("generator.class_conditional=true", "unknown key generator.class_conditional"),
+        ("samples.at=[0,100]", r"samples.at: \[0, 100\] are not numbers of jets"),
+        ("samples.at=[100,100]", r"samples.at: \[100, 100\] names one twice"),
+        ("tokenizer.model={quantizer: fsq, codebook_size: 512, latent_dim: 3}", "codebooks.merged: .* fsq are a grid"),
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
         ("generator.sizes=[]", "repetition.sizes: needs generator.sizes"),
@@ -400,6 +403,8 @@ def test_an_impossible_grid_is_refused(tiny, change, message):
         ("generator.model.max_tokens=40", "generator/pico-s1: model.max_tokens: 40 is too short"),
         ("tokenizer.training.average=0.1", "tokenizer: training.average: tokenizers are not averaged"),
         ("tokenizer.training.learning_rate=0", "tokenizer: training.learning_rate: .* give a rate"),
+        ("codebooks.merged=[32]", "codebooks.merged: 32 is not from 2 to 31, fewer than the tokenizer's codes"),
+        ("codebooks.size=pcio", "codebooks/k8/generator: .* did you mean pico"),
         ("tagger.widths=[200]", "tagger/d200-s1: d_model: 200 is not a multiple of its 3 attention heads"),
         ("tagger.dropout=1.5", r"tagger/d4-s1: dropout: 1.5 is not in \[0, 1\)"),
         ("tagger.max_particles=0", "tagger/d4-s1: max_particles: 0 is not positive"),
