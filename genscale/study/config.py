@@ -148,7 +148,7 @@ class GeneratorStage(Grid):
         Changes to the shape of every rung.
     training : TrainingConfig
         Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each size.
-        The schedule is ``constant``.
+        The schedule is ``constant``, with or without cooldowns.
     """
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
@@ -241,7 +241,7 @@ class TaggerStage(Grid):
         Numbers of jets seen on the way at which the test jets are classified, too.
     training : TrainingConfig
         Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each width.
-        The schedule is ``constant``.
+        The schedule is ``constant``, with or without cooldowns.
     """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
@@ -393,16 +393,20 @@ class FitStage:
     bootstrap : int
         Resamples behind every interval.
     min_jets : int
-        Points with fewer jets seen are left out: warm-up is no scaling law.
+        Points with fewer jets seen are left out. They must not lie within five warm-ups, nor within ``min_steps``, of
+        any grid of the study; 0, the default, becomes the least number that this allows.
+    min_steps : int
+        The first optimizer steps are start-up and no scaling law, however many jets they see.
     seed : int
     """
 
     bootstrap: int = 200
-    min_jets: int = 5_000
+    min_jets: int = 0
+    min_steps: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("bootstrap", 2), ("min_jets", 0), ("seed", 0)):
+        for name, least in (("bootstrap", 2), ("min_jets", 0), ("min_steps", 0), ("seed", 0)):
             require(
                 getattr(self, name) >= least, f"fit.{name}: {getattr(self, name)} is not at least {least}"
             )
@@ -469,6 +473,11 @@ class StudyConfig:
                 f"control.repetition: a quarter of the {training.jets} jets of {task} {name} is less than a batch of "
                 f"{training.batch_jets}; give more jets, or control.repetition: false",
             )
+        least = max(
+            _first_fitted("generator", self.generator, self.fit),
+            _first_fitted("tagger", self.tagger, self.fit),
+        )
+        object.__setattr__(self, "fit", replace(self.fit, min_jets=self.fit.min_jets or least))
 
     @property
     def grids(self) -> dict[str, Grid]:
@@ -486,6 +495,21 @@ class StudyConfig:
         return {
             task: chosen[task] or grid.names[(len(grid.names) - 1) // 2] for task, grid in self.grids.items()
         }
+
+
+def _first_fitted(stage: str, grid: Grid, fit: FitStage) -> int:
+    """Least number of jets of a point that may be fitted; refuse a fit that would begin before."""
+    training = grid.training
+    if not grid.names:
+        return 0
+    least, plan = max(5 * training.warmup_steps, fit.min_steps), training.plan
+    require(
+        fit.min_jets == 0 or plan.steps(fit.min_jets) >= least,
+        f"fit.min_jets: {fit.min_jets} jets are {plan.steps(fit.min_jets)} steps of {stage}.training; fits begin after "
+        f"{least} (five warm-ups of {training.warmup_steps} steps, at least fit.min_steps={fit.min_steps}); give "
+        f"{plan.jets(least)} or more jets, or smaller batches",
+    )
+    return plan.jets(least)
 
 
 def _require_on_the_way(key: str, jets: Sequence[int], grid: Grid) -> None:
@@ -513,8 +537,9 @@ def _require_grid(stage: str, axis: str, grid: Grid) -> None:
     schedule = grid.training.schedule
     require(
         schedule == "constant" or not grid.names,
-        f"{stage}.training.schedule: {schedule} would spoil the laws, for losses on the way of a decaying rate are "
-        f"not those of runs of fewer jets; set it to constant, or train single runs with genscale train {stage}",
+        f"{stage}.training.schedule: {schedule} would spoil the laws, because losses on the way of a decaying rate are "
+        f"not those of runs of fewer jets; set it to constant, with {stage}.training.cooldown for losses at the end "
+        "of a decay",
     )
 
 

@@ -20,10 +20,14 @@ CHANGES: Final = {
 
 
 def repeated_trainings(grid: Grid, name: str) -> Iterator[TrainingConfig]:
-    """Trainings of a size like those of its grid, one per seed, on a quarter of the jets seen four times."""
+    """Trainings of a size like those of its grid, one per seed, on a quarter of the jets seen four times.
+
+    They are evaluated at their end only, which does not change them.
+    """
     for seed in grid.seeds_for(name):
         training = grid.trained(name)
-        yield replace(training, seed=seed, jets_unique=training.jets // CONTROL_EPOCHS, keep_weights_at=[])
+        unique = training.jets // CONTROL_EPOCHS
+        yield replace(training, seed=seed, jets_unique=unique, evaluations=1, keep_weights_at=[])
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,9 @@ class Corner:
     def changed(self, change: str) -> TrainingConfig:
         """The training with a change of `CHANGES`."""
         key, factor = CHANGES[change]
-        value = getattr(self.training, key) * factor
-        return replace(self.training, **{key: max(1, int(value)) if key == "batch_jets" else value})
+        if key == "batch_jets":
+            return replace(self.training, batch_jets=max(1, int(self.training.batch_jets * factor)))
+        return replace(self.training, learning_rate=self.training.learning_rate * factor)
 
 
 def recipe_corners(config: StudyConfig) -> list[Corner]:

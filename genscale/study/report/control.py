@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -192,7 +193,7 @@ def compare(
     if degrees:
         scatter = (squares / degrees) ** 0.5
     else:
-        scatter = float(np.hypot(*(run.final.metrics["loss_error"] for run in (fresh[0], repeated[0]))))
+        scatter = math.hypot(*(run.final.metrics["loss_error"] for run in (fresh[0], repeated[0])))
     return RepetitionControl(
         name, fresh[0].jets_seen, unique, losses[0], losses[1], [float(b) for b in before], scatter, degrees
     )
@@ -285,7 +286,7 @@ def _recipes(recipes: Sequence[RecipeDistance]) -> Table:
             ("size", lambda r: r.size),
             ("jets", lambda r: f"{r.jets:,}"),
             ("recipe of the grid", lambda r: f"{r.loss:.4f}"),
-            *((change.replace("-", " "), lambda r, c=change: f"{r.others[c]:.4f}") for change in CHANGES),  # type: ignore[misc]
+            *((change.replace("-", " "), lambda r, c=change: f"{r.others[c]:.4f}") for change in CHANGES),
             ("above the best", lambda r: f"{100 * r.distance:.2f} %"),
         ],
     )

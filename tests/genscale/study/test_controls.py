@@ -78,7 +78,7 @@ def test_repeated_runs_differ_from_those_of_the_grid_in_their_jets_only():
 
 
 def test_corners_are_those_of_the_grid_that_is_fitted():
-    config = study(control={"recipe": True}, fit={"min_jets": 5_000})
+    config = study(control={"recipe": True}, fit={"min_jets": 5_000, "min_steps": 50})
     corners = recipe_corners(config)
     assert [(c.name, c.training.jets) for c in corners] == [
         (name, jets) for name in ("d4", "d16") for jets in (6_528, 51_200)
