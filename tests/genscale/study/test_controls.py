@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from genscale.config import from_mapping
+from genscale.models.ladder import learning_rate, tagger_learning_rate
+from genscale.study.cells import splits_read, study_cells
 from genscale.study.config import RepetitionStage, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
 from genscale.study.report.control import Limit, RecipeDistance, compare
@@ -27,6 +29,17 @@ def run(shift=0.0, unique=40_000, error=0.001):
 
 def scattered(*spreads, seeds=3):
     return [SimpleNamespace(spread=spread, runs=dict.fromkeys(range(seeds))) for spread in spreads]
+
+
+def study(**stages):
+    tagger = {
+        "widths": [4, 8, 16],
+        "training": {
+            "jets": 51_200, "batch_jets": 64, "warmup_steps": 10, "evaluations": 7, "first_evaluation_jets": 800,
+        },
+    }  # fmt: skip
+    stages["tagger"] = tagger | stages.get("tagger", {})
+    return from_mapping(StudyConfig, {"generator": {"sizes": []}, "name": "made-up", **stages}, "study")
 
 
 def test_equal_losses_with_little_scatter_are_limited_by_training():
@@ -109,12 +122,43 @@ def test_held_out_losses_on_repeated_jets_are_dense_in_ln_d():
     assert capped.jets == 10_000
 
 
-def study(**stages):
-    tagger = {
-        "widths": [4, 8, 16],
-        "training": {
-            "jets": 51_200, "batch_jets": 64, "warmup_steps": 10, "evaluations": 7, "first_evaluation_jets": 800,
-        },
+def test_taggers_are_judged_on_more_background_where_there_is_some(tmp_path):
+    tagger = {"widths": [4], "predict_at": [6_400]}
+    simulated = study(tagger=tagger, jets={"rejection_of": {"QCD": 9_000}})
+    cells = {cell.id: cell for cell in study_cells(simulated)}
+    more = cells["jets/rejection"]
+    assert "jets/test" not in cells  # nothing reads it
+    assert more.arguments["jets_of"] == {"QCD": 9_000}
+    assert more.arguments["seed"] == simulated.jets.seed + 2  # that of the test jets
+    for name, weights in (("d4-s1", "tagger/d4-s1"), ("d4-s1-d6400", "tagger/d4-s1/weights/jets-6400")):
+        cell = cells[f"predictions/{name}"]
+        assert cell.arguments == {"run": weights, "jets": "jets/rejection"}
+        assert cell.needs == ("tagger/d4-s1", "jets/rejection")
+    assert cells["tagger/d4-s1"].arguments["training"]["keep_weights_at"] == [6_400]
+
+    given = study(tagger={"widths": [4]}, jets={"stores": str(tmp_path)})
+    judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
+    assert judged.arguments["jets"] == f"{tmp_path}/test"
+    (tmp_path / "rejection").mkdir()
+    judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
+    assert judged.arguments["jets"] == f"{tmp_path}/rejection"
+    assert splits_read(given) == ("train", "validation", "rejection")
+
+
+def test_generators_repeat_data_by_the_same_code(tmp_path):
+    config = study(
+        generator={"sizes": ["pico", "nano"], "learning_rates": {"nano": 0.1}},
+        tagger={"widths": [4]},
+        repetition={"widths": [4], "sizes": ["pico", "nano"], "jets": [500, 1000], "seeds": [1, 2]},
+        control={"repetition": False},
+    )
+    cells = {cell.id: cell for cell in study_cells(config) if cell.id.startswith("repetition/")}
+    assert set(cells) == {
+        f"repetition/{name}-u{jets}-s{seed}"
+        for name in ("d4", "pico", "nano") for jets in (500, 1000) for seed in (1, 2)
     }  # fmt: skip
-    stages["tagger"] = tagger | stages.get("tagger", {})
-    return from_mapping(StudyConfig, {"generator": {"sizes": []}, "name": "made-up", **stages}, "study")
+    trainings = {name: cell.arguments["training"] for name, cell in cells.items()}
+    assert trainings["repetition/pico-u500-s2"]["jets"] == 50_000
+    assert trainings["repetition/nano-u500-s1"]["learning_rate"] == 0.1
+    assert trainings["repetition/pico-u500-s1"]["learning_rate"] == learning_rate("pico")
+    assert trainings["repetition/d4-u500-s1"]["learning_rate"] == tagger_learning_rate(4)
