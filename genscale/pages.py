@@ -31,11 +31,16 @@ class Table:
 
     Attributes
     ----------
-    title, caption : str
+    title : str
+        Title of the table.
+    caption : str
+        Text below the title.
     header : sequence of str
+        Names of the columns.
     rows : sequence of sequences of str
+        Cells of each row.
     notes : sequence of str
-        What the page shows when the pointer rests on each row; empty for none.
+        Text that the page shows when the pointer rests on each row; empty for none.
     faint : sequence of bool
         Whether each row is shown in grey; empty for none.
     """
@@ -63,10 +68,8 @@ class Table:
     @property
     def is_text(self) -> list[bool]:
         """Whether each column holds words rather than numbers, which align at the right."""
-        number = re.compile(r"[<>±+-]?\s*[\d(]|nan|inf")
-        return [
-            any(row[i] and not number.match(row[i]) for row in self.rows) for i in range(len(self.header))
-        ]
+        words = re.compile("[A-Za-z]{2}")
+        return [any(words.search(row[i]) for row in self.rows) for i in range(len(self.header))]
 
     @property
     def folded(self) -> bool:
@@ -99,10 +102,13 @@ class Picture:
     Attributes
     ----------
     name : str
-        Of the file, without suffix.
-    title, caption : str
+        Name of the file, without suffix.
+    title : str
+        Title of the figure.
+    caption : str
+        Text below the figure.
     image : Figure, bytes or Path
-        Or a PNG that another process drew, or that lies in a file.
+        A figure, the content of a PNG file, or the path of one.
     """
 
     name: str
@@ -182,9 +188,13 @@ def write_page(
     Parameters
     ----------
     path : Path
-        The page. The data of the sections go into its folder.
-    title, subtitle : str
+        The page. The data of the sections are written into its folder.
+    title : str
+        Title of the page.
+    subtitle : str
+        Line below the title.
     sections : sequence of Section
+        Contents of the page.
     figures : Path
         Folder of the PNG files.
     tables : Path, optional
@@ -209,7 +219,12 @@ def write_page(
         loader=jinja2.PackageLoader("genscale"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, versions=package_versions(), commit=git_commit()
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        cautions=[line for section in sections for line in section.cautions],
+        versions=package_versions(),
+        commit=git_commit(),
     )
     write_atomic(path, page)
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from eval.fidelity.loss import LossFidelity
@@ -15,26 +15,6 @@ from eval.tagging.law import RejectionLaw
 
 
 @dataclass(frozen=True)
-class SampledModel:
-    """A generator, its held-out loss and the distance of its jets from the reference.
-
-    Attributes
-    ----------
-    name : str
-        Size (and jets seen, where several stages of one run were sampled).
-    loss, distance : float
-        Means over seeds.
-    error : float
-        Standard error of ``distance``, training included.
-    """
-
-    name: str
-    loss: float
-    distance: float
-    error: float
-
-
-@dataclass(frozen=True)
 class Findings:
     """What one study measured; None, or empty, where it did not.
 
@@ -44,23 +24,29 @@ class Findings:
 
     Attributes
     ----------
-    tagging, generation : mapping of str to Estimate
-        Constants of the single-pass L(N, D) and its derived exponents, by name. The interval of each holds its
-        dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
-    tagging_steps, generation_steps : PairedSteps or None
-        Differences between neighbouring single-pass runs.
+    tagging : mapping of str to Estimate
+        Constants of the single-pass law L(N, D) of taggers and its derived exponents, by name. Their intervals include
+        the dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
+    tagging_steps : PairedSteps or None
+        Differences between neighbouring single-pass runs of taggers.
+    generation_steps : PairedSteps or None
+        The same of generators.
     isoflop_a : Estimate or None
-        Exponent of N* ~ C^a by approach 2, taggers from scratch.
-    repetition, generation_repetition : RepeatedData or None
-        Law of repeated data of taggers and of generators.
-    threshold, generation_threshold : Threshold or None
-        Where repeated data overfit.
+        Exponent of N* ~ C^a by approach 2, for taggers from scratch.
+    repetition : RepeatedData or None
+        Law of repeated data of taggers.
+    generation_repetition : RepeatedData or None
+        Law of repeated data of generators.
+    threshold : Threshold or None
+        Overfitting threshold of taggers.
+    generation_threshold : Threshold or None
+        Overfitting threshold of generators.
     inputs : InputComparison or None
+        Comparison of the inputs of taggers.
     rejection : mapping of str to RejectionLaw
-        One for each signal class.
+        R(L) of each signal class.
     loss_fidelity : LossFidelity or None
-    samples : sequence of SampledModel
-        What ``loss_fidelity`` was computed from.
+        Relation of loss and distance of generators.
     window : Estimate or None
         Learnable window of generation in nats per jet below a reference that does not depend on the tokenizer.
     same_jets : bool
@@ -68,7 +54,6 @@ class Findings:
     """
 
     tagging: Mapping[str, Estimate] = field(default_factory=dict)
-    generation: Mapping[str, Estimate] = field(default_factory=dict)
     tagging_steps: PairedSteps | None = None
     generation_steps: PairedSteps | None = None
     isoflop_a: Estimate | None = None
@@ -79,6 +64,5 @@ class Findings:
     inputs: InputComparison | None = None
     rejection: Mapping[str, RejectionLaw] = field(default_factory=dict)
     loss_fidelity: LossFidelity | None = None
-    samples: Sequence[SampledModel] = ()
     window: Estimate | None = None
     same_jets: bool = False

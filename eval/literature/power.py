@@ -56,14 +56,21 @@ class ClaimPower:
     Attributes
     ----------
     key : str
-    supports, wrongly_contradicts : float
-        Probabilities where the claim holds.
-    contradicts, wrongly_supports : float
-        Probabilities where it fails.
-    holds, fails : str
-        The two worlds in words.
+        Name of the claim.
+    supports : float
+        Probability to support the claim where it holds.
+    wrongly_contradicts : float
+        Probability to contradict it where it holds.
+    contradicts : float
+        Probability to contradict it where it fails.
+    wrongly_supports : float
+        Probability to support it where it fails.
+    holds : str
+        The world in which it holds, in words.
+    fails : str
+        The world in which it fails, in words.
     trials : int
-        Simulated studies of each.
+        Number of simulated studies in each world.
     """
 
     key: str
@@ -172,7 +179,13 @@ def study_power(
     keys = list(_measured(design))
     worlds = list(dict.fromkeys(world for key in keys for world in (TESTS[key].true, TESTS[key].false)))
     verdicts: dict[tuple[World, str], list[Verdict]] = {}
-    bar = tqdm(total=trials * len(worlds), desc="power", unit="study", disable=not progress, leave=False)
+    bar = tqdm(
+        total=trials * len(worlds),
+        desc="power",
+        unit="study",
+        disable=None if progress else True,
+        leave=False,
+    )
     wanted = {
         world: [key for key in keys if world in (TESTS[key].true, TESTS[key].false)] for world in worlds
     }

@@ -1,8 +1,8 @@
-"""Does the loss fall with size, and with data? Differences between neighbouring runs, which need no law.
+"""Whether the loss falls with size and with data, by differences between neighbouring runs, without a law.
 
-A law answers these questions through constants that are shared by all points, and for a law that misses its points the
-answer depends on the law. The differences of the losses themselves do not: between neighbouring sizes that saw equally
-many jets, and between one size's losses after D/2 and after D jets.
+A law answers these questions through constants that are common to all points, and if a law misses its points the
+answer depends on the law. Differences of the losses themselves do not: those between neighbouring sizes that saw the
+same number of jets, and those between the losses of one size after D/2 and after D jets.
 
 Errors come from repeated seeds. All sizes of a table are taken to scatter alike, so that sizes with one seed share the
 scatter of those with several. Between sizes a seed that fixes the order of the jets is common to both sides and its
@@ -46,9 +46,11 @@ class Step:
     Attributes
     ----------
     variable : {"N", "D"}
-        What changes.
-    low, high : float
-        Its two values.
+        The variable that changes.
+    low : float
+        Its lower value.
+    high : float
+        Its higher value.
     other : float
         The other variable, equal on both sides.
     change : float
@@ -120,6 +122,18 @@ class PairedSteps:
         """The doubling of data that ends at the largest D, at the largest N that saw it."""
         return max(self.data, key=lambda s: (s.high, s.other), default=None)
 
+    @property
+    def last_sizes(self) -> tuple[Step, ...]:
+        """Each step between neighbouring sizes at the largest D that both saw, from small to large."""
+        best = {step.low: step for step in sorted(self.size, key=lambda s: s.other)}
+        return tuple(best[low] for low in sorted(best))
+
+    @property
+    def last_doublings(self) -> tuple[Step, ...]:
+        """The last doubling of D of each size, from small to large."""
+        best = {step.other: step for step in sorted(self.data, key=lambda s: s.high)}
+        return tuple(best[n] for n in sorted(best))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
         span = None if self.span is None else self.span.to_dict()
@@ -140,7 +154,11 @@ def paired_steps(points: Points, *, doublings: int = 8) -> PairedSteps:
         runs of one size and seed are treated alike: between them the loss is interpolated monotonically in ln D, and
         never extrapolated.
     doublings : int
-        How far to go down from the largest D.
+        Number of doublings to go down from the largest D.
+
+    Returns
+    -------
+    PairedSteps
 
     Raises
     ------

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.findings import Findings, SampledModel
+from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
-from eval.scaling.steps import paired_steps
+from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
 from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
-from genscale.study.report.fidelity import loss_fidelity, scores
+from genscale.study.report.fidelity import loss_fidelity
 from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
 from genscale.study.report.repetition import inputs_name, repetitions
@@ -30,10 +29,19 @@ CLAIMS_FILE = "claims.json"
 
 @dataclass(frozen=True)
 class Literature:
-    """What the literature says of what this study measured."""
+    """What the literature says of what this study measured.
+
+    Attributes
+    ----------
+    constants : list of Comparison
+    judgements : list of Judgement
+    steps : mapping of str to PairedSteps
+        By task: differences between neighbouring runs, which need no law.
+    """
 
     constants: list[Comparison]
     judgements: list[Judgement]
+    steps: Mapping[str, PairedSteps]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -52,6 +60,7 @@ class Literature:
                 for c in self.constants
             ],
             "claims": [j.to_dict() for j in self.judgements],
+            "steps": {task: steps.to_dict() for task, steps in self.steps.items()},
         }
 
 
@@ -66,42 +75,26 @@ def section(study: Study) -> Section | None:
 def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
     tasks, tagger, repeated = task_laws(study), physics(study), repetitions(study).get("tagging")
-    generation, tagging = (tasks.get(name) for name in ("generation", "tagging"))
+    tagging = tasks.get("tagging")
+    steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
+    learnable = available(tasks["generation"].window) if "generation" in tasks else None
     findings = Findings(
         tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
-        generation=single_pass_constants(generation.points, **study.options) if generation else {},
-        tagging_steps=paired_steps(tagging.points) if tagging else None,
-        generation_steps=paired_steps(generation.points) if generation else None,
+        tagging_steps=steps.get("tagging"),
+        generation_steps=steps.get("generation"),
         isoflop_a=approaches.exponents().get(2) if approaches else None,
         repetition=available(repeated.repeated) if repeated else None,
         threshold=available(repeated.threshold) if repeated else None,
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
         loss_fidelity=available(loss_fidelity(study)),
-        samples=sampled_models(study),
-        same_jets=_as_published(
-            study.jets(splits_read(study.config)[-1]), study.config
-        ),  # the last are for tests
+        window=learnable.main.window_per_jet if learnable else None,
+        # The last splits are those for tests.
+        same_jets=_as_published(study.jets(splits_read(study.config)[-1]), study.config),
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
-    return Literature(constants_table(findings), judgements)
-
-
-def sampled_models(study: Study) -> list[SampledModel]:
-    """Loss and joint distance of each scored size, means over seeds.
-
-    The error of a size is that over jets, or that of the mean over seeds where it is larger.
-    """
-    found, joint = [], {run: score.joint for run, score in scores(study).items()}
-    for size in study.sizes("generator"):
-        if not all(run in joint for run in size.runs):
-            continue
-        distance, scatter = size.mean(lambda run: joint[run].value)
-        over_jets = size.mean(lambda run: joint[run].distance.error_generated)[0]
-        over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
-        found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
-    return found
+    return Literature(constants_table(findings), judgements, steps)
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:
@@ -114,23 +107,52 @@ def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     )
 
 
+def _comparable(c: Comparison) -> str:
+    if c.published.value is None:
+        return ""
+    return "yes" if c.comparable else "no: other jets or inputs"
+
+
 def literature_tables(literature: Literature) -> list[Table]:
     """Constants beside published ones, and verdicts."""
     constants = [
         [
             c.published.key, c.published.variant, interval(c.measured), verdict(c.measured), str(c.published),
-            c.published.source, "yes" if c.comparable else "no: other jets or inputs",
+            c.published.source, _comparable(c),
         ]
         for c in literature.constants
     ]  # fmt: skip
-    claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
+    claims = [
+        [
+            j.claim.text,
+            j.claim.source,
+            j.verdict,
+            j.why,
+            "" if j.power is None else f"{j.power:.2f}",
+            j.claim.margin,
+        ]
+        for j in literature.judgements
+    ]
+    steps = [
+        [task, step.variable, f"{step.low:.4g}", f"{step.high:.4g}", f"{step.other:.4g}", f"{step.change:.4f}",
+         f"{step.error:.4f}" if step.dof > 0 else "", f"{step.dof:.1f}"]
+        for task, found in literature.steps.items()
+        for step in (*found.last_sizes, *found.last_doublings)
+    ]  # fmt: skip
     return [
         Table(
             "Claims of the literature",
             "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
             "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
-            ("claim", "source", "this study", "why", "difference that matters"),
+            ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
+        ),
+        Table(
+            "Steps between neighbouring runs",
+            "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
+            "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
+            ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
+            steps,
         ),
         Table(
             "Published constants",

@@ -156,7 +156,7 @@ def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
     assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
-                     "control.json", "claims.json"}  # fmt: skip
+                     "claims.json", "control.json", "points-fidelity.csv", "codebooks.csv"}  # fmt: skip
     assert all((finished / name).exists() for name in files)
 
 
