@@ -4,8 +4,8 @@ One step: the batch of this step (a function of seed and step alone), the gradie
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
 the points of the scaling laws. With cooldowns each of them is that of a branch, whose rate falls to zero: the run
 itself, the trunk, pauses meanwhile and is put back to the bit, so that each point equals that of a run of its own. A
-run with patience ends when its held-out loss has stopped falling, with the weights of the lowest. A run that is killed
-and started again ends at the same numbers.
+run with patience ends some way past its lowest held-out loss, with the weights of the lowest. A run that is killed and
+started again ends at the same numbers.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class _Loop:
                     if state.step in kept and self.accelerator.is_main_process:
                         self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
-                if self._out_of_patience(state):
+                if self._past_minimum(state):
                     break
             # At the end the branch is left first, or the run is finished.
             if (save or stop) and state.step < end:
@@ -329,11 +329,14 @@ class _Loop:
         self.task.save(self.model, aside)
         aside.rename(final)
 
-    def _out_of_patience(self, state: State) -> bool:
-        """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
-        patience = self.config.patience
-        waited = [e for e in state.evaluations[state.best() + 1 :] if e["jets_seen"] > self.order.n_unique]
-        return patience > 0 and len(waited) >= patience
+    def _past_minimum(self, state: State) -> bool:
+        """Whether the run has seen enough jets beyond its lowest loss, as far as its patience goes."""
+        if not self.config.patience:
+            return False
+        best = state.best()
+        enough = (1 + self.config.patience) * state.evaluations[best]["jets_seen"]
+        waited = [e for e in state.evaluations[best + 1 :] if e["jets_seen"] > self.order.n_unique]
+        return len(waited) >= 3 and waited[-1]["jets_seen"] >= enough
 
     # -- starting, stopping, saving ------------------------------------------------------------------------
 
@@ -375,7 +378,7 @@ class _Loop:
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
             branch_flops=task.flops(state.branch_jets, state.branch_tokens),
             schedule=config.schedule,
-            stopped_early=state.step < config.n_steps,
+            stopped_early=self._past_minimum(state),
             seed=config.seed,
             config=to_mapping(task.config),
             config_hash=self.digest,

@@ -9,11 +9,12 @@ from genscale.errors import InputError
 from genscale.models.cost import activation_bytes, cost, describe
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.generator import Generator
-from genscale.models.ladder import LADDER, generator_config, learning_rate
+from genscale.models.ladder import LADDER, TAGGER_RATES, generator_config, learning_rate, tagger_learning_rate
 from genscale.models.packing import Packing
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import TokenizerRun
 
 SIZES = [*LADDER, "omnijet"]
 TRUTH = {"E": 2.0, "A": 50.0, "alpha": 0.5, "B": 300.0, "beta": 0.4}
@@ -108,19 +109,28 @@ def test_what_cannot_be_used_is_refused(tmp_path):
 
 
 def test_no_rate_means_the_one_of_the_size():
-    rates = [learning_rate(size, 32) for size in LADDER]
+    rates = [learning_rate(size) for size in LADDER]
     assert rates == sorted(rates, reverse=True)
-    assert learning_rate("micro", 128) == pytest.approx(2 * learning_rate("micro", 32), rel=0.05)
     for size in ("pico", "large"):
         run = load_config(GeneratorRun, None, [f"size={size}", "training.batch_jets=128"])
-        assert run.training.learning_rate == learning_rate(size, 128)
-        assert to_mapping(run)["training"]["learning_rate"] == learning_rate(
-            size, 128
-        )  # what the record says
+        assert run.training.learning_rate == learning_rate(size)
+        assert to_mapping(run)["training"]["learning_rate"] == learning_rate(size)  # what the record says
     assert load_config(GeneratorRun, None, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
     assert load_config(GeneratorRun, None, ["size=omnijet"]).training.learning_rate == 1e-3  # as released
 
 
-def test_other_tasks_have_no_rule():
-    with pytest.raises(InputError, match="a tagger has no rule for it"):
-        TaggerRun(training=TrainingConfig(learning_rate=0))
+def test_no_rate_means_the_one_of_the_width():
+    for width, rate in TAGGER_RATES.items():
+        run = load_config(TaggerRun, None, [f"d_model={width}"])
+        assert run.training.learning_rate == rate == to_mapping(run)["training"]["learning_rate"]
+    assert load_config(TaggerRun, None, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
+    # Between the widths of the table: the geometric mean at the geometric mean. Beyond: as 1/width.
+    assert tagger_learning_rate(32 * 64) == pytest.approx(TAGGER_RATES[64] / 32, rel=0.05)
+    assert tagger_learning_rate(2) == TAGGER_RATES[4]
+    rates = [tagger_learning_rate(width) for width in range(2, 600)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_tokenizer_has_no_rule():
+    with pytest.raises(InputError, match="a tokenizer has no rule for it"):
+        TokenizerRun(training=TrainingConfig(learning_rate=0))
