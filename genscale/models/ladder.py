@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
-import numpy as np
-
 from genscale.errors import InputError
 from genscale.models.generator import GeneratorConfig
 
@@ -52,8 +50,8 @@ RATE_AT_1E5: Final = 3e-3
 RATE_EXPONENT: Final = 0.5
 OMNIJET_RATE: Final = 1e-3
 
-#: Peak learning rate of AdamW for taggers by width (docs/tagging.md).
-TAGGER_RATES: Final = {4: 0.012, 8: 0.006, 16: 0.004, 32: 0.002, 64: 0.001}
+#: Peak learning rate of AdamW for taggers times their width (docs/results/recipes).
+TAGGER_RATE_TIMES_WIDTH: Final = 0.064
 
 
 def learning_rate(size: str) -> float:
@@ -85,9 +83,8 @@ def learning_rate(size: str) -> float:
 def tagger_learning_rate(d_model: int) -> float:
     """Return the peak learning rate of a tagger of this width, which is constant after the warm-up.
 
-    Between the widths of ``TAGGER_RATES`` the rate is interpolated, linearly in the logarithms. Beyond the largest it
-    falls as 1/width, as in the maximal update parametrisation (Yang et al., arXiv:2203.03466); below the smallest it
-    stays.
+    ``TAGGER_RATE_TIMES_WIDTH / d_model``, whatever the batch: inverse to the width as in the maximal update
+    parametrisation (Yang et al., arXiv:2203.03466).
 
     Parameters
     ----------
@@ -97,9 +94,7 @@ def tagger_learning_rate(d_model: int) -> float:
     -------
     float
     """
-    widths, rates = list(TAGGER_RATES), list(TAGGER_RATES.values())
-    rate = float(np.exp(np.interp(np.log(d_model), np.log(widths), np.log(rates))))
-    return _two_digits(rate * min(1.0, widths[-1] / d_model))
+    return _two_digits(TAGGER_RATE_TIMES_WIDTH / d_model)
 
 
 def _two_digits(rate: float) -> float:
