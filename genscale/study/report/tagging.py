@@ -190,9 +190,14 @@ def analyse_repetition(folder: Path, config: StudyConfig, laws: TaskLaws) -> Rep
         for run, record in records.items()
         if run.startswith("repetition/")
     ]
+    steps = [
+        [e.step for e in record.evaluations]
+        for run, record in records.items()
+        if run.startswith("repetition/")
+    ]
     n, u = own.variable("N"), own.variable("U")
     try:
-        threshold: Threshold | str = overfitting_threshold(n, u, curves, seed=config.fit.seed)
+        threshold: Threshold | str = overfitting_threshold(n, u, curves, steps=steps, seed=config.fit.seed)
     except EvalInputError as error:
         threshold = f"no threshold: {error}"
     repeated: RepeatedData | str = f"no law of repeated data: {threshold}"

@@ -317,7 +317,12 @@ def test_overfitting_threshold_is_recovered_from_curves():
     result = overfitting_threshold(n, u, curves)
     np.testing.assert_array_equal(result.overfit, n > 3 * u**0.47)
     assert result.exponent.ci95[0] < 0.47 < result.exponent.ci95[1]
-    assert all(b.N_low < 3 * b.U**0.47 < b.N_high for b in result.brackets)
+    data = np.unique(u)
+    np.testing.assert_allclose(
+        np.log(result.size(data)[0]), np.log(3 * data**0.47), atol=np.log(10) / 4
+    )  # one size
+    assert [b.U for b in result.brackets] == data.tolist()
+    assert all(b.N_low < result.size(b.U)[0][0] < b.N_high for b in result.brackets)
     assert json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -344,4 +349,4 @@ def test_short_curves_are_told_by_their_noise(n):
 
 def test_threshold_needs_two_brackets():
     with pytest.raises(InputError, match="1 amounts of unique data have both"):
-        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 1], [3, 1, 2], [3, 2, 1], [3, 2, 1]])
+        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 2], [3, 1, 2], [3, 2, 2], [3, 2, 2]])
