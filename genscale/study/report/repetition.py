@@ -78,14 +78,12 @@ def _repetition(study: Study, task: str, records: Mapping[str, RunRecord]) -> Re
     names = _inputs(study.config) if task == "tagging" else {"repetition": "tokens"}
     points = {name: table.select([c == column for c in columns]) for column, name in names.items()}
     own = points[names["repetition"]]
-    curves = [
-        [e.metrics["loss"] for e in record.evaluations]
-        for run, record in records.items()
-        if run.startswith("repetition/")
-    ]
+    repeated = [record for run, record in records.items() if run.startswith("repetition/")]
+    curves = [[e.metrics["loss"] for e in record.evaluations] for record in repeated]
+    steps = [[e.step for e in record.evaluations] for record in repeated]
     n, u = own.variable("N"), own.variable("U")
     threshold = attempt(
-        "no threshold", lambda: overfitting_threshold(n, u, curves, seed=study.config.fit.seed)
+        "no threshold", lambda: overfitting_threshold(n, u, curves, steps=steps, seed=study.config.fit.seed)
     )
     single = task_laws(study)[task].surface
 
