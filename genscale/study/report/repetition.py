@@ -78,9 +78,9 @@ def _repetition(study: Study, task: str, records: Mapping[str, RunRecord]) -> Re
     names = _inputs(study.config) if task == "tagging" else {"repetition": "tokens"}
     points = {name: table.select([c == column for c in columns]) for column, name in names.items()}
     own = points[names["repetition"]]
-    repeated = [record for run, record in records.items() if run.startswith("repetition/")]
-    curves = [[e.metrics["loss"] for e in record.evaluations] for record in repeated]
-    steps = [[e.step for e in record.evaluations] for record in repeated]
+    evaluations = [record.evaluations for run, record in records.items() if run.startswith("repetition/")]
+    curves = [[e.metrics["loss"] for e in run] for run in evaluations]
+    steps = [[e.step for e in run] for run in evaluations]
     n, u = own.variable("N"), own.variable("U")
     threshold = attempt(
         "no threshold", lambda: overfitting_threshold(n, u, curves, steps=steps, seed=study.config.fit.seed)
