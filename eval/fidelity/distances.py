@@ -202,7 +202,7 @@ def wasserstein_1d(
     Raises
     ------
     InputError
-        As :func:`sliced_wasserstein`.
+        As `sliced_wasserstein`.
     """
     x, y = (
         _sample(np.asarray(x, dtype=np.float64)[:, None], "x"),

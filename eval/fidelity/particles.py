@@ -42,7 +42,7 @@ def score_particles(
     Parameters
     ----------
     generated : ak.Array or Constituents
-        At least FEWEST_JETS jets, see :class:`eval.jets.constituents.Constituents`.
+        At least FEWEST_JETS jets, see `eval.jets.constituents.Constituents`.
     reference : ak.Array or Constituents
         Likewise.
     p : 1 or 2
@@ -64,7 +64,7 @@ def score_particles(
 
     Notes
     -----
-    The error is that of :func:`eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
+    The error is that of `eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
     """
     x = generated if isinstance(generated, Constituents) else Constituents(generated, "generated")
     y = reference if isinstance(reference, Constituents) else Constituents(reference, "reference")

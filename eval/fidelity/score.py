@@ -60,11 +60,11 @@ class FidelityResult:
     warnings : tuple of str
         What makes the comparison weaker than it looks.
     particles : dict of str to Score
-        Distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
+        Distances of the spectra of single particles (`eval.fidelity.particles`).
     published : dict of str to Score
-        Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
+        Frechet and kernel physics distance (`eval.fidelity.published`).
     classifiers : dict of str to TwoSampleTest
-        Two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
+        Two-sample tests by classifiers (`eval.fidelity.two_sample`).
     skipped : dict of str to Unavailable
         What was not measured, with what it would need.
     """
@@ -119,7 +119,7 @@ class FidelityResult:
 
     @classmethod
     def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
-        """Read what :meth:`to_json` wrote.
+        """Read what `to_json` wrote.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ def score(
     Parameters
     ----------
     generated : ak.Array or mapping
-        Jets (see :class:`eval.jets.constituents.Constituents`), or observables that are already computed: name to
+        Jets (see `eval.jets.constituents.Constituents`), or observables that are already computed: name to
         values, shape (J,).
     reference : ak.Array or mapping
         Likewise.

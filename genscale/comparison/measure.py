@@ -44,14 +44,27 @@ def compare_tokenizers(
 
     Parameters
     ----------
-    tokenizers : folders, each with a name of its own.
-    jets : jet store that none of them was trained on.
-    n_jets : use only this many jets, a fixed choice over the whole store; 0 means all.
+    tokenizers : sequence of Path
+        Folders of tokenizers, with different names.
+    jets : Path
+        Jet store on which none of them was trained.
+    out : Path
+        Folder of the results.
+    n_jets : int
+        Use only this many jets, a fixed choice from the whole store; 0 means all.
+    device : str
+        Device on which the networks run.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     InputError
-        Two tokenizers with one name, a folder that is none, or too few jets.
+        Two tokenizers have the same name, a folder holds no tokenizer, or there are too few jets.
     """
     names = [folder.resolve().name for folder in tokenizers]
     for name in names:

@@ -77,6 +77,13 @@ def _mean_square(row: Measured) -> float:
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write ``comparison.html``, ``.png``, ``.csv`` and ``.json`` into a folder: recommendations first.
 
+    Parameters
+    ----------
+    comparison : Comparison
+        What was measured.
+    out : Path
+        Folder of the files.
+
     Returns
     -------
     Path

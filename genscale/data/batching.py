@@ -30,15 +30,18 @@ class Batch:
     Attributes
     ----------
     inputs : Tensor
-        ``[n_tokens]`` token ids or ``[n_tokens, n_features]`` particle features, jets one after another by
-        falling length.
+        Token ids, shape (n_tokens,), or particle features, shape (n_tokens, n_features), of the jets one after
+        another, in order of decreasing length.
     targets : Tensor
-        Next tokens ``[n_tokens]``, or the jets' classes ``[jets]``.
-    labels : Tensor [jets]
+        Next tokens, shape (n_tokens,), or classes of the jets, shape (n_jets,).
+    labels : Tensor, shape (n_jets,)
         Class index of each jet.
     packing : Packing
-    n_jets, n_tokens : int
-        Real jets and real target tokens (particles, for a tagger).
+        Layout of the jets.
+    n_jets : int
+        Number of jets.
+    n_tokens : int
+        Number of target tokens; of particles for a tagger.
     """
 
     inputs: Tensor
@@ -137,18 +140,32 @@ class FeatureRows:
 
 
 class BatchStream(Dataset[list[Any]]):
-    """The batches of a run, by step: item i is what step i of this process trains on.
+    """The batches of a run by step: item i has the micro-batches of step i of this process.
 
     Parameters
     ----------
     rows : Rows
+        The store of the training jets.
     order : JetOrder
+        Order in which its jets are seen.
     plan : BatchPlan
         Jets in each batch, over all processes and micro-batches.
-    rank, world : int
-        This process takes jets rank, rank + world, ... of each batch.
+    rank : int
+        Number of this process, which takes jets rank, rank + world, ... of each batch.
+    world : int
+        Number of processes.
     accumulate : int
         Micro-batches per batch.
+
+    Raises
+    ------
+    InputError
+        A batch has fewer jets than there are micro-batches.
+
+    Attributes
+    ----------
+    CHUNK_JETS : int
+        Number of jets that are read at a time.
     """
 
     #: Jets are read this many at a time: one gather for several batches costs little more than for one.
@@ -215,12 +232,24 @@ def pack_sorted(
 
 
 def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Any]:
-    """Iterate over a fixed choice of held-out jets, each once: the share of this process.
+    """Iterate once over a fixed choice of held-out jets, or the part of it that belongs to this process.
 
     Parameters
     ----------
+    rows : Rows
+        The held-out store.
     n_jets : int
-        How many jets; 0 or more than there are means all. Fewer are always contained in more.
+        Number of jets; 0, or more than there are, means all. A smaller choice is contained in every larger one.
+    batch_jets : int
+        Jets in a batch.
+    rank : int
+        Number of this process.
+    world : int
+        Number of processes.
+
+    Yields
+    ------
+    Batch
     """
     n_jets = min(n_jets, len(rows)) if n_jets else len(rows)
     mine = JetOrder(len(rows), n_jets, HELD_OUT_SEED)[0:n_jets][rank::world]

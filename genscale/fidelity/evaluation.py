@@ -49,7 +49,7 @@ def evaluate_stores(
 ) -> FidelityResult:
     """Score generated jets by the five observables of the joint distance alone, and write ``fidelity.json``.
 
-    This is what a study does for each of its generators: seconds, one process. :func:`evaluate` measures everything.
+    This is what a study does for each of its generators: seconds, one process. `evaluate` measures everything.
 
     Parameters
     ----------

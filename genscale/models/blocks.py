@@ -71,15 +71,23 @@ class SelfAttention(nn.Module):
         return self.out(packing.attend(self.qkv(rows), self.attend))
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """One token of every jet, with the jets' cached keys and values.
+        """Attend from one token of every jet, with the jets' cached keys and values.
 
         Parameters
         ----------
-        x : Tensor [jets, d]
-            The token at ``position``.
-        keys, values : Tensor [max_length, jets, d]
-            The cache, filled up to ``position``; this token's entries are written into it. Position comes first:
-            entries of a position are written in one piece.
+        x : Tensor, shape (n_jets, d)
+            The tokens at ``position``.
+        keys : Tensor, shape (max_length, n_jets, d)
+            Cached keys, filled up to ``position``; those of these tokens are written into it. The position is the
+            first axis, so that the entries of a position are contiguous.
+        values : Tensor, shape (max_length, n_jets, d)
+            Cached values, likewise.
+        position : int
+            Position of the tokens.
+
+        Returns
+        -------
+        Tensor, shape (n_jets, d)
         """
         q, keys[position], values[position] = self.qkv(x).chunk(3, dim=1)
         q = q * (x.shape[1] // self.n_heads) ** -0.5
@@ -102,7 +110,7 @@ class Block(nn.Module):
     """Attention and MLP with residual connections; norms before (pre) or after (post) each of them.
 
     The MLP's hidden width is ``mlp_ratio * d_model``; with ``activation="swiglu"`` it has a gate of that width,
-    too: half as many weights again (see :func:`mlp_weights`).
+    too: half as many weights again (see `mlp_weights`).
     """
 
     def __init__(

@@ -77,11 +77,23 @@ def fused_blocks(
 
     Parameters
     ----------
+    rows : Tensor, shape (n_tokens, d)
+        Packed rows.
+    packing : Packing
+        Their layout.
     weights : sequence of Tensor or None
-        Those of norm1, attention.qkv, attention.out, norm2, up and down, each with its bias (None: no bias), block by
-        block; see :class:`genscale.models.blocks.Block`.
+        Weights of norm1, attention.qkv, attention.out, norm2, up and down, each followed by its bias (None if there is
+        none), block by block; see `genscale.models.blocks.Block`.
+    n_heads : int
+        Attention heads per block.
+    causal : bool
+        Whether attention is causal.
     tanh_gelu : bool
-        GELU in the approximation with tanh.
+        Whether GELU is approximated with tanh.
+
+    Returns
+    -------
+    Tensor, shape (n_tokens, d)
     """
     hidden = weights[8]
     assert hidden is not None

@@ -95,7 +95,7 @@ class DebugBackend:
 class LocalBackend:
     """Cells in processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``.
 
-    A process that has done its cell gets the next (:mod:`genscale.study.worker`).
+    A process that has done its cell gets the next (`genscale.study.worker`).
     """
 
     def __init__(self, slots: int = 0) -> None:
@@ -184,12 +184,19 @@ class SlurmBackend:
 
     Parameters
     ----------
-    cluster : "slurm", "local" or "debug"
-        submitit's executor.
-    options : dict
+    cluster : str
+        Executor of submitit: "slurm", "local" or "debug".
+    slots : int
+        Number of cells that are submitted at one time.
+    options : mapping of str to Any, optional
         submitit's parameters, such as ``slurm_partition``, ``timeout_min``, ``gpus_per_node``. With ``nodes`` or
         ``tasks_per_node`` above one, every training is shared by that many processes, one GPU each; other
         work stays in one.
+
+    Raises
+    ------
+    InputError
+        submitit is not installed.
     """
 
     def __init__(

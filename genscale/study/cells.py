@@ -131,12 +131,21 @@ class _Sources:
 
 
 def study_cells(config: StudyConfig) -> list[Cell]:
-    """All cells of a study, each after those that it needs.
+    """Return all cells of a study, each after those that it needs.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+
+    Returns
+    -------
+    list of Cell
 
     Raises
     ------
     InputError
-        If a training would refuse its configuration: now, not when its turn comes.
+        The configuration of a training is invalid; this is reported before any work is done.
     """
     sources = _Sources(config)
     cells = _tokenizer(sources)

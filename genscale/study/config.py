@@ -16,21 +16,25 @@ from tokenizer import VQVAEConfig
 
 @dataclass(frozen=True)
 class JetsConfig:
-    """Where the jets come from.
+    """Origin of the jets.
 
     Attributes
     ----------
     stores : str
-        Folder with jet stores ``train``, ``validation`` and ``test`` (``genscale convert`` makes them from
-        JetClass files); empty: jets are simulated.
+        Folder with jet stores ``train``, ``validation`` and ``test`` (``genscale convert`` makes them from JetClass
+        files). If empty, jets are simulated.
     classes : list of str
         Classes to simulate.
-    train, validation, test : int
-        Jets to simulate for each.
+    train : int
+        Number of training jets to simulate.
+    validation : int
+        Number of validation jets to simulate.
+    test : int
+        Number of test jets to simulate.
     mpi : bool
-        Simulate multiparton interactions: more realistic, seven times slower.
+        Simulate multiparton interactions: more realistic, and seven times slower.
     seed : int
-        Of the training jets; validation and test use the next two.
+        Seed of the training jets; validation and test jets use the next two.
     """
 
     stores: str = ""
@@ -80,21 +84,25 @@ class TokenizerStage:
 
 @dataclass(frozen=True)
 class GeneratorStage:
-    """Grid of generator trainings: sizes x seeds; held-out losses on the way give the D axis.
+    """Grid of generator trainings, sizes x seeds; held-out losses during each training give the points in D.
 
     Attributes
     ----------
     sizes : list of str
-        Rungs of the ladder; none: the study does not generate.
+        Rungs of the ladder; if empty, the study trains no generators.
     seeds : list of int
-    seeds_of, jets_of, learning_rates : dict
-        Seeds, jets seen and peak rate of a size, where they differ from ``seeds``, ``training.jets`` and
-        ``training.learning_rate``.
-    model : dict
-        Changes to the shape of every rung.
+        Seeds of all sizes.
+    seeds_of : dict of str to list of int
+        Seeds of sizes that do not use ``seeds``.
+    jets_of : dict of str to int
+        Jets seen by sizes that do not see ``training.jets``.
+    learning_rates : dict of str to float
+        Peak rates of sizes that do not use ``training.learning_rate``.
+    model : dict of str to Any
+        Changes of the configuration of every rung.
     training : TrainingConfig
-        Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each size.
-        The schedule is ``constant``, with or without cooldowns.
+        Its ``seed`` is replaced by each of the seeds. A learning rate of 0, the default, stands for the rule of each
+        size. The schedule is ``constant``, with or without cooldowns.
     """
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
@@ -168,24 +176,28 @@ class CodebooksStage:
 
 @dataclass(frozen=True)
 class TaggerStage:
-    """Grid of single-epoch tagger trainings: widths x seeds; held-out losses on the way give the D axis.
+    """Grid of single-pass tagger trainings, widths x seeds; held-out losses during each training give the points in D.
 
     Attributes
     ----------
     widths : list of int
-        ``d_model`` of the set transformers; none: the study does not tag.
+        ``d_model`` of the set transformers; if empty, the study trains no taggers.
     seeds : list of int
-    seeds_of, jets_of, learning_rates : dict
-        Seeds, jets seen and peak rate of ``d<width>``, where they differ from ``seeds``, ``training.jets`` and
-        ``training.learning_rate``.
+        Seeds of all widths.
+    seeds_of : dict of str to list of int
+        Seeds of ``d<width>``, for widths that do not use ``seeds``.
+    jets_of : dict of str to int
+        Jets seen by ``d<width>``, for widths that do not see ``training.jets``.
+    learning_rates : dict of str to float
+        Peak rates of ``d<width>``, for widths that do not use ``training.learning_rate``.
     features : str
         Name of a set of particle features (docs/data.md).
     max_particles : int
-        Leading particles by pT.
+        Number of leading particles by pT.
     dropout : float
+        Probability of dropout.
     training : TrainingConfig
-        Its ``seed`` is replaced by each of ``seeds``; the schedule is ``constant``, with or without
-        cooldowns.
+        Its ``seed`` is replaced by each of the seeds. The schedule is ``constant``, with or without cooldowns.
     """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
@@ -308,9 +320,29 @@ class StudyConfig:
     Attributes
     ----------
     name : str
-        Results go to ``runs/<name>`` unless another folder is given.
+        Results are written to ``runs/<name>`` unless another folder is given.
     threads_per_cell : int
-        CPU threads of each training; part of the definition, for it changes the last digits.
+        CPU threads of each training. They are part of the study because they change the last digits.
+    jets : JetsConfig
+        Origin of the jets.
+    tokenizer : TokenizerStage
+        Training of the tokenizer.
+    generator : GeneratorStage
+        Grid of generators.
+    samples : SamplesStage
+        Samples of the generators, and their scores.
+    codebooks : CodebooksStage
+        Generators on codebooks of other sizes.
+    tagger : TaggerStage
+        Grid of taggers.
+    repetition : RepetitionStage
+        Taggers on repeated data.
+    inputs : InputsStage
+        Taggers with other inputs.
+    variations : Variations
+        Runs that differ from their stage.
+    fit : FitStage
+        Options of the fits.
     """
 
     name: str = "study"

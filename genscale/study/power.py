@@ -37,12 +37,21 @@ _TASKS = {"tagger": "tagging", "generator": "generation"}
 
 
 def study_design(config: StudyConfig) -> Design:
-    """The runs of a study, with the held-out losses that its laws are fitted to.
+    """Return the runs of a study, with the held-out losses to which its laws are fitted.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+
+    Returns
+    -------
+    Design
 
     Raises
     ------
     InputError
-        A training that would refuse its configuration.
+        The configuration of a training is invalid.
     """
     single: dict[str, list[Run]] = {"tagger": [], "generator": []}
     repetition: list[Run] = []
@@ -81,7 +90,7 @@ def _run(cell: Cell, config: StudyConfig, single: bool = False) -> Run:
         count = _count(run.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents))
         inputs = ""
     training = run.training
-    jets = np.array(training.evaluated_after, dtype=np.float64) * training.batch_jets
+    jets = np.array([training.plan.jets(step) for step in training.evaluated_after], dtype=np.float64)
     if single:
         jets = jets[jets >= min(config.fit.min_jets, jets[-1])]
     return Run(count.total, count.blocks, training.seed, jets, float(training.jets_unique), inputs)
@@ -94,7 +103,16 @@ def _count(shape: TaggerConfig | GeneratorConfig) -> ParameterCount:
 
 
 def earlier_noise(study: Path) -> dict[str, Noise]:
-    """Scatter between seeds in the points of an earlier study, by task.
+    """Measure the scatter between seeds in the points of an earlier study, by task.
+
+    Parameters
+    ----------
+    study : Path
+        Folder of the earlier study.
+
+    Returns
+    -------
+    dict of str to Noise
 
     Raises
     ------
@@ -180,13 +198,18 @@ def power_table(found: Sequence[ClaimPower]) -> str:
 
 
 def without_power(config: StudyConfig, scatter: float = SCATTER["tagging"]) -> str:
-    """One line about exponents that not even an ideal fit of the grid would decide; empty where there are none.
+    """Return one line about exponents that not even an ideal fit of the grid would decide; empty if there are none.
 
     Parameters
     ----------
     config : StudyConfig
+        The study.
     scatter : float
         Standard deviation of ln L between seeds of taggers.
+
+    Returns
+    -------
+    str
     """
     design = study_design(config)
     if not design.tagging:

@@ -30,14 +30,30 @@ class _Running:
 
 
 def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: bool = True) -> Path:
-    """Run all cells of a study that are not done yet, and return the path of its report.
+    """Run all cells of a study that are not done yet, and write its report.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    folder : Path
+        Folder of its results.
+    backend : Backend
+        Where the cells run.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The report.
 
     Raises
     ------
     InputError
-        If the folder is in use or holds a study with another configuration.
+        The folder is in use or holds a study with another configuration.
     CellFailed
-        If a cell fails; what was running is stopped and can go on in the next call.
+        A cell failed; the other running cells are stopped and are resumed by the next call.
     """
     config = _anchored(config)
     cells = study_cells(config)  # a size or feature that does not exist shows here, before there is a folder
@@ -226,12 +242,21 @@ def _duration(seconds: float) -> str:
 
 
 def finished_config(folder: Path) -> StudyConfig:
-    """Configuration of a study of which everything but the report is done.
+    """Read the configuration of a study of which everything but the report is done.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+
+    Returns
+    -------
+    StudyConfig
 
     Raises
     ------
     InputError
-        Naming what is missing.
+        The study is not finished; the message names what is missing.
     """
     missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
     if missing:
@@ -263,10 +288,16 @@ def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) ->
 
     Parameters
     ----------
+    config : StudyConfig
+        The study.
     flops_per_second : float
-        Rate of large models.
+        Rate of training of large models.
     ms_per_step : float
-        Time that an optimizer step takes however small the model is.
+        Time of an optimizer step of the smallest models.
+
+    Returns
+    -------
+    str
     """
     cells = study_cells(config)
     lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]

@@ -139,12 +139,19 @@ WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
 
 
 def run_cell(study: Path, cell_id: str) -> None:
-    """Do the work of one cell of a study whose resolved configuration lies in its folder.
+    """Do the work of one cell of a study whose resolved configuration is in its folder.
+
+    Parameters
+    ----------
+    study : Path
+        Folder of the study.
+    cell_id : str
+        Name of the cell.
 
     Raises
     ------
     InputError
-        If the study has no such cell.
+        The study has no such cell.
     """
     cells = read_cells(study)
     if cell_id not in cells:

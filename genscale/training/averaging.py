@@ -61,6 +61,6 @@ class WeightAverage:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`tensors` returned."""
+        """Go on from what `tensors` returned."""
         for name, mean in self.tensors().items():
             mean.copy_(tensors[name])

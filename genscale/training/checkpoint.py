@@ -171,7 +171,7 @@ class Checkpoints:
         aside.replace(self._best)
 
     def restore_best(self, model: nn.Module) -> None:
-        """Load what :meth:`save_best` kept."""
+        """Load what `save_best` kept."""
         model.load_state_dict(load_file(self._best))
 
     @property

@@ -1,4 +1,4 @@
-"""The training loop, one for tokenizer, generator and tagger; how they differ is a :class:`Task`.
+"""The training loop, one for tokenizer, generator and tagger; how they differ is a `Task`.
 
 One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
@@ -106,19 +106,25 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     Parameters
     ----------
     task : Task
+        What is trained.
     config : TrainingConfig
+        Options of the training.
     run : Path
-        The run's folder: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run
-        of the same configuration is returned as it is.
+        Folder of the run: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run of the
+        same configuration is returned as it is.
     progress : bool
         Show a progress bar.
+
+    Returns
+    -------
+    RunRecord
 
     Raises
     ------
     InputError
-        The folder is in use or belongs to another configuration; the store has too few jets.
+        The folder is in use or belongs to another configuration, or the store has too few jets.
     FloatingPointError
-        The loss is not finite: step, learning rate and jets of the batch are named.
+        The loss is not finite; the message names step, learning rate and jets of the batch.
     Interrupted
         On SIGTERM or SIGINT, after saving.
     """
@@ -143,7 +149,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
 
 
 class _Loop:
-    """One call of :func:`train`."""
+    """One call of `train`."""
 
     def __init__(
         self,

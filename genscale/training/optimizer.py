@@ -36,7 +36,10 @@ class FlatAdamW:
     ----------
     model : nn.Module
         On the device where it is trained. Its parameters and their gradients become views of one vector each.
-    weight_decay, clip_norm : float
+    weight_decay : float
+        Weight decay.
+    clip_norm : float
+        Largest norm of the gradient.
     """
 
     def __init__(self, model: nn.Module, weight_decay: float, clip_norm: float) -> None:
@@ -70,7 +73,7 @@ class FlatAdamW:
         return named
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`tensors` returned."""
+        """Go on from what `tensors` returned."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 

@@ -30,18 +30,22 @@ class TaggerRun:
 
     Attributes
     ----------
-    jets, validation : str
-        Jet stores.
+    jets : str
+        Jet store of the training jets.
+    validation : str
+        Jet store of the held-out jets.
     d_model : int
         Width of the set transformer.
-    preset : "vigl" or "uslu"
-        Whose set transformer: heads of width 64 and GELU, or heads of width 8 and SwiGLU.
+    preset : str
+        Set transformer of "vigl" (heads of width 64 and GELU) or of "uslu" (heads of width 8 and SwiGLU).
     features : str
         Name of a set of particle features (docs/data.md).
     max_particles : int
-        Leading particles by pT that the model sees.
+        Number of leading particles by pT that the model sees.
     dropout : float
+        Probability of dropout.
     training : TrainingConfig
+        Options of the training.
     """
 
     jets: str = ""
@@ -81,7 +85,7 @@ class TaggerRun:
 
 
 class TaggerTask(Task):
-    """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
+    """A tagger, its features and its cross-entropy, for `genscale.training.loop.train`."""
 
     name: Literal["tagger"] = "tagger"
     terms: Literal["jets"] = "jets"
@@ -152,11 +156,22 @@ class TaggerTask(Task):
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:
     """Read the tagger of a finished run, and its description.
 
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+
+    Returns
+    -------
+    model : Tagger
+    description : dict
+        Contents of ``model.json``.
+
     Raises
     ------
     InputError
-        As :func:`load_network`; or the weights and the statistics of the inputs belong to other features than those
-        that ``model.json`` names.
+        As for `load_network`; or the weights and the statistics of the inputs belong to other features than those that
+        ``model.json`` names.
     """
     model, description = load_network(run, "tagger", Tagger, TaggerConfig)
     named, kept = resolve_features(description["features"]), tuple(description["feature_names"])

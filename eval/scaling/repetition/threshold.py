@@ -29,13 +29,15 @@ class Threshold:
 
     Attributes
     ----------
-    exponent, constant : Estimate
-        lambda and k; intervals from the position of the threshold inside its brackets.
+    exponent : Estimate
+        lambda; its interval comes from the unknown position of the threshold inside its brackets.
+    constant : Estimate
+        k, with an interval likewise.
     brackets : tuple of Bracket
-        Every amount of unique data; those bounded on one side do not enter the fit.
-    overfit : ndarray of bool
-        Classification of each run.
-    samples : ndarray, shape (S, 2)
+        One for each amount of unique data; those bounded on one side do not enter the fit.
+    overfit : array of bool, shape (n,)
+        Whether each run overfits.
+    samples : array of float, shape (S, 2)
         Draws of lambda and ln k.
     """
 
@@ -78,10 +80,19 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
 
     Parameters
     ----------
-    losses : array-like, shape (n,)
-        Validation loss at rising steps.
+    losses : array-like of float, shape (n,)
+        Validation losses in the order of the steps.
     tolerance : float
-        Least relative rise that counts.
+        Smallest relative rise that counts.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    InputError
+        There are fewer than three losses, or they are not finite.
 
     Notes
     -----
@@ -132,18 +143,28 @@ def overfitting_threshold(
 
     Parameters
     ----------
-    N, U : array-like, shape (n,)
-        Parameters and unique data of each run.
-    curves : sequence of array-like
-        Validation losses of each run at rising steps.
+    N : array-like of float, shape (n,)
+        Parameters of each run.
+    U : array-like of float, shape (n,)
+        Unique data of each run.
+    curves : sequence of array-like of float
+        Validation losses of each run, in the order of the steps.
     tolerance : float
         Relative rise above the minimum that counts as overfitting.
+    samples : int
+        Number of draws of the border.
+    seed : int
+        Seed of these draws.
+
+    Returns
+    -------
+    Threshold
 
     Notes
     -----
-    Where between the largest underfitting and the smallest overfitting size the border lies is unknown: every
-    sample draws it evenly in ln N. The interval therefore reflects the spacing of the ladder of sizes; it does not
-    know that another seed might classify a run at the border otherwise.
+    The position of the border between the largest size that does not overfit and the smallest that does is unknown, so
+    that each sample draws it uniformly in ln N. The interval therefore reflects the spacing of the sizes; it does not
+    include that another seed might classify a run near the border differently.
 
     Raises
     ------

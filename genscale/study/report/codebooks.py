@@ -23,7 +23,7 @@ class Codebook:
     codes : int
         K.
     uniform : float
-        ln V, the first of the reference levels (:mod:`eval.scaling.entropy`).
+        ln V, the first of the reference levels (`eval.scaling.entropy`).
     unigram : float
     position : float
     bigram : float
