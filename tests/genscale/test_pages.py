@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
@@ -28,6 +28,7 @@ def test_a_row_that_does_not_fit_its_headings_is_refused():
         Table("Shifted", "", ("a", "b"), [["1", "2"], ["1"]])
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), min_size=2, max_size=2)
