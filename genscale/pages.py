@@ -68,10 +68,8 @@ class Table:
     @property
     def is_text(self) -> list[bool]:
         """Whether each column holds words rather than numbers, which align at the right."""
-        number = re.compile(r"[<>±+-]?\s*[\d(]|nan|inf")
-        return [
-            any(row[i] and not number.match(row[i]) for row in self.rows) for i in range(len(self.header))
-        ]
+        words = re.compile("[A-Za-z]{2}")
+        return [any(words.search(row[i]) for row in self.rows) for i in range(len(self.header))]
 
     @property
     def folded(self) -> bool:

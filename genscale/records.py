@@ -44,6 +44,9 @@ class Evaluation:
     metrics : dict
         ``loss`` (nats per real token, or per jet for a tagger), ``loss_error`` (its standard error over held-out jets)
         and further numbers of the task.
+    cooled_from_jets : int or None
+        Jets seen when the learning rate began to fall to zero at ``jets_seen``, in a branch of the run: the numbers are
+        those of a run of its own of ``jets_seen`` jets. None: there was no cooldown.
     """
 
     step: int
@@ -53,14 +56,17 @@ class Evaluation:
     flops_6nd: float
     learning_rate: float
     metrics: dict[str, float]
+    cooled_from_jets: int | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """Settings, data, size and evaluations of one training run; the module's docstring has the definitions.
 
-    ``stopped_early`` means that the training ended before all jets were seen, because the held-out loss had stopped
-    falling. The file repeats the evaluation with the lowest loss as ``best``.
+    ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
+    cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
+    means that the training ended before all jets were seen, because the held-out loss had stopped falling. The file
+    repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]
@@ -82,6 +88,7 @@ class RunRecord:
     threads: int
     processes: int
     stopped_early: bool = False
+    branch_flops: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     version: int = RECORD_VERSION
@@ -205,5 +212,5 @@ def _point(name: str, record: RunRecord, e: Evaluation) -> dict[str, Any]:
         "L_error": e.metrics.get("loss_error", ""),
         "step": e.step,
         "learning_rate": e.learning_rate,
-        "schedule": record.schedule,
+        "schedule": record.schedule if e.cooled_from_jets is None else "cooldown",
     }

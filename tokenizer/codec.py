@@ -104,6 +104,10 @@ class Tokenizer:
         -------
         Tokenizer
 
+        Returns
+        -------
+        Tokenizer
+
         Raises
         ------
         InputError

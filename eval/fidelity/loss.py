@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 #: Models that resolved steps must join, from the highest loss to the lowest, to support a monotonic relation.
 LEAST_CHAIN: Final = 4
 
-#: Probability that some step of a chain is resolved where there is no difference.
+#: Probability that a step of a chain is resolved, or a curve called falling, where there is no difference.
 _CHANCE: Final = 0.05
 
 #: Seeds whose distances scatter this improbably little share their random numbers.
@@ -55,12 +55,12 @@ class LossFidelity:
         as those seen. Small: the relation is not monotonic.
     chain : tuple of str
         Models of falling loss, from the highest, of which each has a smaller SWD than the one before, beyond errors.
+    lowest : str
+        The model of the lowest loss.
     loss_at_floor : Estimate or Unavailable
         Loss at which SWD comes down to the resolution limit, floor + 3 spreads. Never extrapolated.
     share_reaching : float
         Share of resamplings in which the limit is reached.
-    verdict : str
-        One sentence that begins with "supports", "contradicts" or "cannot tell".
     """
 
     n_models: int
@@ -70,9 +70,42 @@ class LossFidelity:
     p_rising: float
     p_monotone: float
     chain: tuple[str, ...]
+    lowest: str
     loss_at_floor: Estimate | Unavailable
     share_reaching: float
-    verdict: str
+
+    @property
+    def falls(self) -> bool:
+        """Whether SWD falls somewhere with rising loss, beyond errors: then the relation is not monotonic."""
+        return self.p_monotone < _CHANCE
+
+    @property
+    def rises(self) -> bool:
+        """Whether resolved steps join enough models, from the highest loss to the lowest."""
+        return not self.falls and len(self.chain) >= LEAST_CHAIN and self.chain[-1] == self.lowest
+
+    @property
+    def verdict(self) -> str:
+        """One sentence that begins with "supports", "contradicts" or "cannot tell"."""
+        if self.falls:
+            return (
+                f"contradicts a monotonic relation: deviations from a rising curve this large have "
+                f"probability {self.p_monotone:.2g} over {self.n_models} models"
+            )
+        text = f"every step rises with probability {self.p_rising:.2g}, given the errors of {self.n_models} models"
+        if len(self.chain) < 2:
+            return f"cannot tell: no step of the distance is resolved; {text}"
+        text = f"rising with the loss, resolved over {', '.join(reversed(self.chain))}; {text}"
+        if self.rises:
+            return f"supports a monotonic relation: {text}"
+        return f"cannot tell: {text}; {self.missing}"
+
+    @property
+    def missing(self) -> str:
+        """What would be needed to tell."""
+        return (
+            f"resolved steps must join {LEAST_CHAIN} or more models and end at {self.lowest}, the lowest loss"
+        )
 
 
 def loss_vs_fidelity(
@@ -153,7 +186,6 @@ def loss_vs_fidelity(
     kendall = _rank_estimate(lambda a, b: float(kendalltau(a, b)[0]), loss, distance, samples)
     p_rising = rising / n_bootstrap
     p_monotone = _monotone_p(loss, distance, error, n_bootstrap, rng)
-    chain = [names[i] for i in resolved_chain(loss, distance, error)]
 
     meeting = _loss_at(loss, distance, error, limit)
     reached = np.array([value for value in meetings if value is not None])
@@ -167,10 +199,10 @@ def loss_vs_fidelity(
         p_no_relation=_permutation_p(loss, distance, rng),
         p_rising=p_rising,
         p_monotone=p_monotone,
-        chain=tuple(chain),
+        chain=tuple(names[i] for i in resolved_chain(loss, distance, error)),
+        lowest=names[int(np.argmin(loss))],
         loss_at_floor=at_floor,
         share_reaching=reached.size / n_bootstrap,
-        verdict=_verdict(p_rising, p_monotone, chain, loss.size, chain[-1] == names[int(np.argmin(loss))]),
     )
 
 
@@ -294,19 +326,3 @@ def _loss_at(loss: FloatArray, distance: FloatArray, error: FloatArray, limit: f
     if i == x.size - 1:
         return float(x[i])
     return float(x[i] + (x[i + 1] - x[i]) * (limit - y[i]) / (y[i + 1] - y[i]))
-
-
-def _verdict(p_rising: float, p_monotone: float, chain: list[str], n_models: int, to_the_end: bool) -> str:
-    if p_monotone < 0.05:
-        return (
-            f"contradicts a monotonic relation: deviations from a rising curve this large have "
-            f"probability {p_monotone:.2g} over {n_models} models"
-        )
-    text = f"every step rises with probability {p_rising:.2g}, given the errors of {n_models} models"
-    if len(chain) < 2:
-        return f"cannot tell: no step of the distance is resolved; {text}"
-    text = f"rising with the loss, resolved over {', '.join(reversed(chain))}; {text}"
-    if len(chain) >= LEAST_CHAIN and to_the_end:
-        return f"supports a monotonic relation: {text}"
-    missing = f"{LEAST_CHAIN} models" + ("" if to_the_end else " that include the lowest loss")
-    return f"cannot tell: {text}; resolved steps must join {missing}"

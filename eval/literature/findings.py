@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from eval.fidelity.loss import LossFidelity
@@ -12,28 +12,6 @@ from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
 from eval.scaling.steps import PairedSteps
 from eval.tagging.law import RejectionLaw
-
-
-@dataclass(frozen=True)
-class SampledModel:
-    """A generator, its held-out loss and the distance of its jets from the reference.
-
-    Attributes
-    ----------
-    name : str
-        Size (and jets seen, where several stages of one run were sampled).
-    loss : float
-        Held-out loss, averaged over seeds.
-    distance : float
-        Distance, averaged over seeds.
-    error : float
-        Standard error of ``distance``, including the scatter of trainings.
-    """
-
-    name: str
-    loss: float
-    distance: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -71,8 +49,6 @@ class Findings:
         R(L) of each signal class.
     loss_fidelity : LossFidelity or None
         Relation of loss and distance of generators.
-    samples : sequence of SampledModel
-        The models from which ``loss_fidelity`` was computed.
     window : Estimate or None
         Learnable window of generation in nats per jet below a reference that does not depend on the tokenizer.
     same_jets : bool
@@ -91,6 +67,5 @@ class Findings:
     inputs: InputComparison | None = None
     rejection: Mapping[str, RejectionLaw] = field(default_factory=dict)
     loss_fidelity: LossFidelity | None = None
-    samples: Sequence[SampledModel] = ()
     window: Estimate | None = None
     same_jets: bool = False

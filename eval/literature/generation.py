@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import hypot, inf
+from math import inf
 
-from scipy.stats import norm
-
-from eval.literature.findings import Findings, SampledModel
+from eval.literature.findings import Findings
 from eval.literature.verdicts import Criterion, Outcome, Verdict, with_interval
 from eval.scaling.steps import UNREPEATED, ratio_interval
 
 #: Ratio of the falls with data and with size below which one is much weaker than the other; above one it is not.
 MUCH_WEAKER = 0.5
-
-#: Models that a chain of resolved steps must have to show a relation.
-LEAST_CHAIN = 4
 
 
 def weaker_with_data(f: Findings) -> Outcome:
@@ -46,48 +40,20 @@ def monotonic(f: Findings) -> Outcome:
     relation = f.loss_fidelity
     if relation is None:
         return Outcome.unknown("loss and sliced Wasserstein distance of several generators were not compared")
-    chain = resolved_chain(f.samples)
     numbers = f"Kendall's tau is {relation.kendall.value:.2f} over {relation.n_models} models"
-    if relation.p_monotone < 0.05:
+    if relation.falls:
         return Outcome(
             Verdict.CONTRADICTS,
             numbers,
             f"deviations from a rising curve this large have probability {relation.p_monotone:.2g}",
         )
-    if len(chain) > 1:
-        numbers += f"; rising, resolved over {', '.join(model.name for model in chain)}"
-    lowest = min(f.samples, key=lambda model: model.loss, default=None)
-    if len(chain) >= LEAST_CHAIN and chain[-1] is lowest:
+    if len(relation.chain) > 1:
+        numbers += f"; rising, resolved over {', '.join(relation.chain)}"
+    if relation.rises:
         return Outcome(
             Verdict.SUPPORTS, numbers, "from the highest loss to the lowest, and no deviation beyond errors"
         )
-    missing = "" if lowest is None else f" and end at {lowest.name}, the lowest loss"
-    return Outcome(
-        Verdict.CANNOT_TELL,
-        numbers,
-        f"resolved steps must join {LEAST_CHAIN} or more models{missing}, to tell",
-    )
-
-
-def resolved_chain(models: Sequence[SampledModel], level: float = 0.95) -> list[SampledModel]:
-    """Longest chain of models of falling loss in which every distance is smaller than the last, beyond errors.
-
-    It begins with the model of the highest loss. Among chains that reach the lowest loss the longest is taken; where
-    none does, the one that comes nearest. Errors are Bonferroni's for as many steps as there are.
-    """
-    ordered = sorted(models, key=lambda model: -model.loss)
-    if not ordered:
-        return []
-    reach = float(norm.ppf(1 - (1 - level) / 2 / max(len(ordered) - 1, 1)))
-    best: list[list[SampledModel]] = [[ordered[0]]]
-    for i, model in enumerate(ordered[1:], start=1):
-        before = [
-            best[j]
-            for j in range(i)
-            if best[j] and ordered[j].distance - model.distance > reach * hypot(ordered[j].error, model.error)
-        ]
-        best.append([*max(before, key=len), model] if before else [])
-    return next(chain for chain in reversed(best) if chain)
+    return Outcome(Verdict.CANNOT_TELL, numbers, f"{relation.missing}, to tell")
 
 
 def window(f: Findings) -> Outcome:

@@ -186,7 +186,7 @@ def class_levels(counts: Sequence[int]) -> ReferenceLevels:
 def conditional_entropy(x: IntArray, context: IntArray) -> tuple[float, FloatArray]:
     """Entropy H(x | context) in nats with Grassberger's correction, and the plug-in surprise -ln p of every event.
 
-    In each context the estimate is ln n - (1/n) sum_i n_i G(n_i) (arXiv:physics/0307138, eq. 27); contexts are
+    In each context the estimate is ln n - (1/n) sum_i n_i G(n_i) (arXiv:physics/0307138); contexts are
     averaged with their shares.
 
     Parameters
@@ -229,7 +229,7 @@ class _Table:
         self._contexts, first = np.unique(self._keys // len(fallback), return_index=True)
         self._totals = np.add.reduceat(self._counts, first)
         self._kinds = np.diff(np.append(first, len(self._keys)))
-        # The discount n_1 / (n_1 + 2 n_2) maximises the leave-one-out likelihood to first order (Ney et al., eq. 15);
+        # The discount n_1 / (n_1 + 2 n_2) maximises the leave-one-out likelihood to first order (Ney et al.);
         # the added counts keep it between 0 and 1 where no event was seen once or twice.
         once, twice = (int(np.count_nonzero(self._counts == n)) for n in (1, 2))
         self._discount = (once + 1) / (once + 2 * twice + 2)

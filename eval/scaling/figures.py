@@ -275,7 +275,7 @@ def window_figure(tasks: Mapping[str, WindowResult]) -> Figure:
     left.set(xscale="log", ylim=(0, 1.03), xlabel=UNITS["C"], ylabel="occupancy of the window")
     left.legend(fontsize=8, loc="lower right")
     right.set_xticks(range(len(tasks)), list(tasks))
-    right.set_ylabel("window (grey), learned (colour), nats per jet")
+    right.set_ylabel("nats per jet\n(grey: window, colour: learned)", fontsize=10)
     right.margins(y=0.15)
     return figure
 

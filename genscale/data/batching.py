@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from genscale.data.features import needed_columns, particle_features, require_columns
 from genscale.data.order import HELD_OUT_SEED, JetOrder
+from genscale.data.plan import BatchPlan, Phase
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
 from genscale.models.packing import Packing
@@ -147,8 +148,8 @@ class BatchStream(Dataset[list[Any]]):
         The store of the training jets.
     order : JetOrder
         Order in which its jets are seen.
-    batch_jets : int
-        Jets in a batch, over all processes and micro-batches.
+    plan : BatchPlan
+        Number of jets in each batch, over all processes and micro-batches.
     rank : int
         Number of this process, which takes jets rank, rank + world, ... of each batch.
     world : int
@@ -171,33 +172,36 @@ class BatchStream(Dataset[list[Any]]):
     CHUNK_JETS = 8192
 
     def __init__(
-        self, rows: Rows, order: JetOrder, batch_jets: int, rank: int = 0, world: int = 1, accumulate: int = 1
+        self, rows: Rows, order: JetOrder, plan: BatchPlan, rank: int = 0, world: int = 1, accumulate: int = 1
     ) -> None:
-        if batch_jets < world * accumulate:
+        least = plan.phase(0).batch
+        if least < world * accumulate:
+            begin = " at the start of the ramp" if plan.ramp_jets else ""
             raise InputError(
-                f"batch_jets: {batch_jets} jets cannot be shared by {world} processes x {accumulate} micro-batches"
+                f"batch_jets: {least} jets{begin} cannot be shared by {world} processes x {accumulate} micro-batches"
             )
-        self.rows, self.order, self.batch_jets = rows, order, batch_jets
+        self.rows, self.order, self.plan = rows, order, plan
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self._steps_per_chunk = max(1, self.CHUNK_JETS // batch_jets)
         self._chunk: tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     def __getitem__(self, step: int) -> list[Any]:
-        chunk, place = divmod(step, self._steps_per_chunk)
-        flat, offsets, labels = self._load(chunk)
-        mine = len(range(self.rank, self.batch_jets, self.world))
+        phase = self.plan.phase(step)
+        place = (step - phase.step) % max(1, self.CHUNK_JETS // phase.batch)
+        flat, offsets, labels = self._load(phase, step - place)
+        mine = len(range(self.rank, phase.batch, self.world))
         jets = np.arange(place * mine, (place + 1) * mine)
         return [
             pack_sorted(self.rows, flat, offsets, labels, part)
             for part in np.array_split(jets, self.accumulate)
         ]
 
-    def _load(self, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if self._chunk is None or self._chunk[0] != chunk:
-            size = self._steps_per_chunk * self.batch_jets
-            places = self.order[chunk * size : (chunk + 1) * size].reshape(-1, self.batch_jets)
+    def _load(self, phase: Phase, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read the batches of a chunk of steps, which begins with this one and ends with the phase at the latest."""
+        if self._chunk is None or self._chunk[0] != first:
+            last = min(first + max(1, self.CHUNK_JETS // phase.batch), phase.end)
+            places = self.order[self.plan.jets(first) : self.plan.jets(last)].reshape(-1, phase.batch)
             flat, lengths, labels = self.rows.load(places[:, self.rank :: self.world].ravel())
-            self._chunk = chunk, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
+            self._chunk = first, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
         return self._chunk[1]
 
     def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Any]]:

@@ -56,7 +56,7 @@ class Cell:
     all_cores : bool
         It uses every core by itself.
     flops : float
-        Estimated floating-point operations of a training, 0 for other work. Those of a tokenizer are
+        Estimated floating-point operations of a training with its branches, 0 for other work. Those of a tokenizer are
         6 x parameters x particles, as in its record.
     held_out_flops : float
         Estimated floating-point operations of its held-out losses, which come on top.
@@ -405,12 +405,13 @@ def _training(
     flops: float,
 ) -> Cell:
     training = run.training
+    trained = flops * training.total_jets / training.jets
     held_out_jets = len(training.evaluated_after) * (training.validation_jets or config.jets.validation)
     # Forward passes, a third of a step each.
     held_out_flops = held_out_jets * flops / (3 * training.jets)
     return Cell(
         name, work, to_mapping(run), needs, "record.json",
-        flops=flops, held_out_flops=held_out_flops, steps=training.n_steps,
+        flops=trained, held_out_flops=held_out_flops, steps=training.total_steps,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genscale.config import require
@@ -102,7 +102,7 @@ class GeneratorStage:
         Changes of the configuration of every rung.
     training : TrainingConfig
         Its ``seed`` is replaced by each of the seeds. A learning rate of 0, the default, stands for the rule of each
-        size. The schedule is ``constant``.
+        size. The schedule is ``constant``, with or without cooldowns.
     """
 
     sizes: list[str] = field(default_factory=lambda: ["pico", "nano", "micro", "small"])
@@ -197,7 +197,7 @@ class TaggerStage:
     dropout : float
         Probability of dropout.
     training : TrainingConfig
-        Its ``seed`` is replaced by each of the seeds. The schedule is ``constant``.
+        Its ``seed`` is replaced by each of the seeds. The schedule is ``constant``, with or without cooldowns.
     """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
@@ -294,16 +294,20 @@ class FitStage:
     bootstrap : int
         Resamples behind every interval.
     min_jets : int
-        Points with fewer jets seen are left out: warm-up is no scaling law.
+        Points with fewer jets seen are left out. They must not lie within five warm-ups, nor within ``min_steps``, of
+        any grid of the study; 0, the default, becomes the least number that this allows.
+    min_steps : int
+        The first optimizer steps are start-up and no scaling law, however many jets they see.
     seed : int
     """
 
     bootstrap: int = 200
-    min_jets: int = 5_000
+    min_jets: int = 0
+    min_steps: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("bootstrap", 2), ("min_jets", 0), ("seed", 0)):
+        for name, least in (("bootstrap", 2), ("min_jets", 0), ("min_steps", 0), ("seed", 0)):
             require(
                 getattr(self, name) >= least, f"fit.{name}: {getattr(self, name)} is not at least {least}"
             )
@@ -372,6 +376,26 @@ class StudyConfig:
             f"inputs.width: {self.inputs.width} is not one of repetition.widths "
             f"({', '.join(map(str, repeated.widths)) or 'none'})",
         )
+        least = max(
+            _first_fitted("generator", self.generator, self.fit),
+            _first_fitted("tagger", self.tagger, self.fit),
+        )
+        object.__setattr__(self, "fit", replace(self.fit, min_jets=self.fit.min_jets or least))
+
+
+def _first_fitted(stage: str, grid: GeneratorStage | TaggerStage, fit: FitStage) -> int:
+    """Least number of jets of a point that may be fitted; refuse a fit that would begin before."""
+    training = grid.training
+    if not grid.names:
+        return 0
+    least, plan = max(5 * training.warmup_steps, fit.min_steps), training.plan
+    require(
+        fit.min_jets == 0 or plan.steps(fit.min_jets) >= least,
+        f"fit.min_jets: {fit.min_jets} jets are {plan.steps(fit.min_jets)} steps of {stage}.training; fits begin after "
+        f"{least} (five warm-ups of {training.warmup_steps} steps, at least fit.min_steps={fit.min_steps}); give "
+        f"{plan.jets(least)} or more jets, or smaller batches",
+    )
+    return plan.jets(least)
 
 
 def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> None:
@@ -388,8 +412,9 @@ def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> 
     schedule = grid.training.schedule
     require(
         schedule == "constant" or not grid.names,
-        f"{stage}.training.schedule: {schedule} would spoil the laws, for losses on the way of a decaying rate are "
-        f"not those of runs of fewer jets; set it to constant, or train single runs with genscale train {stage}",
+        f"{stage}.training.schedule: {schedule} would spoil the laws, because losses on the way of a decaying rate are "
+        f"not those of runs of fewer jets; set it to constant, with {stage}.training.cooldown for losses at the end "
+        "of a decay",
     )
 
 

@@ -47,13 +47,16 @@ def _figures(laws: DistanceLaws) -> list[Picture]:
     }  # fmt: skip
     if not fits:
         return []
+    figure = fit_panels(fits)
+    for axes in figure.axes:
+        axes.set_ylabel("d (standard deviations)")
     return [
         Picture(
             "laws-distance",
             "Laws of the distance",
-            "Joint distance of generated from reference jets, its finite-sample floor taken off (L on the axes), at "
+            "Joint distance of generated from reference jets, its finite-sample floor taken off, at "
             "every stage of every run that was sampled and is resolved, with the fitted law.",
-            fit_panels(fits),
+            figure,
         )
     ]
 

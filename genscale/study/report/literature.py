@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.findings import Findings, SampledModel
+from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
 from eval.scaling.steps import paired_steps
@@ -18,7 +16,7 @@ from genscale.data.store import JetStore
 from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
-from genscale.study.report.fidelity import loss_fidelity, scores
+from genscale.study.report.fidelity import loss_fidelity
 from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
 from genscale.study.report.repetition import inputs_name, repetition
@@ -67,6 +65,7 @@ def compare_with_literature(study: Study) -> Literature:
     tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
     generation, tagging = (tasks.get(name) for name in ("generation", "tagging"))
     approaches = available(tagging.approaches) if tagging else None
+    learnable = available(generation.window) if generation else None
     findings = Findings(
         tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
         generation=single_pass_constants(generation.points, **study.options) if generation else {},
@@ -78,27 +77,11 @@ def compare_with_literature(study: Study) -> Literature:
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
         loss_fidelity=available(loss_fidelity(study)),
-        samples=sampled_models(study),
+        window=learnable.main.window_per_jet if learnable else None,
         same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements)
-
-
-def sampled_models(study: Study) -> list[SampledModel]:
-    """Loss and joint distance of each scored size, means over seeds.
-
-    The error of a size is that over jets, or that of the mean over seeds where it is larger.
-    """
-    found, joint = [], {run: score.joint for run, score in scores(study).items()}
-    for size in study.sizes("generator"):
-        if not all(run in joint for run in size.runs):
-            continue
-        distance, scatter = size.mean(lambda run: joint[run].value)
-        over_jets = size.mean(lambda run: joint[run].distance.error_generated)[0]
-        over_seeds = (scatter or 0.0) / np.sqrt(len(size.runs))
-        found.append(SampledModel(size.name, size.loss, distance, max(over_jets, over_seeds)))
-    return found
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from eval.results import Unavailable
 from eval.scaling.figures import window_figure
@@ -60,24 +60,25 @@ def _floor_range(laws: TaskLaws) -> str:
 
 
 def _levels(tasks: Mapping[str, TaskLaws]) -> Table:
-    def rows() -> Iterator[list[str]]:
-        for task, window in windows(tasks).items():
-            for level in window.levels.values():
-                scale = next(s.scale for s in level.saturation if s.variable == "C" and s.occupancy == 0.9)
-                yield [
-                    task, level.name, f"{level.reference:.3f}", interval(window.floor), interval(level.window),
-                    interval(level.window_per_jet), interval(level.reached), interval(scale), verdict(scale),
-                    interval(level.share),
-                ]  # fmt: skip
-
+    levels = [(task, w, level) for task, w in windows(tasks).items() for level in w.levels.values()]
+    scales = [
+        next(s.scale for s in v.saturation if s.variable == "C" and s.occupancy == 0.9) for *_, v in levels
+    ]
     return Table(
         "Windows",
         "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per "
         "jet; the occupancy w that the best run reaches, and the compute at which a compute-optimal run reaches w = "
-        "0.9. The share of the reference depends on the codebook and cannot be compared between tokenizers.",
-        ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "reached w", "C at w = 0.9", "C identified",
-         "share of L_ref"),
-        list(rows()),
+        "0.9 (n. i.: not identified; the reason shows when the pointer rests on the row).",
+        ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "reached w", "C at w = 0.9"),
+        [
+            [
+                task, level.name, f"{level.reference:.3f}", interval(window.floor), interval(level.window),
+                interval(level.window_per_jet), interval(level.reached),
+                interval(scale) + (" n. i." if scale.identified is False else ""),
+            ]
+            for (task, window, level), scale in zip(levels, scales, strict=True)
+        ],
+        notes=[scale.reason for scale in scales],
     )  # fmt: skip
 
 

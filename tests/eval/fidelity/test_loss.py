@@ -138,6 +138,9 @@ def test_chain_skips_what_is_not_resolved_and_reaches_the_lowest_loss():
     # The highest loss first; of two equal distances only one can be in the chain.
     assert resolved_chain(loss, distance, np.full(5, 0.01)) == [1, 3, 0]
     assert resolved_chain(loss, distance, np.full(5, 0.5)) == [1]
+    close = np.array([1.0, 0.99, 0.8, 0.79, 0.6, 0.5])
+    chain = resolved_chain(-np.arange(6.0), close, np.full(6, 0.01))
+    assert (chain[0], chain[-1], len(chain)) == (0, 5, 4)
 
 
 def test_a_wider_error_never_makes_a_relation_supported():

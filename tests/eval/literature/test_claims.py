@@ -7,8 +7,7 @@ import pytest
 
 from eval.fidelity.loss import loss_vs_fidelity
 from eval.literature.claims import CLAIMS, judge
-from eval.literature.findings import Findings, SampledModel
-from eval.literature.generation import resolved_chain
+from eval.literature.findings import Findings
 from eval.literature.tagging import scatter_interval
 from eval.literature.verdicts import Verdict
 from eval.results import Estimate
@@ -221,9 +220,8 @@ def test_a_little_weaker_is_not_much_weaker():
 def sampled(distances, error=0.004):
     names = ["pico", "nano", "micro", "small", "medium"]
     losses = [4.0, 3.9, 3.8, 3.7, 3.6]
-    models = [SampledModel(n, x, d, error) for n, x, d in zip(names, losses, distances, strict=True)]
-    relation = loss_vs_fidelity(losses, distances, [error] * 5, 0.02, 0.005, n_bootstrap=200)
-    return Findings(loss_fidelity=relation, samples=models)
+    relation = loss_vs_fidelity(losses, distances, [error] * 5, 0.02, 0.005, models=names, n_bootstrap=200)
+    return Findings(loss_fidelity=relation)
 
 
 def test_distances_are_monotonic_where_every_step_is_resolved():
@@ -234,13 +232,6 @@ def test_distances_are_monotonic_where_every_step_is_resolved():
     assert "rising, resolved over pico, nano, medium" in unresolved.why  # micro, small and medium are alike
     falling = by_key(sampled([0.1, 0.2, 0.3, 0.4, 0.5]))["generation: SWD"]
     assert falling.verdict == "contradicts"
-
-
-def test_the_chain_may_pass_over_models_that_are_close():
-    models = [SampledModel(str(i), -i / 10, d, 0.01) for i, d in enumerate([1.0, 0.99, 0.8, 0.79, 0.6, 0.5])]
-    chain = [model.name for model in resolved_chain(models)]
-    assert (chain[0], chain[-1], len(chain)) == ("0", "5", 4)
-    assert resolved_chain([]) == []
 
 
 def test_claims_are_distinct_and_say_which_law_of_data_they_mean():

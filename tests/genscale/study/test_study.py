@@ -38,7 +38,7 @@ tokenizer:
 generator:
   sizes: [pico, nano, micro]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
-             warmup_steps: 2, checkpoint_s: 0.2}
+             warmup_steps: 0, checkpoint_s: 0.2}
 samples: {jets: 120, at: [336]}
 codebooks:
   merged: [8]
@@ -47,7 +47,7 @@ codebooks:
 tagger:
   widths: [4, 8, 12]
   training: {jets: 576, batch_jets: 16, evaluations: 5, first_evaluation_jets: 64, validation_jets: 100,
-             warmup_steps: 2, checkpoint_s: 0.2}
+             warmup_steps: 0, checkpoint_s: 0.2}
 repetition:
   widths: [4, 8]
   jets: [32, 64, 128]
@@ -56,7 +56,7 @@ repetition:
 inputs:
   width: 8
   others: {kinematics: {features: kinematic3, max_particles: 20}}
-fit: {bootstrap: 20, min_jets: 64}
+fit: {bootstrap: 20, min_jets: 64, min_steps: 4}
 """
 
 
@@ -154,7 +154,7 @@ def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
     assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
-                     "claims.json"}  # fmt: skip
+                     "claims.json", "points-fidelity.csv", "codebooks.csv"}  # fmt: skip
     assert all((finished / name).exists() for name in files)
 
 
@@ -373,7 +373,10 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
-        ("tagger.training.schedule=wsd", "tagger.training.schedule: wsd .* genscale train tagger"),
+        ("tagger.training.schedule=cosine", "tagger.training.schedule: cosine .* with tagger.training.cooldown"),
+        ("repetition.training.cooldown=0.3", "cooldown: does not go with patience"),
+        ("fit.min_steps=5", "fit.min_jets: 64 jets are 4 steps of generator.training; fits begin after 5 .* give 80"),
+        ("tagger.training.warmup_steps=1", "4 steps of tagger.training; fits begin after 5 .five warm-ups of 1 steps"),
     ],
 )  # fmt: skip
 def test_an_impossible_grid_is_refused(tiny, change, message):

@@ -123,7 +123,7 @@ def test_a_generator_without_a_rate_has_the_one_of_its_size_and_batch(tokens):
 def test_given_tokens_also_serve_a_grid_of_sizes(jet_stores, tokens, tmp_path):
     config = study(
         {}, jets={"stores": str(jet_stores)}, tokenizer=tokens, samples={"jets": 120},
-        generator={"sizes": ["pico", "nano"], "training": TRAINING}, fit={"min_jets": 16, "bootstrap": 5},
+        generator={"sizes": ["pico", "nano"], "training": TRAINING}, fit={"bootstrap": 5},
     )  # fmt: skip
     run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
     assert not {"tokenizer", "tokens"} & {path.name for path in (tmp_path / "out").iterdir()}

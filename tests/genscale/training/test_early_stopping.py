@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genscale.commands.training import report_run
+from genscale.data.plan import BatchPlan
 from genscale.errors import InputError, Interrupted
 from genscale.inference.prediction import predict_store
 from genscale.records import RunRecord
@@ -103,9 +104,15 @@ def test_without_patience_the_last_weights_are_kept(jet_stores, tmp_path):
 
 
 def test_evaluations_are_log_spaced_and_at_every_multiple():
-    assert evaluation_steps(100, 3, 1) == [1, 10, 100]
-    assert evaluation_steps(100, 3, 1, every=40) == [1, 10, 40, 80, 100]
-    assert evaluation_steps(80, 1, 1, every=40) == [40, 80]
+    plan = BatchPlan(8)
+    assert evaluation_steps(plan, 800, 3, 1) == [1, 10, 100]
+    assert evaluation_steps(plan, 800, 3, 1, every_jets=320) == [1, 10, 40, 80, 100]
+    assert evaluation_steps(plan, 640, 1, 1, every_jets=320) == [40, 80]
+    assert evaluation_steps(plan, 64, 1, 1, every_jets=20) == [
+        3,
+        5,
+        8,
+    ]  # as soon as 20, 40 and 60 jets were seen
     with pytest.raises(InputError, match="patience: -1 is negative"):
         TrainingConfig(patience=-1)
 
