@@ -219,7 +219,12 @@ def write_page(
         loader=jinja2.PackageLoader("genscale"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, versions=package_versions(), commit=git_commit()
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        cautions=[line for section in sections for line in section.cautions],
+        versions=package_versions(),
+        commit=git_commit(),
     )
     write_atomic(path, page)
     return path

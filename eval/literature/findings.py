@@ -27,8 +27,6 @@ class Findings:
     tagging : mapping of str to Estimate
         Constants of the single-pass law L(N, D) of taggers and its derived exponents, by name. Their intervals include
         the dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
-    generation : mapping of str to Estimate
-        The same of generators.
     tagging_steps : PairedSteps or None
         Differences between neighbouring single-pass runs of taggers.
     generation_steps : PairedSteps or None
@@ -56,7 +54,6 @@ class Findings:
     """
 
     tagging: Mapping[str, Estimate] = field(default_factory=dict)
-    generation: Mapping[str, Estimate] = field(default_factory=dict)
     tagging_steps: PairedSteps | None = None
     generation_steps: PairedSteps | None = None
     isoflop_a: Estimate | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from eval.literature.findings import Findings
-from eval.literature.verdicts import Criterion, Outcome, Verdict, with_interval
+from eval.literature.verdicts import Criterion, Outcome, Verdict
 from eval.scaling.steps import UNREPEATED, ratio_interval
 
 #: Ratio of the falls with data and with size below which one is much weaker than the other; above one it is not.
@@ -65,6 +65,6 @@ def window(f: Findings) -> Outcome:
     if f.window is None:
         return Outcome.inapplicable(reason)
     return Outcome.inapplicable(
-        f"{with_interval(f.window)} nats per jet lie below a reference that tokenizers share, for which no number was "
+        f"{f.window.text('ci95')} nats per jet lie below a reference that tokenizers share, for which no number was "
         f"published; {reason}"
     )

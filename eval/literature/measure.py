@@ -87,7 +87,10 @@ def repeated_constants(
         return None, None
     try:
         chosen = threshold.above(n, u) & np.asarray(stopped, dtype=bool)
-        return threshold, repeated_data(points, chosen, single, bootstrap=bootstrap, seed=seed)
+        with np.errstate(
+            divide="ignore", over="ignore"
+        ):  # resamples that reach a loss with no compute, or never
+            return threshold, repeated_data(points, chosen, single, bootstrap=bootstrap, seed=seed)
     except InputError:
         return threshold, None
 

@@ -179,7 +179,13 @@ def study_power(
     keys = list(_measured(design))
     worlds = list(dict.fromkeys(world for key in keys for world in (TESTS[key].true, TESTS[key].false)))
     verdicts: dict[tuple[World, str], list[Verdict]] = {}
-    bar = tqdm(total=trials * len(worlds), desc="power", unit="study", disable=not progress, leave=False)
+    bar = tqdm(
+        total=trials * len(worlds),
+        desc="power",
+        unit="study",
+        disable=None if progress else True,
+        leave=False,
+    )
     wanted = {
         world: [key for key in keys if world in (TESTS[key].true, TESTS[key].false)] for world in worlds
     }

@@ -19,7 +19,6 @@ from eval.literature.verdicts import (
     compare,
     judge_difference,
     usable,
-    with_interval,
 )
 from eval.results import Estimate
 from eval.tagging.law import RejectionLaw
@@ -48,7 +47,7 @@ def exponent(key: str, margin: float) -> Callable[[Findings], Outcome]:
 def floor(f: Findings) -> Outcome:
     """The floor of the single-pass law is compared for the same jets only."""
     if not f.same_jets:
-        here = f"L_inf = {with_interval(f.tagging['E'])} here belongs to" if "E" in f.tagging else "these are"
+        here = f"L_inf = {f.tagging['E'].text('ci95')} here belongs to" if "E" in f.tagging else "these are"
         return Outcome.inapplicable(
             f"{here} other jets than the published {published('L_inf')}; floors of different simulations, selections "
             "or inputs are different numbers"
@@ -70,9 +69,9 @@ def beta_rep(f: Findings) -> Outcome:
     if f.repetition is None or f.repetition.beta_difference is None or f.repetition.single is None:
         return Outcome.unknown("repeated data and a single pass were not both fitted")
     numbers = (
-        f"beta_rep = {with_interval(f.repetition.fit.params['beta'])} of repeated data, "
-        f"beta = {with_interval(f.repetition.single.params['beta'])} of a single pass, "
-        f"difference {with_interval(f.repetition.beta_difference)}"
+        f"beta_rep = {f.repetition.fit.params['beta'].text('ci95')} of repeated data, "
+        f"beta = {f.repetition.single.params['beta'].text('ci95')} of a single pass, "
+        f"difference {f.repetition.beta_difference.text('ci95')}"
     )
     return judge_difference(f.repetition.beta_difference, BETA_MARGIN, numbers)
 
@@ -84,7 +83,7 @@ def independent_of_size(f: Findings) -> Outcome:
     slope = f.repetition.size_slope
     numbers = (
         f"above the threshold ({int(f.repetition.above.sum())} runs) the early-stopped loss falls by "
-        f"{with_interval(slope)} times as much per decade of N as per decade of unique jets"
+        f"{slope.text('ci95')} times as much per decade of N as per decade of unique jets"
     )
     return judge_difference(slope, 0.2, numbers)
 
@@ -101,7 +100,7 @@ def cost(f: Findings) -> Outcome:
         )
     ends = (log10(interval[0] / 10), log10(interval[1] / 10))
     numbers = (
-        f"the cheapest runs above the threshold took {with_interval(ratio)} times the compute-optimal compute of their "
+        f"the cheapest runs above the threshold took {ratio.text('ci95')} times the compute-optimal compute of their "
         "loss, published about 10; in decades"
     )
     return judge_difference(Estimate(log10(ratio.value / 10), None, ends, True), log10(3), numbers, interval)
@@ -116,7 +115,7 @@ def inputs(f: Findings) -> Outcome:
     floors = _largest(c.floor_differences.values())
     verdict = Criterion.within(SLOPE_MARGIN).verdict(slopes)
     numbers = (
-        f"{len(c.fits)} configurations: common beta = {with_interval(c.slopes.mean)}; the largest difference of "
+        f"{len(c.fits)} configurations: common beta = {c.slopes.mean.text('ci95')}; the largest difference of "
         f"exponents lies in [{slopes[0]:.2g}, {slopes[1]:.2g}], margin {SLOPE_MARGIN:.2g}, the largest difference of "
         f"floors at the common beta in [{floors[0]:.2g}, {floors[1]:.2g}] nats"
     )

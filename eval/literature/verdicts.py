@@ -168,7 +168,7 @@ def compare(name: str, ours: Estimate, theirs: Constant, margin: float) -> Outco
         distance - math.hypot(ours.value - low, below),
         distance + math.hypot(high - ours.value, above),
     )
-    numbers = f"{name} = {with_interval(ours)} here, {theirs} published"
+    numbers = f"{name} = {ours.text('ci95')} here, {theirs} published"
     return judge_difference(Estimate(distance, ci95=ends, identified=True), margin, numbers, interval)
 
 
@@ -183,8 +183,3 @@ def _reason(verdict: Verdict, difference: Estimate, interval: Interval | None) -
     if interval[0] <= 0 <= interval[1]:
         return f"compatible, but the interval {ends} of the difference is wider than the margin"
     return f"the difference is resolved, but its interval {ends} reaches across the margin"
-
-
-def with_interval(e: Estimate) -> str:
-    """The value with its 95 % interval."""
-    return f"{e.value:.3g}" + ("" if e.ci95 is None else f" [{e.ci95[0]:.3g}, {e.ci95[1]:.3g}]")

@@ -122,6 +122,18 @@ class PairedSteps:
         """The doubling of data that ends at the largest D, at the largest N that saw it."""
         return max(self.data, key=lambda s: (s.high, s.other), default=None)
 
+    @property
+    def last_sizes(self) -> tuple[Step, ...]:
+        """Each step between neighbouring sizes at the largest D that both saw, from small to large."""
+        best = {step.low: step for step in sorted(self.size, key=lambda s: s.other)}
+        return tuple(best[low] for low in sorted(best))
+
+    @property
+    def last_doublings(self) -> tuple[Step, ...]:
+        """The last doubling of D of each size, from small to large."""
+        best = {step.other: step for step in sorted(self.data, key=lambda s: s.high)}
+        return tuple(best[n] for n in sorted(best))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
         span = None if self.span is None else self.span.to_dict()

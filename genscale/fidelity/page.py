@@ -141,8 +141,8 @@ def _overview(result: FidelityResult, out: Path) -> Section:
         "Overview",
         found=findings(result),
         cautions=[
-            *result.warnings,
-            *(f"{name} was not measured: {why}" for name, why in result.skipped.items()),
+            *(f"{warning}." for warning in result.warnings),
+            *(f"{name} was not measured: {why}." for name, why in result.skipped.items()),
         ],
         figures=[
             Picture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from eval.literature.constants import Comparison, constants_table
 from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
-from eval.scaling.steps import paired_steps
+from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
@@ -27,10 +28,19 @@ CLAIMS_FILE = "claims.json"
 
 @dataclass(frozen=True)
 class Literature:
-    """What the literature says of what this study measured."""
+    """What the literature says of what this study measured.
+
+    Attributes
+    ----------
+    constants : list of Comparison
+    judgements : list of Judgement
+    steps : mapping of str to PairedSteps
+        By task: differences between neighbouring runs, which need no law.
+    """
 
     constants: list[Comparison]
     judgements: list[Judgement]
+    steps: Mapping[str, PairedSteps]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -49,6 +59,7 @@ class Literature:
                 for c in self.constants
             ],
             "claims": [j.to_dict() for j in self.judgements],
+            "steps": {task: steps.to_dict() for task, steps in self.steps.items()},
         }
 
 
@@ -63,14 +74,14 @@ def section(study: Study) -> Section | None:
 def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
     tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
-    generation, tagging = (tasks.get(name) for name in ("generation", "tagging"))
+    tagging = tasks.get("tagging")
+    steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
-    learnable = available(generation.window) if generation else None
+    learnable = available(tasks["generation"].window) if "generation" in tasks else None
     findings = Findings(
         tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
-        generation=single_pass_constants(generation.points, **study.options) if generation else {},
-        tagging_steps=paired_steps(tagging.points) if tagging else None,
-        generation_steps=paired_steps(generation.points) if generation else None,
+        tagging_steps=steps.get("tagging"),
+        generation_steps=steps.get("generation"),
         isoflop_a=approaches.exponents().get(2) if approaches else None,
         repetition=available(repeated.repeated) if repeated else None,
         threshold=available(repeated.threshold) if repeated else None,
@@ -81,7 +92,7 @@ def compare_with_literature(study: Study) -> Literature:
         same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
-    return Literature(constants_table(findings), judgements)
+    return Literature(constants_table(findings), judgements, steps)
 
 
 def _as_published(jets: JetStore, config: StudyConfig) -> bool:
@@ -94,23 +105,52 @@ def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     )
 
 
+def _comparable(c: Comparison) -> str:
+    if c.published.value is None:
+        return ""
+    return "yes" if c.comparable else "no: other jets or inputs"
+
+
 def literature_tables(literature: Literature) -> list[Table]:
     """Constants beside published ones, and verdicts."""
     constants = [
         [
             c.published.key, c.published.variant, interval(c.measured), verdict(c.measured), str(c.published),
-            c.published.source, "yes" if c.comparable else "no: other jets or inputs",
+            c.published.source, _comparable(c),
         ]
         for c in literature.constants
     ]  # fmt: skip
-    claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
+    claims = [
+        [
+            j.claim.text,
+            j.claim.source,
+            j.verdict,
+            j.why,
+            "" if j.power is None else f"{j.power:.2f}",
+            j.claim.margin,
+        ]
+        for j in literature.judgements
+    ]
+    steps = [
+        [task, step.variable, f"{step.low:.4g}", f"{step.high:.4g}", f"{step.other:.4g}", f"{step.change:.4f}",
+         f"{step.error:.4f}" if step.dof > 0 else "", f"{step.dof:.1f}"]
+        for task, found in literature.steps.items()
+        for step in (*found.last_sizes, *found.last_doublings)
+    ]  # fmt: skip
     return [
         Table(
             "Claims of the literature",
             "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
             "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
-            ("claim", "source", "this study", "why", "difference that matters"),
+            ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
+        ),
+        Table(
+            "Steps between neighbouring runs",
+            "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
+            "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
+            ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
+            steps,
         ),
         Table(
             "Published constants",

@@ -114,7 +114,7 @@ def section(study: Study) -> Section | None:
     return Section(
         "Physics of tagging",
         found=_findings(found, sizes),
-        figures=_figures(found, sizes),
+        figures=list(_figures(found, sizes)),
         tables=tables,
         data={TAGGING_FILE: found},
     )
@@ -246,42 +246,33 @@ def _predictions(found: Physics) -> Table:
     )
 
 
-def _figures(found: Physics, sizes: list[Size]) -> list[Picture]:
+def _figures(found: Physics, sizes: list[Size]) -> Iterator[Picture]:
     """Figures 5 and 6 of Vigl et al., and the calibration."""
-    figures = []
     if found.laws and not isinstance(found.laws, Unavailable):
-        figures.append(
-            Picture(
-                "rejection",
-                "Rejection against loss",
-                "QCD rejection of every tagger against its loss on the same test jets, with the fitted R(L) = A "
-                "exp(B L) + C and its 68 % band. Diamonds are what the laws predict for infinite N at more data, "
-                "open where that is not identified.",
-                rejection_against_loss(found.laws, found.predictions),
-            )
+        yield Picture(
+            "rejection",
+            "Rejection against loss",
+            "QCD rejection of every tagger against its loss on the same test jets, with the fitted R(L) = A "
+            "exp(B L) + C and its 68 % band. Diamonds are what the laws predict for infinite N at more data, "
+            "open where that is not identified.",
+            rejection_against_loss(found.laws, found.predictions),
         )
     if found.roc:
         signal = found.roc[0].name
         measured = {run: found.scores[run].signals[signal] for run in sizes[-1].runs}
-        figures.append(
-            Picture(
-                "roc",
-                f"ROC curves of {signal}, measured and predicted up to the limit",
-                "QCD rejection against signal efficiency, for every seed of the largest size. R(L) is fitted at each "
-                "efficiency over all taggers and evaluated at the losses that L(N, D) predicts; dashed where that is "
-                "not identified.",
-                roc_limit(list(found.roc), measured),
-            )
+        yield Picture(
+            "roc",
+            f"ROC curves of {signal}, measured and predicted up to the limit",
+            "QCD rejection against signal efficiency, for every seed of the largest size. R(L) is fitted at each "
+            "efficiency over all taggers and evaluated at the losses that L(N, D) predicts; dashed where that is "
+            "not identified.",
+            roc_limit(list(found.roc), measured),
         )
     if found.calibration and not isinstance(found.calibration, Unavailable):
-        figures.append(
-            Picture(
-                "calibration",
-                "Calibration",
-                "Share of jets whose likeliest class is right, minus the probability that the tagger states, in bins "
-                "of equal counts. "
-                + " ".join(f"{run}: {c.verdict}." for run, c in found.calibration.items()),
-                reliability_curves(found.calibration),
-            )
+        yield Picture(
+            "calibration",
+            "Calibration",
+            "Share of jets whose likeliest class is right, minus the probability that the tagger states, in bins "
+            "of equal counts. " + " ".join(f"{run}: {c.verdict}." for run, c in found.calibration.items()),
+            reliability_curves(found.calibration),
         )
-    return figures

@@ -147,7 +147,7 @@ def section(study: Study) -> Section | None:
     return Section(
         "Repeated data",
         found=_findings(found),
-        figures=_figures(found),
+        figures=list(_figures(found)),
         tables=tables,
         data={POINTS_FILE: None, REPETITION_FILE: parts},
     )
@@ -271,49 +271,39 @@ def _input_laws(found: InputComparison, own: str) -> Table:
     )
 
 
-def _figures(found: Repetition) -> list[Picture]:
+def _figures(found: Repetition) -> Iterator[Picture]:
     """Phase diagram, early-stopped losses and gain, cost, and the laws of other inputs."""
-    figures = []
     own = found.points[found.own_inputs]
     if not isinstance(found.threshold, Unavailable):
-        figures.append(
-            Picture(
-                "phase-diagram",
-                "Where repeated data are overfitted",
-                "Runs on U unique jets, seen until the held-out loss stopped falling: crosses end above their lowest "
-                "loss. Grey bars bracket the border at each U; the band is the 68 % interval of N ~ U^lambda.",
-                phase_diagram(found.threshold, own.variable("N"), own.variable("U")),
-            )
+        yield Picture(
+            "phase-diagram",
+            "Where repeated data are overfitted",
+            "Runs on U unique jets, seen until the held-out loss stopped falling: crosses end above their lowest "
+            "loss. Grey bars bracket the border at each U; the band is the 68 % interval of N ~ U^lambda.",
+            phase_diagram(found.threshold, own.variable("N"), own.variable("U")),
         )
     if not isinstance(found.repeated, Unavailable):
-        figures.append(
-            Picture(
-                "repetition",
-                "Repeated data beside a single epoch",
-                "Left: early-stopped losses against unique jets, with the fitted laws. Right: how many times more "
-                "unique jets a single epoch would need for the loss that repetition reaches; open markers are not "
-                "identified.",
-                early_stopped_losses(found.repeated),
-            )
+        yield Picture(
+            "repetition",
+            "Repeated data beside a single epoch",
+            "Left: early-stopped losses against unique jets, with the fitted laws. Right: how many times more "
+            "unique jets a single epoch would need for the loss that repetition reaches; open markers are not "
+            "identified.",
+            early_stopped_losses(found.repeated),
         )
         if found.repeated.cost:
-            figures.append(
-                Picture(
-                    "repetition-cost",
-                    "The price of repetition",
-                    "Compute of the cheapest overfitting run at each U, up to its early stop, relative to the "
-                    "compute-optimal single epoch of equal loss.",
-                    repetition_cost(found.repeated),
-                )
+            yield Picture(
+                "repetition-cost",
+                "The price of repetition",
+                "Compute of the cheapest overfitting run at each U, up to its early stop, relative to the "
+                "compute-optimal single epoch of equal loss.",
+                repetition_cost(found.repeated),
             )
     if isinstance(found.inputs, InputComparison):
-        figures.append(
-            Picture(
-                "inputs",
-                "Other inputs: floor or slope?",
-                "Early-stopped losses of one width with different inputs, and the floors and exponents of their laws; "
-                "open markers are not identified.",
-                input_laws(found.inputs),
-            )
+        yield Picture(
+            "inputs",
+            "Other inputs: floor or slope?",
+            "Early-stopped losses of one width with different inputs, and the floors and exponents of their laws; "
+            "open markers are not identified.",
+            input_laws(found.inputs),
         )
-    return figures

@@ -67,13 +67,13 @@ def _levels(tasks: Mapping[str, TaskLaws]) -> Table:
     return Table(
         "Windows",
         "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per "
-        "jet; the occupancy w that the best run reaches, and the compute at which a compute-optimal run reaches w = "
-        "0.9 (n. i.: not identified; the reason shows when the pointer rests on the row).",
-        ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "reached w", "C at w = 0.9"),
+        "jet; how much of it the best run fills, and the compute at which a compute-optimal run fills 90 % (n. i.: not "
+        "identified; the reason shows when the pointer rests on the row).",
+        ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "filled", "C at 90 %"),
         [
             [
                 task, level.name, f"{level.reference:.3f}", interval(window.floor), interval(level.window),
-                interval(level.window_per_jet), interval(level.reached),
+                interval(level.window_per_jet), f"{level.reached.value:.1%}",
                 interval(scale) + (" n. i." if scale.identified is False else ""),
             ]
             for (task, window, level), scale in zip(levels, scales, strict=True)

@@ -39,6 +39,9 @@ def test_without_noise_steps_are_the_differences_of_the_law():
         assert step.high / step.low == 2
     assert len(steps.size) == 4 * 6
     assert len(steps.data) == 5 * 5
+    assert [step.high for step in steps.last_sizes] == pytest.approx(SIZES[1:])
+    assert [step.other for step in steps.last_doublings] == pytest.approx(SIZES)
+    assert {step.other for step in steps.last_sizes} == {step.high for step in steps.last_doublings}
     assert (steps.last_size.high, steps.last_size.other) == pytest.approx((1e5, 32_000))
     assert (steps.last_doubling.high, steps.last_doubling.other) == pytest.approx((32_000, 1e5))
 
