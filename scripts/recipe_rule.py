@@ -139,7 +139,7 @@ def main() -> None:
         return nearest(cells[size, jets], ruled_batch(jets), ruled_rate(task, size))
 
     print(
-        "| size | D | best batch, rate | loss | nearest to the rules | loss | above the best | SD of two seeds' mean |"
+        "| size | D | best batch, rate | loss | nearest to the rules | loss | above the best | SD of its mean |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for jets in sorted({jets for _, jets in cells}):

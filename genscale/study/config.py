@@ -1,4 +1,4 @@
-"""What a study is: one YAML file from jets to report."""
+"""The configuration of a study, from jets to report, in one YAML file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class GeneratorStage:
 
     @property
     def names(self) -> list[str]:
-        """Sizes, as the dictionaries above call them."""
+        """Return the sizes by their names in the dictionaries above."""
         return list(self.sizes)
 
     def __post_init__(self) -> None:
@@ -151,7 +151,7 @@ class SamplesStage:
 
 @dataclass(frozen=True)
 class CodebooksStage:
-    """How the learnable window depends on the codebook: the study's tokenizer with fewer codes, a generator on each.
+    """Dependence of the learnable window on the codebook: the study's tokenizer with fewer codes, a generator on each.
 
     Attributes
     ----------
@@ -212,7 +212,7 @@ class TaggerStage:
 
     @property
     def names(self) -> list[str]:
-        """Widths, as the dictionaries above call them."""
+        """Return the widths by their names in the dictionaries above."""
         return [f"d{width}" for width in self.widths]
 
     def __post_init__(self) -> None:
@@ -262,7 +262,7 @@ class RepetitionStage:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a tagger sees of a jet: a set of particle features, and how many leading particles."""
+    """The inputs of a tagger: a set of particle features, and the number of leading particles."""
 
     features: str = "full21"
     max_particles: int = 128
@@ -287,7 +287,7 @@ class InputsStage:
 
 @dataclass(frozen=True)
 class FitStage:
-    """How the scaling laws are fitted.
+    """Options of the fits of scaling laws.
 
     Attributes
     ----------
@@ -384,7 +384,7 @@ class StudyConfig:
 
 
 def _first_fitted(stage: str, grid: GeneratorStage | TaggerStage, fit: FitStage) -> int:
-    """Least number of jets of a point that may be fitted; refuse a fit that would begin before."""
+    """Return the smallest number of jets of fitted points; raises InputError for a fit that begins earlier."""
     training = grid.training
     if not grid.names:
         return 0
@@ -399,7 +399,7 @@ def _first_fitted(stage: str, grid: GeneratorStage | TaggerStage, fit: FitStage)
 
 
 def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> None:
-    """Refuse a grid in which a run would come twice or a name means nothing."""
+    """Raise InputError for a grid that contains a run twice or an unknown name."""
     _require_distinct(f"{stage}.{axis}", grid.names)
     for seeds in (grid.seeds, *grid.seeds_of.values()):
         require(

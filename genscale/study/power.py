@@ -90,7 +90,7 @@ def _run(cell: Cell, config: StudyConfig, single: bool = False) -> Run:
         count = _count(run.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents))
         inputs = ""
     training = run.training
-    jets = np.array(training.evaluated_after, dtype=np.float64) * training.batch_jets
+    jets = np.array([training.plan.jets(step) for step in training.evaluated_after], dtype=np.float64)
     if single:
         jets = jets[jets >= min(config.fit.min_jets, jets[-1])]
     return Run(count.total, count.blocks, training.seed, jets, float(training.jets_unique), inputs)

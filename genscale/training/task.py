@@ -38,14 +38,13 @@ class TrainingConfig:
     accumulate : int
         Micro-batches per step and process.
     learning_rate : float
-        Peak learning rate of AdamW. For a generator, 0 stands for the rule of its size
-        (`genscale.models.ladder.learning_rate`).
+        Peak learning rate of AdamW. 0 stands for the rule of the model's size (`genscale.models.ladder`).
     weight_decay : float
         Weight decay of AdamW.
     clip_norm : float
         Largest norm of the gradient.
     schedule : "constant" or "cosine"
-        Learning rate after warm-up.
+        Learning rate after warm-up: constant, or a cosine decay to a tenth.
     warmup_steps : int
         Steps of linear warm-up.
     cooldown : float
@@ -140,6 +139,12 @@ class TrainingConfig:
         )
         least = self.plan.phase(0).batch
         require(self.jets >= least, f"jets: {self.jets} is less than one batch of {least}")
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
+        )
         if self.cooldown:
             require(
                 self.schedule == "constant",

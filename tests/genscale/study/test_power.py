@@ -30,11 +30,13 @@ jets: {test: 3000}
 generator:
   sizes: [pico, nano, micro]
   seeds: [1, 2]
-  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000}
+  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000,
+             warmup_steps: 8}
 tagger:
   widths: [4, 8, 16]
   seeds: [1, 2]
-  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000}
+  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000,
+             warmup_steps: 8}
 repetition:
   widths: [4, 8]
   jets: [500, 1000, 2000]
@@ -43,7 +45,7 @@ repetition:
 inputs:
   width: 8
   others: {kinematics: {features: kinematic3, max_particles: 40}}
-fit: {min_jets: 5000}
+fit: {min_jets: 5000, min_steps: 40}
 """
 
 
