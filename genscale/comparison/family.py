@@ -50,7 +50,7 @@ class FamilyConfig:
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.
     seeds : list of int
-        Of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
+        Seeds of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
     repeated_sizes : list of int
         Codebook sizes that are trained with every seed, to know the spread.
     bins_jets : int

@@ -278,7 +278,7 @@ class InputsStage:
         One of the repetition stage's widths, which gives the column with the tagger stage's own inputs; 0: inputs
         are not compared.
     others : dict of Inputs
-        By name.
+        Other inputs by name.
     """
 
     width: int = 0
