@@ -65,8 +65,8 @@ class RunRecord:
 
     ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
     cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
-    means that the training ended before all jets were seen, because the held-out loss had stopped falling. The file
-    repeats the evaluation with the lowest loss as ``best``.
+    means that the run continued past its lowest held-out loss for as long as its patience says: that loss is its
+    minimum, and not where the run was cut off. The file repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]
@@ -183,14 +183,14 @@ def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[
     """Return one row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to this loss.
 
     ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.early_stopped.
-    ``stopped_early`` is 1 if the lowest loss lies before the last evaluation. Otherwise the run was cut off while its
-    loss was still falling, and its loss depends on the cut-off as well as on U.
+    ``stopped_early`` is 1 if the run continued past its minimum (see `RunRecord`). Otherwise it was cut off before, and
+    its loss depends on the cut-off as well as on U.
     """
     rows = []
     for name, record in records:
         loss, place = early_stopped([e.metrics["loss"] for e in record.evaluations])
         rows.append({**_point(name, record, record.evaluations[place]), "L": loss, "U": record.jets_unique,
-                     "stopped_early": int(place < len(record.evaluations) - 1)})  # fmt: skip
+                     "stopped_early": int(record.stopped_early)})  # fmt: skip
     return rows
 
 

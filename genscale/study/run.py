@@ -18,7 +18,7 @@ from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import TOKEN_SPLITS, Cell, splits_read, study_cells
+from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -105,7 +105,10 @@ def _anchored(config: StudyConfig) -> StudyConfig:
 
 
 def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
-    """Return the absolute path of a folder of stores, after checking its splits, which must not share a shard."""
+    """Return the absolute path of a folder of stores, after checking its splits, which must not share a shard.
+
+    Only the jets for rejections, which are test jets as well, may contain those of the test split.
+    """
     stores = Path(folder).absolute()
     split_of: dict[str, str] = {}
     for split in splits:
@@ -114,7 +117,7 @@ def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
     for split in splits:
         for shard in Manifest.load(stores / split).shards:
             other = split_of.setdefault(shard.sha256, split)
-            if other != split:
+            if other != split and {other, split} != {"test", REJECTION}:
                 raise InputError(
                     f"{key}: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
                 )

@@ -22,7 +22,10 @@ def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.data.simulation import simulate
     from genscale.data.workers import available_cores
 
-    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=available_cores(), mpi=a["mpi"])
+    simulate(
+        out, a["n_jets"], a["classes"], a["seed"],
+        workers=available_cores(), mpi=a["mpi"], jets_of=a.get("jets_of"),
+    )  # fmt: skip
 
 
 def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:

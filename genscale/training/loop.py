@@ -4,8 +4,8 @@ A step takes its batch (a function of seed and step alone), computes the gradien
 all processes and micro-batches, clips it, and applies AdamW. Held-out losses at log-spaced steps are the points of
 scaling laws. With cooldowns each of them is the loss of a branch, in which the learning rate falls to zero: the run
 itself, the trunk, pauses meanwhile and then continues from exactly the same state, so that each point equals that of a
-separate run. A run with patience ends when its held-out loss has stopped falling, and keeps the weights with the lowest
-loss. A run that is killed and started again gives the same numbers.
+separate run. A run with patience ends some time after its lowest held-out loss, and keeps the weights with that loss.
+A run that is killed and started again gives the same numbers.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class _Loop:
                     if state.step in kept and self.accelerator.is_main_process:
                         self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
-                if self._out_of_patience(state):
+                if self._past_minimum(state):
                     break
             # At the end the branch is left first, or the run is finished.
             if (save or stop) and state.step < end:
@@ -339,11 +339,14 @@ class _Loop:
         self.task.save(self.model, aside)
         aside.rename(final)
 
-    def _out_of_patience(self, state: State) -> bool:
-        """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
-        patience = self.config.patience
-        waited = [e for e in state.evaluations[state.best() + 1 :] if e["jets_seen"] > self.order.n_unique]
-        return patience > 0 and len(waited) >= patience
+    def _past_minimum(self, state: State) -> bool:
+        """Whether the run has seen enough jets beyond its lowest loss, as far as its patience goes."""
+        if not self.config.patience:
+            return False
+        best = state.best()
+        enough = (1 + self.config.patience) * state.evaluations[best]["jets_seen"]
+        waited = [e for e in state.evaluations[best + 1 :] if e["jets_seen"] > self.order.n_unique]
+        return len(waited) >= 3 and waited[-1]["jets_seen"] >= enough
 
     # -- starting, stopping, saving ------------------------------------------------------------------------
 
@@ -385,7 +388,7 @@ class _Loop:
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
             branch_flops=task.flops(state.branch_jets, state.branch_tokens),
             schedule=config.schedule,
-            stopped_early=state.step < config.n_steps,
+            stopped_early=self._past_minimum(state),
             seed=config.seed,
             config=to_mapping(task.config),
             config_hash=self.digest,
