@@ -149,7 +149,7 @@ class BatchStream(Dataset[list[Any]]):
     order : JetOrder
         Order in which its jets are seen.
     plan : BatchPlan
-        Jets in each batch, over all processes and micro-batches.
+        Number of jets in each batch, over all processes and micro-batches.
     rank : int
         Number of this process, which takes jets rank, rank + world, ... of each batch.
     world : int

@@ -1,7 +1,7 @@
-"""The cells of a study: independent pieces of work, each with one output that is whole or absent.
+"""The cells of a study: independent pieces of work, each with one output that is complete or absent.
 
-The grid becomes a list of cells; a cell runs when those it needs are done, is skipped when its output is
-there, and goes on from its checkpoint when it was killed. What a cell does is in ``genscale.study.work``.
+A cell runs when the cells that it needs are done, is skipped if its output exists, and is resumed from its checkpoint
+if it was killed. The work itself is in ``genscale.study.work``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from genscale.training.task import TrainingConfig, weights_folder
 from genscale.training.tokenizer import TokenizerRun
 from tokenizer import Tokenizer
 
-#: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
+#: Number of constituents of a jet for estimates of FLOPs before a run (the mean of JetClass is 40).
 ASSUMED_PARTICLES = 40
 
-#: Stores and stages by their places in a study's folder.
+#: Stores and stages by their folders within a study.
 SPLITS = ("train", "validation", "test")
 REJECTION = "rejection"
 TOKEN_SPLITS = ("train", "validation")
@@ -77,17 +77,17 @@ class Cell:
     steps: int = field(default=0, compare=False)
 
     def output(self, study: Path) -> Path:
-        """Where the result lies."""
+        """Return the folder of the result."""
         return study / self.id
 
     def done(self, study: Path) -> bool:
-        """Whether the result is there."""
+        """Whether the result is complete."""
         return (self.output(study) / self.done_file).exists()
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A store or a model that cells read, and the cell that makes it; none if it was given."""
+    """A store or a model that cells read, and the cell that makes it, unless it was given."""
 
     path: str
     made_by: tuple[str, ...]
@@ -99,7 +99,7 @@ def _source(cell: str, given: str = "") -> _Source:
 
 @dataclass(frozen=True)
 class _Sources:
-    """Where the cells of a study find jets and tokens, by split, and the tokenizer."""
+    """The jets and tokens of a study by split, and its tokenizer."""
 
     config: StudyConfig
 
@@ -131,12 +131,12 @@ class _Sources:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Cells that make the jets of a training and of its held-out losses."""
+        """The cells that make the jets of trainings and of held-out losses."""
         return (*self.jets["train"].made_by, *self.jets["validation"].made_by)
 
     @cached_property
     def codes(self) -> tuple[int, int]:
-        """Vocabulary and longest jet of the tokenizer."""
+        """Return the size of the vocabulary and the length of the longest jet of the tokenizer."""
         if self.config.tokenizer.folder:
             given = Tokenizer.load(self.config.tokenizer.folder)
             return given.vocab_size, given.max_constituents
@@ -182,7 +182,7 @@ def study_cells(config: StudyConfig) -> list[Cell]:
 
 
 def splits_read(config: StudyConfig) -> tuple[str, ...]:
-    """Splits of the jets that some cell of the study reads."""
+    """Return the splits of the jets that are read by some cell of the study."""
     read = {
         value for cell in study_cells(config) for value in cell.arguments.values() if isinstance(value, str)
     }
@@ -203,7 +203,7 @@ def _simulations(config: StudyConfig) -> list[Cell]:
 
 
 def _tokenizer(sources: _Sources) -> list[Cell]:
-    """The tokenizer and its tokens, as far as they are wanted and not given."""
+    """Return the cells of the tokenizer and its tokens, as far as they are needed and not given."""
     config, jets, tokenizer = sources.config, sources.jets, sources.tokenizer
     if not (config.generator.sizes or config.variations.generator):
         return []
@@ -219,8 +219,8 @@ def _tokenizer(sources: _Sources) -> list[Cell]:
             needs = (*tokenizer.made_by, *jets[split].made_by)
             cells.append(Cell(tokens.path, "encode", arguments, needs, "manifest.json"))
     if config.generator.sizes:
-        # The tokenizer-only jets are other jets than the reference, as generated ones are: their distance to the
-        # reference holds the same sampling noise.
+        # The jets that are only encoded and decoded differ from those of the reference, as generated jets do, so that
+        # their distance from the reference contains the same sampling noise.
         held_out = sources.tokens["validation"]
         decoded = {"tokens": held_out.path, "tokenizer": tokenizer.path, "n_jets": config.samples.jets}
         needs = (*held_out.made_by, *tokenizer.made_by)
@@ -232,14 +232,14 @@ def _tokenizer(sources: _Sources) -> list[Cell]:
 
 
 def _tokenizer_cell(name: str, run: TokenizerRun, sources: _Sources) -> Cell:
-    with torch.device("meta"):  # only the shapes are wanted
+    with torch.device("meta"):  # only shapes are needed
         parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
     flops = 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
     return _training(sources.config, name, "train_tokenizer", run, sources.trained_on, flops)
 
 
 def _grid(stage: Grid, on_the_way: Sequence[int] = ()) -> Iterator[tuple[str, TrainingConfig, list[int]]]:
-    """Name and training of every run, names x seeds, and the numbers of jets at which its weights are wanted, too."""
+    """Yield name and training of every run (names x seeds), and the numbers of jets at which its weights are kept."""
     for name in stage.names:
         for seed in stage.seeds_for(name):
             training = dataclasses.replace(stage.trained(name), seed=seed)
@@ -249,7 +249,7 @@ def _grid(stage: Grid, on_the_way: Sequence[int] = ()) -> Iterator[tuple[str, Tr
 
 
 def _weights(run: str, jets: int | None) -> str:
-    """Folder of the weights of a run after some jets, or (None) at its end."""
+    """Return the folder of the weights of a run after some jets, or (None) at its end."""
     return run if jets is None else str(weights_folder(Path(run), jets))
 
 
@@ -264,7 +264,7 @@ def _generators(sources: _Sources) -> list[Cell]:
 
 
 def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
-    """Jets drawn from a generator's weights after some jets, or (None) at its end, and their score."""
+    """Return the cells that sample a generator after some jets, or (None) at its end, and score the sample."""
     stage, name = sources.config.samples, sample_name(run, jets)
     drawn = {
         "run": _weights(run, jets), "jets": stage.jets,
@@ -282,7 +282,7 @@ def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
 
 
 def _codebooks(sources: _Sources) -> list[Cell]:
-    """A generator on the tokens of every coarser tokenizer, and of the tokenizer as it is."""
+    """Return the cells that train a generator on the tokens of each coarser tokenizer and of the tokenizer itself."""
     stage, cells = sources.config.codebooks, list[Cell]()
     if not (stage.merged and sources.config.generator.sizes):
         return cells
@@ -317,7 +317,7 @@ def _codebooks(sources: _Sources) -> list[Cell]:
 
 
 def codebook_folder(codes: int) -> str:
-    """Folder of a study for what is trained with this many codes."""
+    """Return the folder, within a study, of what is trained with this number of codes."""
     return f"codebooks/k{codes}"
 
 
@@ -415,7 +415,7 @@ _VARIED: Final[dict[str, tuple[type, tuple[str, ...], Callable[..., Cell]]]] = {
 
 
 def _variations(sources: _Sources) -> list[Cell]:
-    """Trainings that differ in some keys from what their stage says."""
+    """Return the cells of trainings that differ from their stage in some keys."""
     cells = []
     for variation in sources.config.variations.runs():
         run_cls, keys, cell = _VARIED[variation.task]
@@ -453,7 +453,7 @@ def _training(
 
 @contextmanager
 def _naming(cell: str) -> Iterator[None]:
-    """Put a cell's name before an error: a run knows its own keys only."""
+    """Put the name of a cell before the message of an error, because a run knows only its own keys."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a study is: one YAML file from jets to report."""
+"""The configuration of a study, from jets to report, in one YAML file."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class GeneratorStage(Grid):
 
     @property
     def names(self) -> list[str]:
-        """Sizes, as the dictionaries above call them."""
+        """Return the sizes by their names in the dictionaries above."""
         return list(self.sizes)
 
     def __post_init__(self) -> None:
@@ -205,7 +205,7 @@ class SamplesStage:
 
 @dataclass(frozen=True)
 class CodebooksStage:
-    """How the learnable window depends on the codebook: the study's tokenizer with fewer codes, a generator on each.
+    """Dependence of the learnable window on the codebook: the study's tokenizer with fewer codes, a generator on each.
 
     Attributes
     ----------
@@ -272,7 +272,7 @@ class TaggerStage(Grid):
 
     @property
     def names(self) -> list[str]:
-        """Widths, as the dictionaries above call them."""
+        """Return the widths by their names in the dictionaries above."""
         return [f"d{width}" for width in self.widths]
 
     def __post_init__(self) -> None:
@@ -374,7 +374,7 @@ class ControlStage:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a tagger sees of a jet: a set of particle features, and how many leading particles."""
+    """The inputs of a tagger: a set of particle features, and the number of leading particles."""
 
     features: str = "full21"
     max_particles: int = 128
@@ -390,7 +390,7 @@ class InputsStage:
         One of the repetition stage's widths, which gives the column with the tagger stage's own inputs; 0: inputs
         are not compared.
     others : dict of Inputs
-        By name.
+        Other inputs by name.
     """
 
     width: int = 0
@@ -399,7 +399,7 @@ class InputsStage:
 
 @dataclass(frozen=True)
 class FitStage:
-    """How the scaling laws are fitted.
+    """Options of the fits of scaling laws.
 
     Attributes
     ----------
@@ -520,7 +520,7 @@ class StudyConfig:
 
     @property
     def controlled(self) -> dict[str, str]:
-        """Which size of each grid repeats data as a control, by task."""
+        """The size of each grid that repeats data as a control, by task."""
         control = self.control
         if not control.repetition:
             return {}
@@ -531,7 +531,7 @@ class StudyConfig:
 
 
 def _first_fitted(stage: str, grid: Grid, fit: FitStage) -> int:
-    """Least number of jets of a point that may be fitted; refuse a fit that would begin before."""
+    """Return the smallest number of jets of fitted points; raises InputError for a fit that begins earlier."""
     training = grid.training
     if not grid.names:
         return 0
@@ -546,7 +546,7 @@ def _first_fitted(stage: str, grid: Grid, fit: FitStage) -> int:
 
 
 def _require_on_the_way(key: str, jets: Sequence[int], grid: Grid) -> None:
-    """Refuse numbers of jets that no run of the grid would see."""
+    """Raise InputError for numbers of jets that no run of the grid sees."""
     most = max((grid.trained(name).jets for name in grid.names), default=0)
     for number in jets:
         require(
@@ -557,7 +557,7 @@ def _require_on_the_way(key: str, jets: Sequence[int], grid: Grid) -> None:
 
 
 def _require_grid(stage: str, axis: str, grid: Grid) -> None:
-    """Refuse a grid in which a run would come twice or a name means nothing."""
+    """Raise InputError for a grid that contains a run twice or an unknown name."""
     _require_distinct(f"{stage}.{axis}", grid.names)
     for seeds in (grid.seeds, *grid.seeds_of.values()):
         require(

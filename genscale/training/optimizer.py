@@ -54,7 +54,7 @@ class FlatAdamW:
 
     @torch.no_grad()
     def step(self, rate: float, terms: float) -> None:
-        """Move the parameters by the mean gradient over ``terms``, of which ``gradient`` holds the sum; empty it."""
+        """Update the parameters by the mean gradient, ``gradient`` over ``terms``, and set the gradient to zero."""
         norm = float(torch.linalg.vector_norm(self.gradient)) / terms
         self.gradient *= min(1.0, self.clip_norm / (norm + 1e-6)) / terms
         torch._fused_adamw_(
@@ -65,7 +65,7 @@ class FlatAdamW:
         self.gradient.zero_()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Moments of each parameter and the number of steps as ``<parameter>.<name>``, for a checkpoint."""
+        """Return the moments of each parameter and the number of steps as ``<parameter>.<name>``, for a checkpoint."""
         first, second = map(self._parts, self._moments)
         named: dict[str, Tensor] = {}
         for i, (mean, square) in enumerate(zip(first, second, strict=True)):
@@ -73,7 +73,7 @@ class FlatAdamW:
         return named
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` returned."""
+        """Continue from what `tensors` returned."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 

@@ -47,7 +47,7 @@ class TaggerRun:
         Probability of dropout.
     training : TrainingConfig
         A learning rate of 0, the default, becomes that of the width
-        (:func:`genscale.models.ladder.tagger_learning_rate`).
+        (`genscale.models.ladder.tagger_learning_rate`).
     """
 
     jets: str = ""

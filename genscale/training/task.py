@@ -34,11 +34,11 @@ class TrainingConfig:
         Jets per optimizer step, over all processes and micro-batches.
     ramp_jets : int
         Jets seen from which on a step takes ``batch_jets``; before, it takes fewer, as the square root of the jets seen
-        (:class:`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
+        (`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
     accumulate : int
         Micro-batches per step and process.
     learning_rate : float
-        Peak learning rate of AdamW. 0 stands for the rule of the model's size (:mod:`genscale.models.ladder`).
+        Peak learning rate of AdamW. 0 stands for the rule of the model's size (`genscale.models.ladder`).
     weight_decay : float
         Weight decay of AdamW.
     clip_norm : float
@@ -48,10 +48,10 @@ class TrainingConfig:
     warmup_steps : int
         Steps of linear warm-up.
     cooldown : float
-        Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
+        Fraction of the jets over which the rate falls linearly to zero before every evaluation, as in a separate run
         that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
-        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
-        The model is that of the last branch. 0: no branches.
+        from its state with a falling rate and is evaluated at D; then the run resumes as if there had been no branch.
+        The model is that of the last branch. 0 for no branches.
     evaluations : int
         Number of held-out evaluations, at log-spaced steps.
     first_evaluation_jets : int

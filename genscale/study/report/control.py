@@ -36,12 +36,15 @@ class RepetitionControl:
     Attributes
     ----------
     size : str
+        Size of the runs.
     jets : int
-        D, seen by all runs.
+        Number of jets D seen by all runs.
     unique : int
-        Different jets of the repeated runs.
-    fresh, repeated : sequence of float
-        Held-out losses at D by seed.
+        Number of different jets in the repeated runs.
+    fresh : sequence of float
+        Held-out losses at D of the runs on fresh jets, by seed.
+    repeated : sequence of float
+        Held-out losses at D of the runs on repeated jets, by seed.
     before : sequence of float
         Losses of the runs on fresh jets when they had seen as many as ``unique``, interpolated in ln D.
     scatter : float
@@ -124,12 +127,16 @@ class RecipeDistance:
 
     Attributes
     ----------
-    task, size : str
+    task : str
+        "generator" or "tagger".
+    size : str
+        Size of the runs.
     jets : int
+        Number of jets seen.
     loss : float
-        With the recipe of the grid.
-    others : dict of float
-        With half and twice the batch and the rate, by the names of `CHANGES`.
+        Loss with the recipe of the grid.
+    others : mapping of str to float
+        Losses with half and twice the batch and the rate, by the names of `CHANGES`.
     """
 
     task: str
