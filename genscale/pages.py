@@ -31,11 +31,16 @@ class Table:
 
     Attributes
     ----------
-    title, caption : str
+    title : str
+        Title of the table.
+    caption : str
+        Text below the title.
     header : sequence of str
+        Names of the columns.
     rows : sequence of sequences of str
+        Cells of each row.
     notes : sequence of str
-        What the page shows when the pointer rests on each row; empty for none.
+        Text that the page shows when the pointer rests on each row; empty for none.
     faint : sequence of bool
         Whether each row is shown in grey; empty for none.
     """
@@ -97,10 +102,13 @@ class Picture:
     Attributes
     ----------
     name : str
-        Of the file, without suffix.
-    title, caption : str
+        Name of the file, without suffix.
+    title : str
+        Title of the figure.
+    caption : str
+        Text below the figure.
     image : Figure, bytes or Path
-        Or a PNG that another process drew, or that lies in a file.
+        A figure, the content of a PNG file, or the path of one.
     """
 
     name: str
@@ -180,9 +188,13 @@ def write_page(
     Parameters
     ----------
     path : Path
-        The page. The data of the sections go into its folder.
-    title, subtitle : str
+        The page. The data of the sections are written into its folder.
+    title : str
+        Title of the page.
+    subtitle : str
+        Line below the title.
     sections : sequence of Section
+        Contents of the page.
     figures : Path
         Folder of the PNG files.
     tables : Path, optional

@@ -122,7 +122,9 @@ def draw(cells: Cells, sizes: Mapping[str, int], task: str, path: Path) -> None:
 
 def main() -> None:
     """Print the tables, and draw the figure if one is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("points", type=Path, help="variations.csv of the sweep")
     parser.add_argument("--figure", type=Path, help="where to draw loss against rate")
     arguments = parser.parse_args()
@@ -136,7 +138,9 @@ def main() -> None:
     def ruled(size: str, jets: int) -> Recipe:
         return nearest(cells[size, jets], ruled_batch(jets), ruled_rate(task, size))
 
-    print("| size | D | best batch, rate | loss | nearest to the rules | loss | above the best | SD of two seeds' mean |")
+    print(
+        "| size | D | best batch, rate | loss | nearest to the rules | loss | above the best | SD of its mean |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for jets in sorted({jets for _, jets in cells}):
         for size in (s for s in sizes if (s, jets) in cells):

@@ -89,16 +89,20 @@ class Tokenizer:
         storage.write(Path(folder), self.config, self.model.state_dict())
 
     def coarsened(self, codebook_size: int, *, seed: int = 0) -> Tokenizer:
-        """Return this tokenizer with fewer codes: k-means of its codebook vectors, everything else as it is.
+        """Return this tokenizer with fewer codes, from k-means of its codebook vectors; nothing else changes.
 
-        What depends on the codebook can so be measured without training another tokenizer.
+        Effects of the size of the codebook can thus be measured without training another tokenizer.
 
         Parameters
         ----------
         codebook_size : int
-            Codes to keep, fewer than now.
+            Number of codes, fewer than at present.
         seed : int
-            Of the first centres of k-means++.
+            Seed of the first centres (k-means++).
+
+        Returns
+        -------
+        Tokenizer
 
         Returns
         -------

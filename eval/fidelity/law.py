@@ -81,11 +81,11 @@ def distance_laws(rows: Sequence[Mapping[str, Any]], *, bootstrap: int = 200, se
     Parameters
     ----------
     rows : sequence of mapping
-        One for each sample: ``N``, ``D``, ``C``, ``run`` and the columns of :func:`distance_row`.
+        One for each sample: ``N``, ``D``, ``C``, ``run`` and the columns of `distance_row`.
     bootstrap : int
         Resamples behind the intervals: whole runs, where there are enough.
     seed : int
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------

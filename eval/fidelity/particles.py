@@ -42,15 +42,15 @@ def score_particles(
     Parameters
     ----------
     generated : ak.Array or Constituents
-        At least FEWEST_JETS jets, see :class:`eval.jets.constituents.Constituents`.
+        At least FEWEST_JETS jets, see `eval.jets.constituents.Constituents`.
     reference : ak.Array or Constituents
-        Likewise.
+        The same for the reference.
     p : 1 or 2
         Order of the distance.
     n_repeats : int
         Random splits of the reference jets that measure the floor.
     seed : int
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def score_particles(
 
     Notes
     -----
-    The error is that of :func:`eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
+    The error is that of `eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
     """
     x = generated if isinstance(generated, Constituents) else Constituents(generated, "generated")
     y = reference if isinstance(reference, Constituents) else Constituents(reference, "reference")

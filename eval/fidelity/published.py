@@ -87,7 +87,7 @@ def frechet_physics_distance(
     Parameters
     ----------
     reference : array-like of float, shape (m, d)
-        Features, usually :func:`physics_features`. Each is divided by the largest absolute value of the reference.
+        Features, usually `physics_features`. Each is divided by the largest absolute value of the reference.
     generated : array-like of float, shape (n, d)
         The same features of generated jets.
     min_samples : int, optional
@@ -103,7 +103,7 @@ def frechet_physics_distance(
         hand, which still has the bias of their size; without replacement it reaches zero for samples of one
         distribution.
     seed : int
-        Of the batches; JetNet's default.
+        Seed of the batches; JetNet's default.
 
     Returns
     -------
@@ -159,9 +159,9 @@ def kernel_physics_distance(
     Parameters
     ----------
     reference : array-like of float, shape (m, d)
-        As for :func:`frechet_physics_distance`.
+        As for `frechet_physics_distance`.
     generated : array-like of float, shape (n, d)
-        Likewise.
+        The same for the generated jets.
     n_batches : int
         JetNet's; batches are drawn with replacement.
     batch_size : int
@@ -177,7 +177,7 @@ def kernel_physics_distance(
     Raises
     ------
     InputError
-        As :func:`frechet_physics_distance`.
+        As `frechet_physics_distance`.
     """
     x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     values = []
@@ -198,7 +198,7 @@ def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 5
     Parameters
     ----------
     generated : array-like of float, shape (n, d)
-        Features, see :func:`frechet_physics_distance`.
+        Features, see `frechet_physics_distance`.
     reference : array-like of float, shape (m, d)
         The same of reference jets.
     n_repeats : int
@@ -213,7 +213,7 @@ def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 5
     Raises
     ------
     InputError
-        As :func:`frechet_physics_distance`.
+        As `frechet_physics_distance`.
     """
     published = frechet_physics_distance(reference, generated, seed=seed)
     y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)
@@ -240,7 +240,7 @@ def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50
     Parameters
     ----------
     generated : array-like of float, shape (n, d)
-        Features, see :func:`frechet_physics_distance`.
+        Features, see `frechet_physics_distance`.
     reference : array-like of float, shape (m, d)
         The same of reference jets.
     n_repeats : int
@@ -255,7 +255,7 @@ def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50
     Raises
     ------
     InputError
-        As :func:`frechet_physics_distance`.
+        As `frechet_physics_distance`.
     """
     published = kernel_physics_distance(reference, generated, seed=seed)
     y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)

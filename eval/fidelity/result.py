@@ -43,7 +43,7 @@ class Row:
     ----------
     group : "joint", "observable", "particle", "published" or "classifier"
     name : str
-        Of the quantity.
+        Name of the quantity.
     unit : str
     value : float
     error : float
@@ -234,7 +234,7 @@ class Score:
 
     @classmethod
     def from_dict(cls, name: str, entry: dict[str, Any]) -> Score:
-        """Read what :meth:`to_dict` wrote."""
+        """Read what `to_dict` wrote."""
         # Files of before version 3 do not say which part of the error the generated sample makes: all of it, then.
         known = {"error_generated": entry["error_jets"], **entry}
         distance = Distance(**{key: known[key] for key in Distance.__dataclass_fields__})

@@ -60,11 +60,11 @@ class FidelityResult:
     warnings : tuple of str
         What makes the comparison weaker than it looks.
     particles : dict of str to Score
-        Distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
+        Distances of the spectra of single particles (`eval.fidelity.particles`).
     published : dict of str to Score
-        Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
+        Frechet and kernel physics distance (`eval.fidelity.published`).
     classifiers : dict of str to TwoSampleTest
-        Two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
+        Two-sample tests by classifiers (`eval.fidelity.two_sample`).
     skipped : dict of str to Unavailable
         What was not measured, with what it would need.
     """
@@ -119,7 +119,7 @@ class FidelityResult:
 
     @classmethod
     def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
-        """Read what :meth:`to_json` wrote.
+        """Read what `to_json` wrote.
 
         Parameters
         ----------
@@ -180,10 +180,10 @@ def score(
     Parameters
     ----------
     generated : ak.Array or mapping
-        Jets (see :class:`eval.jets.constituents.Constituents`), or observables that are already computed: name to
+        Jets (see `eval.jets.constituents.Constituents`), or observables that are already computed: name to
         values, shape (J,).
     reference : ak.Array or mapping
-        Likewise.
+        The same for the reference.
     tokenizer_floor : ak.Array or mapping, optional
         Reference-like jets that were only encoded and decoded.
     observables : iterable of str
@@ -191,7 +191,7 @@ def score(
     alone : iterable of str
         Further names that are scored one at a time only.
     n_directions : int
-        Of the sliced distance.
+        Number of directions of the sliced distance.
     p : 1 or 2
         Order of the distances.
     n_repeats : int

@@ -16,8 +16,10 @@ def energy_movers_distance(a: FloatArray, b: FloatArray, radius: float = 1.0) ->
 
     Parameters
     ----------
-    a, b : ndarray, shape (particles, 3)
-        pT in GeV, eta_rel and phi_rel of the particles of each jet.
+    a : array of float, shape (n_particles, 3)
+        pT in GeV, eta_rel and phi_rel of the particles of one jet.
+    b : array of float, shape (n_particles, 3)
+        The same of the other jet.
     radius : float
         Distance at which moving pT costs as much as creating it, R in the paper; 1 as in EnergyFlow and JetNet.
 

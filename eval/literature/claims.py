@@ -29,14 +29,20 @@ class Claim:
 
     Attributes
     ----------
-    key, text, source : str
+    key : str
+        Short name.
+    text : str
+        The claim in one sentence.
+    source : str
+        Paper and place.
     task : {"generation", "tagging"}
+        Task that it is about.
     data : {"single pass", "repeated", ""}
-        Which law of data it speaks of; empty: of none.
+        Law of data that it is about; empty for none.
     margin : str
         The difference that would matter, and why, in words.
     judge : callable
-        From ``Findings`` to an outcome.
+        Function from ``Findings`` to an outcome.
     """
 
     key: str
@@ -102,13 +108,18 @@ class Judgement:
 
 
 def judge(findings: Findings, power: Mapping[str, float] | None = None) -> list[Judgement]:
-    """Verdict on every claim, in the order of ``CLAIMS``.
+    """Judge every claim, in the order of ``CLAIMS``.
 
     Parameters
     ----------
     findings : Findings
+        What a study measured.
     power : mapping of str to float, optional
-        By claim, as ``eval.literature.power`` computes it.
+        Probability of the right decision by claim, from ``eval.literature.power``.
+
+    Returns
+    -------
+    list of Judgement
     """
     return [Judgement(claim, claim.judge(findings), (power or {}).get(claim.key)) for claim in CLAIMS]
 

@@ -25,21 +25,29 @@ class Findings:
     Attributes
     ----------
     tagging : mapping of str to Estimate
-        Constants of the single-pass L(N, D) of taggers and its derived exponents, by name. The interval of each holds
-        its dependence on the window of the fit, the objective and the definition of N, and the misfit of the law. What
+        Constants of the single-pass law L(N, D) of taggers and its derived exponents, by name. Their intervals include
+        the dependence on the window of the fit, the objective and the definition of N, and the misfit of the law. What
         must not be judged by has no 95 % interval.
-    tagging_steps, generation_steps : PairedSteps or None
-        Differences between neighbouring single-pass runs.
+    tagging_steps : PairedSteps or None
+        Differences between neighbouring single-pass runs of taggers.
+    generation_steps : PairedSteps or None
+        The same of generators.
     isoflop_a : Estimate or None
-        Exponent of N* ~ C^a by approach 2, taggers from scratch.
-    repetition, generation_repetition : RepeatedData or None
-        Law of repeated data of taggers and of generators.
-    threshold, generation_threshold : Threshold or None
-        Where repeated data overfit.
+        Exponent of N* ~ C^a by approach 2, for taggers from scratch.
+    repetition : RepeatedData or None
+        Law of repeated data of taggers.
+    generation_repetition : RepeatedData or None
+        Law of repeated data of generators.
+    threshold : Threshold or None
+        Overfitting threshold of taggers.
+    generation_threshold : Threshold or None
+        Overfitting threshold of generators.
     inputs : InputComparison or None
+        Comparison of the inputs of taggers.
     rejection : mapping of str to RejectionLaw
-        One for each signal class.
+        R(L) of each signal class.
     loss_fidelity : LossFidelity or None
+        Relation of loss and distance of generators.
     window : Estimate or None
         Learnable window of generation, in nats per jet below a table of bigrams.
     same_jets : bool

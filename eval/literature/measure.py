@@ -82,18 +82,29 @@ def repeated_constants(
     bootstrap: int = 200,
     seed: int = 0,
 ) -> tuple[Threshold | None, RepeatedData | None]:
-    """Overfitting threshold and law of repeated data of the runs above it; None for what cannot be fitted.
+    """Fit the overfitting threshold, and the law of repeated data to the runs above it.
 
     Parameters
     ----------
     points : Points
-        N, U, the early-stopped L and the compute up to the stop, one run a row.
-    curves : sequence of array-like
+        N, U, the early-stopped L and the compute up to the stop, one row per run.
+    curves : sequence of array-like of float
         Held-out losses of each run.
     stopped : array-like of bool
         Runs whose loss stopped falling before they were cut off.
     single : FitResult or None
         Single-pass law, with bootstrap.
+    bootstrap : int
+        Number of resamples.
+    seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    threshold : Threshold or None
+        None if it cannot be fitted.
+    repeated : RepeatedData or None
+        None if it cannot be fitted.
     """
     n, u = points.variable("N"), points.variable("U")
     try:

@@ -56,14 +56,21 @@ class ClaimPower:
     Attributes
     ----------
     key : str
-    supports, wrongly_contradicts : float
-        Probabilities where the claim holds.
-    contradicts, wrongly_supports : float
-        Probabilities where it fails.
-    holds, fails : str
-        The two worlds in words.
+        Name of the claim.
+    supports : float
+        Probability to support the claim where it holds.
+    wrongly_contradicts : float
+        Probability to contradict it where it holds.
+    contradicts : float
+        Probability to contradict it where it fails.
+    wrongly_supports : float
+        Probability to support it where it fails.
+    holds : str
+        The world in which it holds, in words.
+    fails : str
+        The world in which it fails, in words.
     trials : int
-        Simulated studies of each.
+        Number of simulated studies in each world.
     """
 
     key: str
@@ -144,7 +151,7 @@ def study_power(
     ----------
     design : Design
     noise : mapping of str to Noise, optional
-        Of "tagging" and "generation"; by default ``SCATTER``.
+        Noise of "tagging" and "generation"; by default ``SCATTER``.
     trials : int
         Simulated studies in each world.
     bootstrap : int

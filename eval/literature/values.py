@@ -25,9 +25,12 @@ class Constant:
         Name in this project's words: "alpha", "L_inf", "lambda", ...
     value : float or None
         None where a quantity is measured here and no number was published for it.
-    low, high : float or None
-        Published interval, where there is one.
+    low : float or None
+        Lower end of the published interval, if there is one.
+    high : float or None
+        Upper end of the published interval.
     source : str
+        Paper.
     setting : str
         Jets, classes and training that it belongs to.
     variant : str
@@ -129,12 +132,25 @@ FULL_INPUTS = "21 features, 128 particles"
 
 
 def published(key: str, source: str = VIGL, variant: str = "") -> Constant:
-    """The constant of a source.
+    """Return a constant of a source.
+
+    Parameters
+    ----------
+    key : str
+        Name of the constant.
+    source : str
+        The paper.
+    variant : str
+        Inputs, pre-training or task, if the source has several.
+
+    Returns
+    -------
+    Constant
 
     Raises
     ------
     KeyError
-        There is none.
+        There is no such constant.
     """
     for constant in CONSTANTS:
         if (constant.key, constant.source, constant.variant) == (key, source, variant):

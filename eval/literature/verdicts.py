@@ -135,11 +135,17 @@ def judge_difference(
     Parameters
     ----------
     difference : Estimate
+        The measured difference.
     margin : float
         The difference that would matter.
     numbers : str
+        The measurement in words and numbers.
     shown : tuple of float, optional
-        Interval of the measured quantity, if it is not the difference itself that a reader wants to see.
+        Interval of the measured quantity, if readers are to see this instead of the difference.
+
+    Returns
+    -------
+    Outcome
     """
     interval = usable(difference)
     verdict = Criterion.within(margin).verdict(interval)

@@ -61,8 +61,10 @@ class Design:
 
     Attributes
     ----------
-    tagging, generation : tuple of Run
-        Single passes.
+    tagging : tuple of Run
+        Single-pass runs of taggers.
+    generation : tuple of Run
+        Single-pass runs of generators.
     repetition : tuple of Run
         Taggers on repeated data with the study's own inputs.
     inputs : mapping of str to tuple of Run
@@ -107,7 +109,16 @@ class Noise:
 
 
 def noise_of(points: Points) -> Noise:
-    """Scatter between seeds at equal N and D, and how far along a run it is correlated.
+    """Measure the scatter between seeds at equal N and D, and its correlation along a run.
+
+    Parameters
+    ----------
+    points : Points
+        Losses of runs that were repeated with other seeds.
+
+    Returns
+    -------
+    Noise
 
     Raises
     ------
@@ -143,9 +154,11 @@ class World:
 
     Attributes
     ----------
-    alpha, beta : float
-        Exponents of the single-pass law of taggers. Its amplitudes are the published ones, moved with the exponents
-        such that each term keeps its size in the middle of the design.
+    alpha : float
+        Exponent of N in the single-pass law of taggers. Its amplitudes are the published ones, adapted to the
+        exponents such that each term keeps its size in the middle of the design.
+    beta : float
+        Exponent of D in this law.
     terms : float
         Factor on both of its terms.
     size_exponent : float
@@ -160,8 +173,10 @@ class World:
         Largest difference of the exponents of different inputs.
     rejection_scatter : float
         Scatter of ln R between taggers of equal loss.
-    by_size, by_data : float
-        Falls of a generator's loss in nats per token and decade, at the largest N and D.
+    by_size : float
+        Decrease of a generator's loss per decade of N, in nats per token, at the largest N and D.
+    by_data : float
+        Decrease of a generator's loss per decade of D.
     """
 
     alpha: float = published("alpha").value or 0.0
@@ -183,15 +198,22 @@ class Simulated:
 
     Attributes
     ----------
-    tagging, generation : Points or None
+    tagging : Points or None
+        Single-pass losses of taggers.
+    generation : Points or None
+        Single-pass losses of generators.
     repeated : Points or None
         N, U, the early-stopped L and the compute up to the stop.
-    curves : tuple of ndarray
+    curves : tuple of array of float
         Held-out losses of each repeated run.
-    stopped : ndarray of bool
+    stopped : array of bool
+        Repeated runs whose loss stopped falling before they were cut off.
     inputs : mapping of str to Points
-    losses, kept : ndarray
-        Test loss and background jets kept of each single-pass tagger.
+        Early-stopped losses by inputs.
+    losses : array of float
+        Test loss of each single-pass tagger.
+    kept : array of float
+        Number of background jets that each single-pass tagger keeps.
     """
 
     tagging: Points | None = None
@@ -207,15 +229,22 @@ class Simulated:
 def simulate_study(
     design: Design, world: World, noise: Mapping[str, Noise], rng: np.random.Generator
 ) -> Simulated:
-    """Tables that a study of this design measures in this world.
+    """Simulate the tables that a study of this design measures in this world.
 
     Parameters
     ----------
     design : Design
+        The runs.
     world : World
+        The truth.
     noise : mapping of str to Noise
-        Of "tagging" and "generation".
+        Scatter of "tagging" and "generation".
     rng : numpy.random.Generator
+        Source of all random numbers.
+
+    Returns
+    -------
+    Simulated
     """
     found = Simulated()
     if design.tagging:

@@ -1,6 +1,6 @@
 """Scaling laws that can be believed: forms, fits, intervals, windows, plans. numpy and scipy only.
 
-Three lines::
+Three lines are enough:
 
     from eval.scaling import fit, read_points
     result = fit(read_points("points.csv"))

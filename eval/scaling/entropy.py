@@ -148,7 +148,7 @@ def reference_levels(
     Raises
     ------
     InputError
-        As for :class:`ReferenceModels`.
+        As for `ReferenceModels`.
     """
     return ReferenceModels(Sequences(*train), vocab_size, start_token=start_token).levels(
         Sequences(*held_out)

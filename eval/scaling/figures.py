@@ -220,15 +220,24 @@ def corner(result: FitResult) -> Figure:
 
 @styled
 def window_figure(tasks: Mapping[str, WindowResult]) -> Figure:
-    """Occupancy of the learnable window against compute, and its size in nats per jet, all tasks side by side.
+    """Draw the occupancy of the learnable window against compute, and its size in nats per jet, for all tasks.
 
-    Occupancy is zero for the reference model at which it starts (a bigram table, the class shares) and one at the
-    fitted floor. Lines are solid where runs exist and dashed beyond; the band is the bootstrap's 68 %.
+    Occupancy is zero for the reference model at which the window starts (a bigram table, the class shares) and one at
+    the fitted floor. Lines are solid where runs exist and dashed beyond; the band is the bootstrap's 68 %.
+
+    Parameters
+    ----------
+    tasks : mapping of str to WindowResult
+        Windows by the name of the task.
+
+    Returns
+    -------
+    Figure
 
     Raises
     ------
     InputError
-        For no task, or a fit of one variable other than C, which has no compute axis.
+        There is no task, or a fit is of one variable other than C and therefore has no compute axis.
     """
     if not tasks:
         raise InputError('window_figure: give at least one task, as {"generation": window(...)}')

@@ -1,8 +1,8 @@
-"""Does the loss fall with size, and with data? Differences between neighbouring runs, which need no law.
+"""Whether the loss falls with size and with data, by differences between neighbouring runs, without a law.
 
-A law answers these questions through constants that are shared by all points, and for a law that misses its points the
-answer depends on the law. The differences of the losses themselves do not: between neighbouring sizes that saw equally
-many jets, and between one size's losses after D/2 and after D jets.
+A law answers these questions through constants that are common to all points, and if a law misses its points the
+answer depends on the law. Differences of the losses themselves do not: those between neighbouring sizes that saw the
+same number of jets, and those between the losses of one size after D/2 and after D jets.
 
 Errors come from repeated seeds. All sizes of a table are taken to scatter alike, so that sizes with one seed share the
 scatter of those with several. Between sizes a seed that fixes the order of the jets is common to both sides and its
@@ -46,9 +46,11 @@ class Step:
     Attributes
     ----------
     variable : {"N", "D"}
-        What changes.
-    low, high : float
-        Its two values.
+        The variable that changes.
+    low : float
+        Its lower value.
+    high : float
+        Its higher value.
     other : float
         The other variable, equal on both sides.
     change : float
@@ -152,7 +154,11 @@ def paired_steps(points: Points, *, doublings: int = 8) -> PairedSteps:
         runs of one size and seed are treated alike: between them the loss is interpolated monotonically in ln D, and
         never extrapolated.
     doublings : int
-        How far to go down from the largest D.
+        Number of doublings to go down from the largest D.
+
+    Returns
+    -------
+    PairedSteps
 
     Raises
     ------

@@ -23,10 +23,10 @@ from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
 from tokenizer.binning import Binning
 from tokenizer.config import balanced_levels
 
-#: Cost of a training, beside the tokenizer.
+#: File with the cost of a training, beside the tokenizer.
 COST_FILE: Final = "cost.json"
 
-#: What each kind changes of the family's common network; bins have none.
+#: Changes of the family's common network for each kind; bins have no network.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "vq": {},
     "vq-unweighted": {"pt_weight_power": 0.0},
@@ -40,7 +40,7 @@ KINDS: Final = (*NETWORKS, *BINS)
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """Which tokenizers are trained and how; all share network and training.
+    """The tokenizers of a family, which share network and training.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class FamilyConfig:
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.
     seeds : list of int
-        Of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
+        Seeds of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
     repeated_sizes : list of int
         Codebook sizes that are trained with every seed, to know the spread.
     bins_jets : int
@@ -82,12 +82,12 @@ class FamilyConfig:
         require(self.bins_jets >= 1, f"bins_jets: {self.bins_jets} is not at least 1")
 
     def members(self) -> Iterator[tuple[str, VQVAEConfig | BinningConfig, int]]:
-        """Name, configuration and seed of each tokenizer, small codebooks first."""
+        """Yield name, configuration and seed of each tokenizer, in order of increasing codebooks."""
         for size in self.codebook_sizes:
             for kind in self.kinds:
                 for seed in self.seeds if size in self.repeated_sizes else self.seeds[:1]:
                     if kind in BINS:
-                        if seed == self.seeds[0]:  # bins know no chance but the choice of jets
+                        if seed == self.seeds[0]:  # bins depend on the seed only through the choice of jets
                             yield f"{kind}-{size}", self._bins(kind, size), seed
                         continue
                     model = dataclasses.replace(self.model, codebook_size=size, **NETWORKS[kind])
@@ -111,16 +111,29 @@ def train_family(
 ) -> list[Path]:
     """Train all tokenizers of a family into folders of ``out``; finished ones are left as they are.
 
+    Parameters
+    ----------
+    config : FamilyConfig
+        The family.
+    jets : Path
+        Jet store to train on.
+    validation : Path
+        Jet store of held-out jets.
+    out : Path
+        Folder of the tokenizers.
+    progress : bool
+        Show progress bars.
+
     Returns
     -------
     list of Path
-        The tokenizers' folders. Each holds ``cost.json``: jets seen, and CPU seconds of this process where the
-        training was not interrupted.
+        Folders of the tokenizers. Each holds ``cost.json``, with the jets seen and, if the training was not
+        interrupted, the CPU seconds of this process.
 
     Raises
     ------
     InputError
-        Stores that cannot be used, or a folder that holds a tokenizer of another configuration.
+        A store cannot be used, or a folder holds a tokenizer of another configuration.
     """
     folders = []
     members = list(config.members())
@@ -135,12 +148,29 @@ def train_family(
 
 
 def fit_binning(config: BinningConfig, jets: Path, out: Path, *, n_jets: int = 0, seed: int = 1) -> Tokenizer:
-    """Place bins on jets of a store and write the tokenizer; one that is there already is checked and kept.
+    """Place bins on jets of a store and write the tokenizer; an existing one is checked and kept.
 
     Parameters
     ----------
+    config : BinningConfig
+        The bins.
+    jets : Path
+        Jet store.
+    out : Path
+        Folder of the tokenizer.
     n_jets : int
-        Jets to place the bins on, chosen by ``seed``; 0 means all.
+        Number of jets on which the bins are placed, chosen by ``seed``; 0 means all.
+    seed : int
+        Seed of this choice.
+
+    Returns
+    -------
+    Tokenizer
+
+    Raises
+    ------
+    InputError
+        The folder holds something else, or the bins cannot be placed on these jets.
     """
     if (out / "tokenizer.json").exists():
         found = Tokenizer.load(out)

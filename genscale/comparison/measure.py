@@ -1,4 +1,4 @@
-"""Tokenizers measured side by side on the same jets: rate, distortion, and the floor each puts under any generator."""
+"""Measurement of several tokenizers on the same jets: rate, distortion, and the floor of generators."""
 
 from __future__ import annotations
 
@@ -44,14 +44,27 @@ def compare_tokenizers(
 
     Parameters
     ----------
-    tokenizers : folders, each with a name of its own.
-    jets : jet store that none of them was trained on.
-    n_jets : use only this many jets, a fixed choice over the whole store; 0 means all.
+    tokenizers : sequence of Path
+        Folders of tokenizers, with different names.
+    jets : Path
+        Jet store on which none of them was trained.
+    out : Path
+        Folder of the results.
+    n_jets : int
+        Use only this many jets, a fixed choice from the whole store; 0 means all.
+    device : str
+        Device on which the networks run.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     InputError
-        Two tokenizers with one name, a folder that is none, or too few jets.
+        Two tokenizers have the same name, a folder holds no tokenizer, or there are too few jets.
     """
     names = [folder.resolve().name for folder in tokenizers]
     for name in names:
@@ -128,7 +141,7 @@ def _measure(
 
 
 def same_jets_distance(after: Observables, before: Observables) -> tuple[float, float]:
-    """Sliced Wasserstein distance of decoded jets from the same jets before, and its bootstrap error."""
+    """Return the sliced Wasserstein distance of decoded jets from the original jets, and its bootstrap error."""
     x, y = (np.stack(list(sample.values()), axis=1) for sample in (after, before))
     centre, scale = location_scale(y)
     x, y = (x - centre) / scale, (y - centre) / scale
@@ -142,7 +155,7 @@ def same_jets_distance(after: Observables, before: Observables) -> tuple[float, 
 
 
 def kind_of(coder: Tokenizer) -> str:
-    """Words for quantizer and context, the same for all codebook sizes."""
+    """Return quantizer and context in words, which do not depend on the size of the codebook."""
     if isinstance(coder.config, BinningConfig):
         return f"{coder.config.spacing} bins"
     name = {"vq": "VQ", "residual": "residual VQ", "fsq": "FSQ"}[coder.config.quantizer]

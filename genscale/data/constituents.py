@@ -12,7 +12,7 @@ import vector
 
 from genscale.data.schema import CLASSES
 
-#: Columns that :func:`constituents` needs.
+#: Columns that `constituents` needs.
 COLUMNS = ("part_px", "part_py", "part_deta", "part_dphi")
 
 

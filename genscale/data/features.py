@@ -220,26 +220,27 @@ def require_columns(names: Sequence[str], columns: Sequence[str], where: str) ->
 def particle_features(
     jets: ak.Array, names: str | Sequence[str] = "full21", max_particles: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of all particles of all jets, one jet after another, without padding.
+    """Compute the features of all particles of all jets, one jet after another, without padding.
 
     Parameters
     ----------
-    jets
-        Rows of a jet store with at least `needed_columns(names)`, particles by falling pT.
-    names
+    jets : ak.Array
+        Rows of a jet store with at least the columns `needed_columns(names)`, particles in order of decreasing pT.
+    names : str or sequence of str
         Names of features, or of one of `FEATURE_SETS`.
-    max_particles
-        Keep this many leading particles of each jet; all of them if None.
+    max_particles : int, optional
+        Keep this many leading particles of each jet; by default all.
 
     Returns
     -------
-    features, counts
-        float32 [n_particles, n_features] and int64 [n_jets], the particles of each jet.
+    features : array of float32, shape (n_particles, n_features)
+    counts : array of int64, shape (n_jets,)
+        Number of particles of each jet.
 
     Raises
     ------
     InputError
-        For an unknown feature (with the nearest known), or one whose column the jets do not have.
+        A feature is unknown (the message gives the nearest one), or the jets lack its column.
     """
     names = resolve_features(names)
     require_columns(names, jets.fields, "jets")

@@ -75,7 +75,7 @@ class Sample:
 
 
 def load_samples(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int = 0) -> list[Sample]:
-    """Read both sides of a comparison, and the tokenizer-only jets where they are given; see :func:`load_sample`.
+    """Read both sides of a comparison, and the tokenizer-only jets where they are given; see `load_sample`.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_samples(generated: Path, reference: Path, tokenizer: Path | None, n_jet
     Raises
     ------
     InputError
-        As :func:`load_sample`, and for fewer than FEWEST_JETS jets.
+        As `load_sample`, and for fewer than FEWEST_JETS jets.
     """
     paths = {"generated": generated, "reference": reference}
     if tokenizer is not None:

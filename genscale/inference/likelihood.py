@@ -73,7 +73,7 @@ def likelihood_store(
         included, start token not), ``log_likelihood`` (nats), ``nats_per_token`` and ``log_density`` (of GeV^-N
         rad^-2N; null if the tokenizer has no cells). A summary with provenance goes beside it as JSON.
     references : Path, optional
-        Token store, of the same tokenizer, on which reference models are counted (:mod:`eval.scaling.entropy`). The
+        Token store, of the same tokenizer, on which reference models are counted (`eval.scaling.entropy`). The
         summary then says by how many nats per jet the generator is better than each, the mean log ratio of densities.
     device : str
         Where the network runs.
@@ -209,7 +209,7 @@ class Density:
         Parameters
         ----------
         log_likelihood : ndarray [jets]
-            Of the token sequences, in nats.
+            Log-likelihood of the token sequences, in nats.
         codes : ndarray of int [particles]
             Codes 0..K-1 of all jets, one jet after the other.
         counts : ndarray of int [jets]

@@ -71,15 +71,23 @@ class SelfAttention(nn.Module):
         return self.out(packing.attend(self.qkv(rows), self.attend))
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """One token of every jet, with the jets' cached keys and values.
+        """Attend from one token of every jet, with the jets' cached keys and values.
 
         Parameters
         ----------
-        x : Tensor [jets, d]
-            The token at ``position``.
-        keys, values : Tensor [max_length, jets, d]
-            The cache, filled up to ``position``; this token's entries are written into it. Position comes first:
-            entries of a position are written in one piece.
+        x : Tensor, shape (n_jets, d)
+            The tokens at ``position``.
+        keys : Tensor, shape (max_length, n_jets, d)
+            Cached keys, filled up to ``position``; those of these tokens are written into it. The position is the
+            first axis, so that the entries of a position are contiguous.
+        values : Tensor, shape (max_length, n_jets, d)
+            Cached values, likewise.
+        position : int
+            Position of the tokens.
+
+        Returns
+        -------
+        Tensor, shape (n_jets, d)
         """
         q, keys[position], values[position] = self.qkv(x).chunk(3, dim=1)
         q = q * (x.shape[1] // self.n_heads) ** -0.5
@@ -102,7 +110,7 @@ class Block(nn.Module):
     """Attention and MLP with residual connections; norms before (pre) or after (post) each of them.
 
     The MLP's hidden width is ``mlp_ratio * d_model``; with ``activation="swiglu"`` it has a gate of that width,
-    too: half as many weights again (see :func:`mlp_weights`).
+    too: half as many weights again (see `mlp_weights`).
     """
 
     def __init__(
@@ -156,10 +164,18 @@ class Block(nn.Module):
 
 
 class Blocks(nn.ModuleList):
-    """Equal blocks, one after another."""
+    """Equal blocks, one after another.
+
+    Attributes
+    ----------
+    gradient : Tensor or None
+        Vector of which the gradients of all parameters, in their order, are views. An optimizer that has one sets it:
+        fused blocks then add to it at once, instead of parameter by parameter.
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         super().__init__(blocks)
+        self.gradient: Tensor | None = None
         # Looking them up at every step would take as long as some of their products.
         self._weights = [weight for block in self for weight in cast(Block, block).weights()]
 
@@ -169,7 +185,7 @@ class Blocks(nn.ModuleList):
             attention = cast(Block, self[0]).attention
             return fused.fused_blocks(
                 rows, packing, self._weights, n_heads=attention.n_heads, causal=attention.causal,
-                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh",
+                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh", gradient=self.gradient,
             )  # fmt: skip
         for block in self:
             rows = block(rows, packing)

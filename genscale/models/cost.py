@@ -61,7 +61,7 @@ def activation_bytes(config: GeneratorConfig, tokens: float) -> float:
     attention (1). The MLP adds ``m`` = 2 ``mlp_ratio`` (before and after the activation), or 4 ``mlp_ratio`` with
     SwiGLU's gate. Outside the blocks there are the embedding and the final norm. Attention is fused and the head works
     in chunks, so that neither scores nor logits are kept. (Blocks that are fused on a CPU,
-    :mod:`genscale.models.fused`, do keep the probabilities, one number per head and pair of tokens, and one
+    `genscale.models.fused`, do keep the probabilities, one number per head and pair of tokens, and one
     ``d_model`` less per token.)
     """
     mlp = (4 if config.activation == "swiglu" else 2) * config.mlp_ratio
@@ -159,7 +159,7 @@ def describe(
     lines += [
         f"{c.size:8s} {c.config.d_model:6d} {c.config.n_layers:6d} {c.config.n_heads:5d} "
         f"{c.parameters.embedding:12,d} {c.parameters.blocks:12,d} {c.parameters.head:10,d} {c.parameters.total:12,d} "
-        f"{learning_rate(c.size, batch_jets):8.2g}"
+        f"{learning_rate(c.size):8.2g}"
         for c in costs
     ]
     hours = "" if flops_per_second is None else f" {'hours':>9s}"

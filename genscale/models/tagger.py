@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genscale.models.blocks import Activation, Block, Blocks
 from genscale.models.packing import Packing
 
-#: Changes to :class:`TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
+#: Changes to `TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
 #: defaults, 1.1k parameters at width 4 to 12.6M at width 512. ``uslu``: Uslu et al. (arXiv:2606.19781), heads of width
 #: 8 and SwiGLU; its hidden width is not printed, and twice the model's is what gives their 3K (width 8) to 10.5M (512).
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -32,13 +32,21 @@ class TaggerConfig:
     Attributes
     ----------
     d_model : int
-    n_features, n_classes, n_layers : int
+        Width of the network.
+    n_features : int
+        Features per particle.
+    n_classes : int
+        Classes of jets.
+    n_layers : int
+        Number of blocks.
     dropout : float
+        Probability of dropout.
     head_width : int
         Width of an attention head; a narrower model has one head, so that there are max(1, d_model // head_width).
     activation : Activation
+        Activation of the MLPs.
     mlp_ratio : int
-        Hidden width of the MLP in units of d_model.
+        Hidden width of the MLPs in units of d_model.
     """
 
     d_model: int
@@ -57,7 +65,7 @@ class TaggerConfig:
 
 
 class Tagger(nn.Module):
-    """Classifier of jets as sets of particles; see the module's text and :class:`TaggerConfig`."""
+    """Classifier of jets as sets of particles; see the module's text and `TaggerConfig`."""
 
     feature_mean: Tensor
     feature_deviation: Tensor
@@ -90,14 +98,18 @@ class Tagger(nn.Module):
         self.feature_deviation.copy_(torch.from_numpy(deviation))
 
     def forward(self, features: Tensor, packing: Packing) -> Tensor:
-        """Logits ``[jets, n_classes]``.
+        """Return the logits of the classes.
 
         Parameters
         ----------
-        features : Tensor [n_tokens, n_features]
-            Packed particles; the first row of each jet is a placeholder where the class token stands.
+        features : Tensor, shape (n_tokens, n_features)
+            Packed particles; the first row of each jet is a placeholder for the class token.
         packing : Packing
             Layout with one token more per jet than it has particles.
+
+        Returns
+        -------
+        Tensor, shape (n_jets, n_classes)
         """
         rows = self.embedding((features - self.feature_mean) / self.feature_deviation)
         class_tokens = self.class_token.to(rows.dtype).expand(len(packing.starts), -1)

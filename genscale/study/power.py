@@ -37,12 +37,21 @@ _TASKS = {"tagger": "tagging", "generator": "generation"}
 
 
 def study_design(config: StudyConfig) -> Design:
-    """The runs of a study, with the held-out losses that its laws are fitted to.
+    """Return the runs of a study, with the held-out losses to which its laws are fitted.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+
+    Returns
+    -------
+    Design
 
     Raises
     ------
     InputError
-        A training that would refuse its configuration.
+        The configuration of a training is invalid.
     """
     single: dict[str, list[Run]] = {"tagger": [], "generator": []}
     repetition: list[Run] = []
@@ -93,7 +102,16 @@ def _count(shape: TaggerConfig | GeneratorConfig) -> ParameterCount:
 
 
 def earlier_noise(study: Path) -> dict[str, Noise]:
-    """Scatter between seeds in the points of an earlier study, by task.
+    """Measure the scatter between seeds in the points of an earlier study, by task.
+
+    Parameters
+    ----------
+    study : Path
+        Folder of the earlier study.
+
+    Returns
+    -------
+    dict of str to Noise
 
     Raises
     ------
@@ -179,13 +197,18 @@ def power_table(found: Sequence[ClaimPower]) -> str:
 
 
 def without_power(config: StudyConfig, scatter: float = SCATTER["tagging"]) -> str:
-    """One line about exponents that not even an ideal fit of the grid would decide; empty where there are none.
+    """Return one line about exponents that not even an ideal fit of the grid would decide; empty if there are none.
 
     Parameters
     ----------
     config : StudyConfig
+        The study.
     scatter : float
         Standard deviation of ln L between seeds of taggers.
+
+    Returns
+    -------
+    str
     """
     design = study_design(config)
     if not design.tagging:

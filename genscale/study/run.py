@@ -1,4 +1,4 @@
-"""Running a study: start every cell whose needs are done, skip what is there, report each that ends."""
+"""Running of a study: start cells whose requirements are done, skip finished ones, report each that ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import TOKEN_SPLITS, Cell, splits_read, study_cells
+from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -30,17 +30,33 @@ class _Running:
 
 
 def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: bool = True) -> Path:
-    """Run all cells of a study that are not done yet, and return the path of its report.
+    """Run all cells of a study that are not done yet, and write its report.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    folder : Path
+        Folder of its results.
+    backend : Backend
+        Where the cells run.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The report.
 
     Raises
     ------
     InputError
-        If the folder is in use or holds a study with another configuration.
+        The folder is in use or holds a study with another configuration.
     CellFailed
-        If a cell fails; what was running is stopped and can go on in the next call.
+        A cell failed; the other running cells are stopped and are resumed by the next call.
     """
     config = _anchored(config)
-    cells = study_cells(config)  # a size or feature that does not exist shows here, before there is a folder
+    cells = study_cells(config)  # raises for unknown sizes or features, before a folder is made
     with locked(folder):
         _claim(config, folder)
         waiting = [c for c in cells if not c.done(folder)]
@@ -57,7 +73,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         def interrupt(number: int) -> None:
             raise Interrupted(number, folder)
 
-        with on_stop_signals(interrupt):  # in order, so that cells are told to save
+        with on_stop_signals(interrupt):  # an orderly stop, so that cells are told to save
             try:
                 while waiting or running:
                     _start_ready(cells, ahead, waiting, running, folder, backend, config.threads_per_cell)
@@ -66,7 +82,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     if running:
                         time.sleep(0.2)
             finally:
-                for r in running:  # all at once: the time before a batch system kills is short
+                for r in running:  # all at once, because a batch system soon kills what does not end
                     r.job.stop()
                 for r in running:
                     r.job.join()
@@ -76,7 +92,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
 
 
 def _anchored(config: StudyConfig) -> StudyConfig:
-    """The same with all given folders as absolute paths: cells run elsewhere, on a cluster maybe."""
+    """Return the configuration with absolute paths, because cells may run elsewhere, for example on a cluster."""
     jets, tokenizer = config.jets, config.tokenizer
     if jets.stores:
         jets = dataclasses.replace(jets, stores=_checked("jets.stores", jets.stores, splits_read(config)))
@@ -89,7 +105,10 @@ def _anchored(config: StudyConfig) -> StudyConfig:
 
 
 def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
-    """Absolute path of a folder of stores that has these splits, no two of them with a shard in common."""
+    """Return the absolute path of a folder of stores, after checking its splits, which must not share a shard.
+
+    Only the jets for rejections, which are test jets as well, may contain those of the test split.
+    """
     stores = Path(folder).absolute()
     split_of: dict[str, str] = {}
     for split in splits:
@@ -98,7 +117,7 @@ def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
     for split in splits:
         for shard in Manifest.load(stores / split).shards:
             other = split_of.setdefault(shard.sha256, split)
-            if other != split:
+            if other != split and {other, split} != {"test", REJECTION}:
                 raise InputError(
                     f"{key}: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
                 )
@@ -106,10 +125,10 @@ def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
 
 
 def _claim(config: StudyConfig, folder: Path) -> None:
-    """Write the resolved configuration, or check that the one there is the same but for variations.
+    """Write the resolved configuration, or check that the existing one differs in variations only.
 
-    Variations may change, because each run is named by what it varies: a grid can be widened where its best value
-    lies at its edge.
+    Variations may change, because the name of each run contains what it varies: a grid can be extended if its best
+    value lies at its edge.
     """
     there = folder / "study.yaml"
     if there.exists():
@@ -151,9 +170,10 @@ def _start_ready(
     backend: Backend,
     threads: int,
 ) -> None:
-    """Start what can start; a cell that uses all cores waits for the others and keeps them waiting.
+    """Start cells that can start; a cell that uses all cores runs alone.
 
-    First what uses all cores, then what most work depends on, so that nothing long runs alone at the end.
+    Cells that use all cores come first, then those on which most work depends, so that no long cell runs alone at the
+    end.
     """
     done = {c.id for c in cells} - {c.id for c in waiting} - {r.cell.id for r in running}
     for cell in sorted(waiting, key=lambda c: (not c.all_cores, -ahead[c.id])):
@@ -168,7 +188,7 @@ def _start_ready(
 
 
 def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
-    """FLOPs on the longest chain of cells that begins with each: the chain that decides when the study ends."""
+    """Return the FLOPs of the longest chain of cells that begins with each cell, which determines the total time."""
     ahead = dict.fromkeys((cell.id for cell in cells), 0.0)
     for cell in reversed(cells):  # cells come after those that they need
         ahead[cell.id] += cell.flops + cell.held_out_flops
@@ -200,7 +220,7 @@ def _failure(cell: Cell, code: int, log: Path) -> str:
 
 
 def _found(cell: Cell, folder: Path) -> str:
-    """The one number worth printing when a training ends."""
+    """Return the result to print when a training ends."""
     if not cell.work.startswith("train_"):
         return ""
     saved = RunRecord.load(cell.output(folder)).saved
@@ -208,7 +228,7 @@ def _found(cell: Cell, folder: Path) -> str:
 
 
 def _progress(r: _Running) -> str:
-    """The cell, and how far its own progress bar is, which ends its log."""
+    """Return the name of a cell and its progress, from the progress bar at the end of its log."""
     log = r.job.log
     size = log.stat().st_size if log.exists() else 0
     tail = b""
@@ -226,12 +246,21 @@ def _duration(seconds: float) -> str:
 
 
 def finished_config(folder: Path) -> StudyConfig:
-    """Configuration of a study of which everything but the report is done.
+    """Read the configuration of a study of which everything but the report is done.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+
+    Returns
+    -------
+    StudyConfig
 
     Raises
     ------
     InputError
-        Naming what is missing.
+        The study is not finished; the message names what is missing.
     """
     missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
     if missing:
@@ -243,7 +272,7 @@ def finished_config(folder: Path) -> StudyConfig:
 
 
 def status(folder: Path) -> list[tuple[Cell, str]]:
-    """Each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
+    """Return each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
     config = load_config(StudyConfig, folder / "study.yaml")
 
     def state(cell: Cell) -> str:
@@ -263,10 +292,16 @@ def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) ->
 
     Parameters
     ----------
+    config : StudyConfig
+        The study.
     flops_per_second : float
-        Rate of large models.
+        Rate of training of large models.
     ms_per_step : float
-        Time that an optimizer step takes however small the model is.
+        Time of an optimizer step of the smallest models.
+
+    Returns
+    -------
+    str
     """
     cells = study_cells(config)
     lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]

@@ -1,6 +1,6 @@
-"""Variations of a training: grids of keys and values, each run of them a cell of a study.
+"""Variations of a training: grids of keys and values, of which each run is a cell of a study.
 
-A study varies what it wants to decide: learning rates, batches, architectures. Its other laws do not see these runs.
+A study can vary learning rates, batches or architectures, for example. Its laws do not use these runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Variation:
         return f"variations/{self.task}/{self.name}"
 
     def applied_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """A run's configuration as a mapping, with the changes."""
+        """Return the configuration of a run as a mapping, with the changes."""
         values = copy.deepcopy(dict(base))
         for key, value in self.changes.items():
             *parents, last = key.split(".")
@@ -44,16 +44,21 @@ class Variation:
 
 @dataclass(frozen=True)
 class Variations:
-    """Runs that differ from what their stage says, by task.
+    """Runs that differ from their stage, by task.
 
     Each task has a list of grids. A grid maps dotted keys of the task's run (those of its files in ``configs/``) to
-    lists of values and stands for their product; a run that is in two grids is trained once. Keys that no grid
-    names are those of the stage (``tagger``, ``generator`` or ``tokenizer``: its training, model and inputs, without
+    lists of values and stands for their product; a run that is in two grids is trained once. Keys that no grid names
+    have the values of the stage (``tagger``, ``generator`` or ``tokenizer``: its training, model and inputs, without
     its sizes and seeds), or the run's defaults.
 
     Attributes
     ----------
-    tagger, generator, tokenizer : list of dict
+    tagger : list of dict
+        Grids of taggers.
+    generator : list of dict
+        Grids of generators.
+    tokenizer : list of dict
+        Grids of tokenizers.
     """
 
     tagger: list[dict[str, list[Any]]] = field(default_factory=list)
@@ -72,12 +77,16 @@ class Variations:
         list(self.runs())
 
     def runs(self) -> Iterator[Variation]:
-        """All runs, in the order of the grids and without repeats.
+        """Yield all runs, in the order of the grids and without repetitions.
+
+        Yields
+        ------
+        Variation
 
         Raises
         ------
         InputError
-            If two runs would have one name, or one run two.
+            Two runs would have the same name, or one run two names.
         """
         for task in ("tokenizer", "generator", "tagger"):
             seen: dict[str, dict[str, Any]] = {}

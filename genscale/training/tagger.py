@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
+from genscale.models.ladder import tagger_learning_rate
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 
@@ -30,18 +31,23 @@ class TaggerRun:
 
     Attributes
     ----------
-    jets, validation : str
-        Jet stores.
+    jets : str
+        Jet store of the training jets.
+    validation : str
+        Jet store of the held-out jets.
     d_model : int
         Width of the set transformer.
-    preset : "vigl" or "uslu"
-        Whose set transformer: heads of width 64 and GELU, or heads of width 8 and SwiGLU.
+    preset : str
+        Set transformer of "vigl" (heads of width 64 and GELU) or of "uslu" (heads of width 8 and SwiGLU).
     features : str
         Name of a set of particle features (docs/data.md).
     max_particles : int
-        Leading particles by pT that the model sees.
+        Number of leading particles by pT that the model sees.
     dropout : float
+        Probability of dropout.
     training : TrainingConfig
+        A learning rate of 0, the default, becomes that of the width
+        (`genscale.models.ladder.tagger_learning_rate`).
     """
 
     jets: str = ""
@@ -52,15 +58,14 @@ class TaggerRun:
     max_particles: int = 128
     dropout: float = 0.01
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=1e-3)
+        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=0.0)
     )
 
     def __post_init__(self) -> None:
-        require(
-            self.training.learning_rate > 0,
-            "training.learning_rate: a tagger has no rule for it; give a rate",
-        )
         require(self.d_model >= 1, f"d_model: {self.d_model} is not positive")
+        if self.training.learning_rate == 0:
+            rate = tagger_learning_rate(self.d_model)
+            object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         require(self.max_particles >= 1, f"max_particles: {self.max_particles} is not positive")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(
@@ -81,7 +86,7 @@ class TaggerRun:
 
 
 class TaggerTask(Task):
-    """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
+    """A tagger, its features and its cross-entropy, for `genscale.training.loop.train`."""
 
     name: Literal["tagger"] = "tagger"
     terms: Literal["jets"] = "jets"
@@ -152,11 +157,22 @@ class TaggerTask(Task):
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:
     """Read the tagger of a finished run, and its description.
 
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+
+    Returns
+    -------
+    model : Tagger
+    description : dict
+        Contents of ``model.json``.
+
     Raises
     ------
     InputError
-        As :func:`load_network`; or the weights and the statistics of the inputs belong to other features than those
-        that ``model.json`` names.
+        As for `load_network`; or the weights and the statistics of the inputs belong to other features than those that
+        ``model.json`` names.
     """
     model, description = load_network(run, "tagger", Tagger, TaggerConfig)
     named, kept = resolve_features(description["features"]), tuple(description["feature_names"])

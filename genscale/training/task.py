@@ -22,58 +22,65 @@ from genscale.training.schedule import SCHEDULES, cooldown_start, evaluation_ste
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; every task has the same keys.
+    """Options of a training, which are the same for all tasks.
 
     Attributes
     ----------
     jets : int
-        D: jets seen. More than ``jets_unique`` means several epochs.
+        Number of jets seen, D. More than ``jets_unique`` means several epochs.
     jets_unique : int
-        Different jets used; 0 means as many as are seen, or all there are if these are fewer.
+        Number of different jets; 0 means as many as are seen, or all jets of the store if these are fewer.
     batch_jets : int
         Jets per optimizer step, over all processes and micro-batches.
     ramp_jets : int
         Jets seen from which on a step takes ``batch_jets``; before, it takes fewer, as the square root of the jets seen
-        (:class:`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
+        (`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
     accumulate : int
         Micro-batches per step and process.
-    learning_rate, weight_decay, clip_norm : float
-        AdamW's peak rate and decay; largest norm of the gradient. A rate of 0 stands for the rule of a generator's
-        size (:func:`genscale.models.ladder.learning_rate`); other tasks have none.
+    learning_rate : float
+        Peak learning rate of AdamW. 0 stands for the rule of the model's size (`genscale.models.ladder`).
+    weight_decay : float
+        Weight decay of AdamW.
+    clip_norm : float
+        Largest norm of the gradient.
     schedule : "constant" or "cosine"
+        Learning rate after warm-up: constant, or a cosine decay to a tenth.
     warmup_steps : int
+        Steps of linear warm-up.
     cooldown : float
-        Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
+        Fraction of the jets over which the rate falls linearly to zero before every evaluation, as in a separate run
         that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
-        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
-        The model is that of the last branch. 0: no branches.
+        from its state with a falling rate and is evaluated at D; then the run resumes as if there had been no branch.
+        The model is that of the last branch. 0 for no branches.
     evaluations : int
-        Held-out evaluations at log-spaced steps.
+        Number of held-out evaluations, at log-spaced steps.
     first_evaluation_jets : int
         Jets seen at the first of them.
     evaluate_every_jets : int
-        Further evaluations whenever this many jets were seen, for overfitting comes late, where log-spaced ones
-        are rare; 0: none.
+        Further evaluations whenever this many jets were seen, because overfitting begins late, where log-spaced
+        evaluations are rare; 0 for none.
     keep_weights_at : list of int
         After these numbers of jets (whole batches) the run is also evaluated, and its weights are kept: each in a
         folder of its own (see ``weights_folder``) that can be used like that of a finished run.
-    patience : int
-        The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
-        lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
+    patience : float
+        The run ends when it has seen this share of jets more than at its lowest held-out loss, after at least three
+        further evaluations, and keeps the weights that had the lowest. Evaluations within the first epoch do not
+        count, because fresh jets cannot be overfitted. 0 for never.
     average : float
-        Held-out losses and the saved model are those of weights averaged over about this share of the steps so far
-        (:mod:`genscale.training.averaging`); 0: of the last weights.
+        Held-out losses and the saved model are those of weights averaged over about this fraction of the steps so far
+        (`genscale.training.averaging`); 0 for the last weights.
     validation_jets : int
-        Held-out jets; 0 means all.
+        Number of held-out jets; 0 means all.
     checkpoint_s : float
         Seconds between checkpoints.
     precision : "fp32" or "bf16"
+        Precision of the network.
     compile : bool
         Compile the model with torch.compile.
     loader_workers : int
-        Processes that read ahead.
+        Number of processes that read ahead.
     seed : int
-        Of the initial weights, the order of the jets, and dropout.
+        Seed of the initial weights, the order of the jets, and dropout.
     """
 
     jets: int = 10_000
@@ -91,7 +98,7 @@ class TrainingConfig:
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
     keep_weights_at: list[int] = field(default_factory=list)
-    patience: int = 0
+    patience: float = 0.0
     average: float = 0.0
     validation_jets: int = 2_000
     checkpoint_s: float = 30.0
@@ -124,6 +131,10 @@ class TrainingConfig:
         require(
             self.precision in ("fp32", "bf16"),
             f"precision: {self.precision!r} is not fp32 or bf16",
+        )
+        require(
+            self.patience < 2,
+            f"patience: {self.patience} is not in [0, 2): it is the share of jets seen beyond the lowest held-out loss",
         )
         for name in ("average", "cooldown"):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not in [0, 1)")
@@ -171,6 +182,11 @@ class TrainingConfig:
             self.plan, self.jets, self.evaluations, self.first_evaluation_jets, self.evaluate_every_jets
         )
         return sorted({*steps, *self.weights_kept_after})
+
+    @property
+    def evaluated_at(self) -> list[int]:
+        """Numbers of jets seen at which the held-out loss is measured."""
+        return [self.plan.jets(step) for step in self.evaluated_after]
 
     @property
     def weights_kept_after(self) -> dict[int, int]:

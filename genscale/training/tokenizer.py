@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from genscale.config import require
-from genscale.data.batching import held_out
+from genscale.data.batching import held_out, ranges
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
@@ -27,10 +28,14 @@ class TokenizerRun:
 
     Attributes
     ----------
-    jets, validation : str
-        Jet stores; classes are mixed as the stores have them.
+    jets : str
+        Jet store of the training jets; classes are mixed as in the store.
+    validation : str
+        Jet store of the held-out jets.
     model : VQVAEConfig
+        Configuration of the tokenizer.
     training : TrainingConfig
+        Options of the training.
     """
 
     jets: str = ""
@@ -84,18 +89,39 @@ class ConstituentRows:
         features, lengths = self.preprocessing.features(jets)
         return features, lengths, np.zeros(len(lengths), dtype=np.int64)
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> PaddedBatch:
-        """Pad to the longest jet of the batch; the network computes on real particles only."""
+    def pack(
+        self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray, order: np.ndarray
+    ) -> PaddedJets:
+        """The jets in this order."""
+        starts = np.cumsum(lengths) - lengths
+        lengths = lengths[order]
+        return PaddedJets(values[ranges(starts[order], lengths)], lengths)
+
+
+@dataclass(frozen=True)
+class PaddedJets:
+    """Features of many jets ``[n_particles, 3]``, one after another; batches are slices of it."""
+
+    features: np.ndarray
+    lengths: np.ndarray
+
+    def __getitem__(self, jets: slice) -> PaddedBatch:
+        """These jets, padded to the longest of them; the network computes on real particles only."""
+        lengths = self.lengths[jets]
         mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
-        features = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
-        features[mask] = values
+        features = np.zeros((*mask.shape, self.features.shape[1]), dtype=np.float32)
+        features[mask] = self.features[self._bounds[jets.start] : self._bounds[jets.stop]]
         return PaddedBatch(
             torch.from_numpy(features), torch.from_numpy(mask), len(lengths), int(lengths.sum())
         )
 
+    @cached_property
+    def _bounds(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
 
 class TokenizerTask(Task):
-    """A VQ-VAE and its loss, for :func:`genscale.training.loop.train`."""
+    """A VQ-VAE and its loss, for `genscale.training.loop.train`."""
 
     name: Literal["tokenizer"] = "tokenizer"
     terms: Literal["tokens"] = "tokens"

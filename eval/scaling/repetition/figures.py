@@ -22,13 +22,20 @@ UNDERFIT, OVERFIT = BLUE, VERMILION
 
 @styled
 def phase_diagram(threshold: Threshold, N: ArrayLike, U: ArrayLike) -> Figure:
-    """Runs on repeated data that overfit and that do not, the brackets of the border, and N ~ U^lambda with its band.
+    """Draw runs on repeated data that overfit or do not, the brackets of the threshold, and N ~ U^lambda with its band.
 
     Parameters
     ----------
     threshold : Threshold
-    N, U : array-like, shape (n,)
-        Of the runs, in the order in which the threshold was found.
+        The fitted threshold.
+    N : array-like of float, shape (n,)
+        Parameters of the runs, in the order in which they were given to the fit.
+    U : array-like of float, shape (n,)
+        Unique data of the runs.
+
+    Returns
+    -------
+    Figure
     """
     n, u = np.asarray(N, dtype=np.float64), np.asarray(U, dtype=np.float64)
     figure = Figure(figsize=(5.6, 4.4))

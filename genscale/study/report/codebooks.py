@@ -23,14 +23,14 @@ class Codebook:
     codes : int
         K.
     uniform : float
-        ln V, the first of the reference levels (:mod:`eval.scaling.entropy`).
+        ln V, the first of the reference levels (`eval.scaling.entropy`).
     unigram : float
     position : float
     bigram : float
     bigram_held_out : float
         Loss of a bigram table on held-out jets, which the level is not above.
     loss : float
-        Of the generator on held-out jets.
+        Loss of the generator on held-out jets.
     loss_error : float
         Standard error of the loss.
     share : float

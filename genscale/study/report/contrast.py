@@ -43,12 +43,16 @@ class Contrast:
         return [line for section in self.sections() for line in section.found]
 
     def sections(self) -> list[Section]:
-        """The windows and laws of all tasks, and where they come from.
+        """Return the windows and laws of all tasks, and their origin.
+
+        Returns
+        -------
+        list of Section
 
         Raises
         ------
         InputError
-            If no task has a window.
+            No task has a window.
         """
         found = windows(self.tasks)
         if not found:
@@ -72,6 +76,11 @@ class Contrast:
     def write(self, out: Path) -> Path:
         """Write ``contrast.html``, ``contrast.csv`` and the figures into a folder.
 
+        Parameters
+        ----------
+        out : Path
+            The folder.
+
         Returns
         -------
         Path
@@ -80,7 +89,7 @@ class Contrast:
         Raises
         ------
         InputError
-            If no task has a window.
+            No task has a window.
         """
         return write_page(
             out / "contrast.html",
@@ -92,12 +101,23 @@ class Contrast:
 
 
 def contrast_studies(folders: Sequence[Path], *, progress: bool = True) -> Contrast:
-    """Analyse finished studies and bring their tasks together.
+    """Analyse finished studies and collect their tasks.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders of the studies.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Contrast
 
     Raises
     ------
     InputError
-        If a study is not finished, or two folders have one name and one task.
+        A study is not finished, or two folders have the same name and task.
     """
     configs = {folder: finished_config(folder) for folder in folders}
     found: list[tuple[Path, str, TaskLaws]] = []

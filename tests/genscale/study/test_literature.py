@@ -46,7 +46,7 @@ def test_verdicts_power_and_steps_are_written_as_plain_json(literature):
 
 
 def test_tables_show_the_power_and_what_was_never_published(literature):
-    claims, steps, constants = literature_tables(literature)
+    claims, steps, _ = literature_tables(literature)
     row = next(
         row
         for row in claims.rows

@@ -13,7 +13,7 @@ from genscale.errors import InputError, Interrupted
 from genscale.records import RunRecord, points
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask
-from genscale.training.task import TrainingConfig
+from genscale.training.task import TrainingConfig, weights_folder
 from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 from tokenizer import VQVAEConfig
 
@@ -51,7 +51,10 @@ class Stopping(TaggerTask):
 
 
 def test_every_point_is_that_of_a_run_of_its_own(tagger_run, tmp_path):
-    record = train(TaggerTask(tagger_run), TRAINING, tmp_path / "run", progress=False)
+    at = TRAINING.plan.jets(TRAINING.evaluated_after[1])
+    training = dataclasses.replace(TRAINING, keep_weights_at=[at])
+    task = TaggerTask(dataclasses.replace(tagger_run, training=training))
+    record = train(task, training, tmp_path / "run", progress=False)
     assert [e.jets_seen for e in record.evaluations] == [
         TRAINING.plan.jets(step) for step in TRAINING.evaluated_after
     ]
@@ -67,6 +70,7 @@ def test_every_point_is_that_of_a_run_of_its_own(tagger_run, tmp_path):
         assert 0 < point.learning_rate < TRAINING.learning_rate
         branches += point.flops * (1 - point.cooled_from_jets / point.jets_seen)
     assert weights(tmp_path / "run") == weights(tmp_path / "3")
+    assert weights(weights_folder(tmp_path / "run", at)) == weights(tmp_path / "1")
     assert [row["schedule"] for row in points([("run", record)])] == ["cooldown"] * 4
     # The last branch belongs to the model; of the others nothing is left but what they cost.
     last = record.final
