@@ -1,4 +1,4 @@
-"""What a measurement returns: a number with its interval, or the reason why there is none; and their JSON form."""
+"""Results of measurements: a number with its intervals, or the reason why there is none; and their JSON form."""
 
 from __future__ import annotations
 
@@ -57,12 +57,15 @@ class Estimate:
     Attributes
     ----------
     value : float
-    ci68, ci95 : tuple of float or None
-        Central intervals; None where none was computed.
+        The number.
+    ci68 : tuple of float or None
+        Central 68 % interval; None if none was computed.
+    ci95 : tuple of float or None
+        Central 95 % interval; None if none was computed.
     identified : bool or None
-        Whether the number may be quoted, by the rule of `judged`; None when that was not judged.
+        Whether the number may be quoted, by the rule of `judged`; None if this was not judged.
     reason : str
-        Why it is not identified, in words.
+        Why the number is not identified; empty otherwise.
     """
 
     value: float
@@ -72,7 +75,7 @@ class Estimate:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         plain: dict[str, Any] = {
             "value": _finite(self.value),
             "ci68": None if self.ci68 is None else [_finite(x) for x in self.ci68],
@@ -83,7 +86,7 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Estimate:
-        """Inverse of ``to_dict``; a null stands for a number that is not finite."""
+        """Build an estimate from the values of ``to_dict``; null stands for a number that is not finite."""
 
         def pair(values: Any) -> tuple[float, float] | None:
             return None if values is None else (_number(values[0]), _number(values[1]))
@@ -98,9 +101,9 @@ class Estimate:
 
     @classmethod
     def from_samples(cls, value: float, samples: FloatArray | None, reason: str = "") -> Estimate:
-        """Percentile intervals of ``samples`` about ``value``; a ``reason`` marks it as not identified.
+        """Build an estimate with percentile intervals of ``samples``; a ``reason`` marks it as not identified.
 
-        How wide the intervals may be is not asked here: see `judged`.
+        The width of the intervals is not judged here, but by `judged`.
         """
         if samples is None or not len(samples):
             return cls(float(value), identified=False if reason else None, reason=reason)
@@ -108,9 +111,9 @@ class Estimate:
         return cls(float(value), **intervals, identified=not reason, reason=reason)
 
     def judged(self, kind: Kind = "scale", reason: str = "") -> Estimate:
-        """Decide whether the points identify the number: the one rule for every fitted or derived quantity.
+        """Decide whether the points identify the number, by one rule for all fitted and derived quantities.
 
-        The rule asks whether the 95 % interval still says something, not whether it is small:
+        The rule asks whether the 95 % interval is informative, not whether it is small:
 
         - a *scale* (amplitude, floor, model size, compute, ratio) is identified when its interval is narrower than one
           decade, does not reach zero and has an upper end: beyond that even its order of magnitude is unknown;
@@ -123,8 +126,9 @@ class Estimate:
         Parameters
         ----------
         kind : {"scale", "exponent"}
+            Which of the rules applies.
         reason : str
-            Why the number is not identified whatever its width; empty where nothing is known against it.
+            Why the number is not identified, whatever the width of its interval; empty if there is no such reason.
 
         Returns
         -------
@@ -138,7 +142,7 @@ class Estimate:
         return replace(self, identified=not reason, reason=reason)
 
     def text(self, level: Literal["ci68", "ci95"] = "ci68") -> str:
-        """The value with one of its intervals, in four significant digits: ``0.227 [0.158, 0.899]``."""
+        """Return the value with one of its intervals in four significant digits: ``0.227 [0.158, 0.899]``."""
         ends = self.ci68 if level == "ci68" else self.ci95
         return f"{self.value:.4g}" + ("" if ends is None else f" [{ends[0]:.4g}, {ends[1]:.4g}]")
 
@@ -147,7 +151,7 @@ class Estimate:
 
 
 def _too_wide(value: float, low: float, high: float, kind: Kind) -> str:
-    """Why the 95 % interval of a number says too little, or an empty string."""
+    """Return why the 95 % interval of a number is too wide, or an empty string."""
     if not (np.isfinite(value) and np.isfinite(low) and np.isfinite(high)):
         return "the 95% interval has no end"
     if kind == "exponent":
@@ -161,7 +165,7 @@ def _too_wide(value: float, low: float, high: float, kind: Kind) -> str:
 
 
 def interval(samples: FloatArray, level: float) -> tuple[float, float]:
-    """Central percentile interval; infinite samples keep their place in the order."""
+    """Return the central percentile interval; infinite samples keep their place in the order."""
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
     position = np.array([0.5 - level / 2, 0.5 + level / 2]) * (len(ordered) - 1)
     below, above = np.floor(position).astype(int), np.ceil(position).astype(int)
@@ -172,21 +176,26 @@ def interval(samples: FloatArray, level: float) -> tuple[float, float]:
 
 
 def plain(value: Any) -> Any:
-    """Turn a result into what JSON can hold.
+    """Turn a result into plain values that JSON can represent.
 
-    Dataclasses become mappings of their fields, arrays lists, enumerations their values, an :class:`Unavailable`
-    its reason. Numbers that are not finite become null, because JSON has none. A class that is written in a form of
-    its own has a method ``to_dict``.
+    Dataclasses become mappings of their fields, arrays become lists, enumerations their values, and an `Unavailable`
+    its reason. Numbers that are not finite become null, because JSON has no numbers for them. Classes with a method
+    ``to_dict`` are written in the form that it returns.
 
     Parameters
     ----------
     value : object
         Dataclass, mapping, sequence, array, or plain value.
 
+    Returns
+    -------
+    object
+        None, bool, int, float, str, and lists and dictionaries of these.
+
     Raises
     ------
     TypeError
-        If a value has no such form.
+        A value has no such form.
     """
     if isinstance(value, Unavailable):
         return value.reason
@@ -210,7 +219,7 @@ def plain(value: Any) -> Any:
 
 
 def _finite(x: float) -> float | None:
-    # JSON has no infinity; null says "no finite number" in every reader.
+    # JSON has no infinity; null stands for "no finite number".
     return float(x) if np.isfinite(x) else None
 
 
@@ -219,7 +228,7 @@ def _number(x: float | None) -> float:
 
 
 def write_json(plain: Mapping[str, Any], path: str | os.PathLike[str] | None) -> str:
-    """JSON text of ``plain``, also written to ``path`` through a temporary neighbour."""
+    """Return the JSON text of ``plain``, and write it to ``path``, if given, through a temporary file beside it."""
     text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
     if path is not None:
         target = Path(path)
@@ -230,7 +239,7 @@ def write_json(plain: Mapping[str, Any], path: str | os.PathLike[str] | None) ->
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """JSON object of this schema version, or InputError with the reason."""
+    """Read a JSON object of this schema version; raises InputError with the reason if there is none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; write one with `genscale fit POINTS.csv --out {path.name}`")

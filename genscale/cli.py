@@ -1,6 +1,6 @@
-"""The command line: the commands of ``genscale.commands`` under one name, and what their failures mean.
+"""The command line: the commands of ``genscale.commands`` under one name, and the exit codes of their failures.
 
-Nothing heavy is imported before a command needs it.
+Large libraries are imported only by the commands that need them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ app = typer.Typer(
         "commands are its steps, one at a time."
     ),
     no_args_is_help=True,
-    rich_markup_mode="markdown",  # in "rich", brackets as in kinds=[vq,fsq] would be taken for styles
+    rich_markup_mode="markdown",  # "rich" would interpret brackets, as in kinds=[vq,fsq], as styles
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,7 +33,7 @@ app.add_typer(studies.app, name="study")
 
 
 def run_guarded(command: Callable[[], object]) -> int:
-    """Run a command; return its exit code. Bad input is 2, with one clear line instead of a traceback."""
+    """Run a command and return its exit code: 2 for bad input, with one line instead of a traceback."""
     import eval.errors
     import tokenizer.errors
 
@@ -58,7 +58,7 @@ def run_guarded(command: Callable[[], object]) -> int:
 
 
 def _end_process_group() -> None:
-    """Close the connections of a training on several processes: a process that leaves them open may abort."""
+    """Close the connections of a training on several processes; a process that exits with open ones may abort."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,7 +1,7 @@
 """Strict configurations: frozen dataclasses filled from YAML and dotted overrides.
 
-A YAML file sets some keys of a dataclass, ``key.sub=value`` arguments set more, the rest are the
-dataclass's defaults. An unknown key, a value of the wrong type or an impossible value fails at once.
+A YAML file sets some keys of a dataclass, ``key.sub=value`` arguments set more, and the others have the defaults of the
+dataclass. An unknown key, a value of the wrong type or an impossible value raises an error at once.
 """
 
 from __future__ import annotations
@@ -28,17 +28,22 @@ def load_config(cls: type[T], file: Path | None = None, overrides: Sequence[str]
     Parameters
     ----------
     cls : type
-        A dataclass; nested dataclasses become nested YAML mappings.
+        A dataclass; nested dataclasses correspond to nested YAML mappings.
     file : Path, optional
-        YAML file; keys it does not mention keep their defaults.
+        YAML file; keys that it does not contain keep their defaults.
     overrides : sequence of str
         ``key.sub=value`` as on the command line.
+
+    Returns
+    -------
+    cls
+        An instance of the dataclass.
 
     Raises
     ------
     InputError
-        Missing or malformed file, unknown key (the nearest known one is named), value of the wrong type,
-        or a value that the dataclass itself refuses.
+        The file is missing or malformed, a key is unknown (the message names the nearest one), a value has the wrong
+        type, or the dataclass refuses it.
     """
     layers: list[tuple[str, Any]] = []
     if file is not None:
@@ -59,7 +64,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str) -> T:
 
 
 def parse_values(option: str, texts: Sequence[str] | None) -> dict[str, Any]:
-    """Mapping of ``key=value`` texts of a command-line option, with numbers and booleans as such."""
+    """Parse the ``key=value`` texts of a command-line option; numbers and booleans are converted."""
     for text in texts or ():
         if "=" not in text:
             raise InputError(f"{option} {text}: expected key=value")
@@ -68,29 +73,29 @@ def parse_values(option: str, texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """Return the configuration as plain nested dictionaries, lists and scalars, as JSON and YAML can hold."""
+    """Return the configuration as plain nested dictionaries, lists and scalars, for JSON and YAML."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def config_hash(config: Any) -> str:
-    """Twelve hex digits that change when any value of the configuration (or plain mapping) changes."""
+    """Return twelve hex digits that change when any value of the configuration (or plain mapping) changes."""
     plain = to_mapping(config) if dataclasses.is_dataclass(config) else config
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def save_yaml(config: Any, path: Path) -> None:
-    """Write the whole resolved configuration, defaults included."""
+    """Write the whole resolved configuration, including defaults."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``; did you mean X?`` or nothing: the tail of an error about an unknown name."""
+    """Return ``; did you mean X?`` or nothing, for the end of an error message about an unknown name."""
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise InputError(message) unless the condition holds: one line for each rule of a configuration."""
+    """Raise InputError with this message unless the condition holds."""
     if not condition:
         raise InputError(message)
 
@@ -100,7 +105,7 @@ def _read_yaml(file: Path) -> Any:
         raise InputError(f"{file}: no such configuration file")
     try:
         loaded = OmegaConf.load(file)
-    except Exception as error:  # yaml errors have no common base that is worth importing
+    except Exception as error:  # the errors of YAML have no common base class
         raise InputError(f"{file}: not a YAML file: {error}") from error
     if not OmegaConf.is_dict(loaded):
         raise InputError(f"{file}: expected a mapping of keys at the top level")
@@ -126,7 +131,7 @@ def _merge(cls: type[T], layers: Sequence[tuple[str, Any]]) -> T:
 
 
 def _check_keys(cls: Any, layer: Any, source: str, prefix: str = "") -> None:
-    """Raise on the first key that the dataclass lacks, with the nearest that it has."""
+    """Raise InputError for the first key that is not a field of the dataclass, with the nearest field."""
     hints = get_type_hints(cls)
     for key in layer:
         if key not in hints:

@@ -1,4 +1,4 @@
-"""Errors that end a command in a known way; everything else is a bug and shows its traceback."""
+"""Exceptions that end a command with a message and an exit code; any other exception is a bug."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Bad input from outside the program; the message names the file, key or value and what would be right."""
+    """Bad input from outside the program; the message names the file, key or value, and says what would be right."""
 
 
 class Interrupted(Exception):

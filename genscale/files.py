@@ -1,4 +1,4 @@
-"""Small helpers for files that must never be seen half-written."""
+"""Reading and writing of files, such that no reader ever sees a half-written file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from genscale.errors import InputError
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file aside, flush it to disk, and rename it into place."""
+    """Write a file under a temporary name, flush it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,7 +32,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities become null, for JSON has no word for them."""
+    """Write JSON atomically; NaN and infinities become null, because JSON has no numbers for them."""
     write_atomic(path, json.dumps(_without_infinities(value), indent=1, allow_nan=False) + "\n")
 
 
@@ -45,7 +45,7 @@ def _without_infinities(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV atomically; the columns are all keys in the order in which they first come."""
+    """Write rows as CSV atomically; the columns are all keys, in the order of their first occurrence."""
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -55,7 +55,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; an InputError names a file that is missing or broken."""
+    """Read JSON; raises InputError, which names the file, if it is missing or invalid."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -65,19 +65,28 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex digest of a file's content."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the operating system lets go of it even after SIGKILL.
+    """Lock a folder for this process; the operating system releases the lock even after SIGKILL.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to lock.
+
+    Yields
+    ------
+    None
 
     Raises
     ------
     InputError
-        If another process holds it.
+        Another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as handle:

@@ -1,4 +1,4 @@
-"""``genscale fit``: from a table on disk to a fit on disk, with its figure."""
+"""``genscale fit``: a fit of a table on disk, written to disk, with its figure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genscale.files import write_json
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What to fit, how, and where the result goes; the fields are the options of ``genscale fit``."""
+    """A table, the options of its fit, and the output; the fields are the options of ``genscale fit``."""
 
     points: Path
     out: Path
@@ -51,12 +51,20 @@ class FitRequest:
 
 
 def fit_points(request: FitRequest) -> Iterator[str]:
-    """Fit, write the JSON (and figure), and yield the lines that a terminal should show.
+    """Fit, write the JSON file (and the figure), and yield lines of text for a terminal.
+
+    Parameters
+    ----------
+    request : FitRequest
+
+    Yields
+    ------
+    str
 
     Raises
     ------
     eval.errors.InputError
-        A missing or impossible column, row, name or value.
+        A column, row, name or value is missing or impossible.
     """
     r = request
     table = read_points(r.points, columns=r.columns, where=r.where)

@@ -1,4 +1,4 @@
-"""What lies in a folder: a store, a training run or a study, in words."""
+"""Summary of a folder: a store, a training run or a study."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from genscale.records import RECORD_FILE, RunRecord
 
 
 def describe(path: Path, verify: bool = False) -> str:
-    """Return a summary of whatever the folder holds.
+    """Return a summary of the store, run or study in a folder, as text.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    verify : bool
+        Also compare the checksums of a store.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     InputError
-        If it is neither a store nor a run nor a study, or damaged.
+        The folder holds neither a store nor a run nor a study, or it is damaged.
     """
     if (path / "study.yaml").exists():
         from genscale.study.run import status

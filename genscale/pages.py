@@ -1,45 +1,242 @@
-"""HTML pages that are whole by themselves: a template, its values, and pictures inside."""
+"""Pages of results: sections with sentences, figures and tables, in one HTML file and as files beside it."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import jinja2
+from matplotlib.figure import Figure
 
-from genscale.files import write_atomic
+from eval.results import plain
+from genscale.files import write_atomic, write_csv, write_json
 from genscale.records import git_commit, package_versions
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+T = TypeVar("T")
+
+#: Tables with more rows than this are folded.
+LONG_TABLE = 15
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill in a template of ``genscale/templates``; versions and commit are added."""
+@dataclass(frozen=True)
+class Table:
+    """Rows of text, for the page, the terminal and a CSV file.
+
+    Attributes
+    ----------
+    title : str
+        Title of the table.
+    caption : str
+        Text below the title.
+    header : sequence of str
+        Names of the columns.
+    rows : sequence of sequences of str
+        Cells of each row.
+    notes : sequence of str
+        Text that the page shows when the pointer rests on each row; empty for none.
+    faint : sequence of bool
+        Whether each row is shown in grey; empty for none.
+    """
+
+    title: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    faint: Sequence[bool] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"{self.title}: a row of {len(row)} cells under {len(self.header)} headings")
+
+    @classmethod
+    def of(
+        cls, title: str, caption: str, items: Iterable[T], columns: Sequence[tuple[str, Callable[[T], str]]]
+    ) -> Table:
+        """Make a table with one row per item from pairs of heading and function, so that neither can shift."""
+        header = [heading for heading, _ in columns]
+        return cls(title, caption, header, [[cell(item) for _, cell in columns] for item in items])
+
+    @property
+    def is_text(self) -> list[bool]:
+        """Whether each column holds words rather than numbers, which align at the right."""
+        words = re.compile("[A-Za-z]{2}")
+        return [any(words.search(row[i]) for row in self.rows) for i in range(len(self.header))]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the page shows the rows only on demand."""
+        return len(self.rows) > LONG_TABLE
+
+    def text(self) -> list[str]:
+        """Lines for a terminal, without title and caption."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(row[i]) for row in lines) for i in range(len(self.header))]
+        return [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in lines
+        ]
+
+    def csv(self) -> str:
+        """Text of a CSV file."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file, without suffix.
+    title : str
+        Title of the figure.
+    caption : str
+        Text below the figure.
+    image : Figure, bytes or Path
+        A figure, the content of a PNG file, or the path of one.
+    """
+
+    name: str
+    title: str
+    caption: str
+    image: Figure | bytes | Path
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        if isinstance(self.image, Path):
+            return self.image.read_bytes()
+        return self.image if isinstance(self.image, bytes) else png(self.image)
+
+    @property
+    def url(self) -> str:
+        """A link that holds the picture."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One topic of a page.
+
+    Attributes
+    ----------
+    title : str
+    found : sequence of str
+        Sentences for the head of the page, each with its numbers.
+    cautions : sequence of str
+        What a careful reader should know before believing the rest.
+    figures : sequence of Picture
+    tables : sequence of Table
+    data : mapping of str to object
+        Name of a file beside the page -> its contents: rows for ``.csv``, anything that `eval.results.plain` takes
+        for ``.json``, None for a file that is already there.
+    text : sequence of str
+        Paragraphs below the title.
+    listing : str
+        Text that is shown line by line, such as a configuration.
+    summary : sequence of str
+        Lines for a terminal.
+    """
+
+    title: str
+    found: Sequence[str] = ()
+    cautions: Sequence[str] = ()
+    figures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    text: Sequence[str] = ()
+    listing: str = ""
+    summary: Sequence[str] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Name of the section in links."""
+        return _slug(self.title)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is more than sentences for the head of the page."""
+        return any((self.figures, self.tables, self.text, self.listing))
+
+
+def write_page(
+    path: Path,
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    *,
+    figures: Path,
+    tables: Path | None = None,
+) -> Path:
+    """Write sections as one self-contained HTML page, and their figures, tables and data as files beside it.
+
+    Parameters
+    ----------
+    path : Path
+        The page. The data of the sections are written into its folder.
+    title : str
+        Title of the page.
+    subtitle : str
+        Line below the title.
+    sections : sequence of Section
+        Contents of the page.
+    figures : Path
+        Folder of the PNG files.
+    tables : Path, optional
+        Folder of CSV files of the tables; by default none are written.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    for section in sections:
+        for name, value in section.data.items():
+            if value is not None:
+                write = write_csv if name.endswith(".csv") else write_json
+                write(path.parent / name, plain(value))
+        for figure in section.figures:
+            write_atomic(figures / f"{figure.name}.png", figure.png)
+        if tables is not None:
+            for table in section.tables:
+                write_atomic(tables / f"{_slug(table.title)}.csv", table.csv())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genscale"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template).render(
-        versions=package_versions(), commit=git_commit(), **values
+    page = environment.get_template("page.html").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        cautions=[line for section in sections for line in section.cautions],
+        versions=package_versions(),
+        commit=git_commit(),
     )
+    write_atomic(path, page)
+    return path
 
 
-def png(figure: Figure, dpi: int = 100) -> bytes:
+def png(figure: Figure, dpi: int = 120) -> bytes:
     """Return a figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
-def picture(image: Figure | Path, out: Path) -> str:
-    """Write a figure, or a PNG that is there, beside a page and return the link that holds it."""
-    data = image.read_bytes() if isinstance(image, Path) else png(image, dpi=120)
-    write_atomic(out, data)
-    return data_url(data)
-
-
-def data_url(image: bytes) -> str:
-    """Return a PNG as a link that holds it."""
-    return "data:image/png;base64," + base64.b64encode(image).decode()
+def _slug(title: str) -> str:
+    """A title as the name of a file or an anchor."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")

@@ -1,7 +1,7 @@
-"""The run record: what a training run is and what it found, one JSON file per run; the table of points.
+"""Records of training runs, one JSON file per run, and tables of their points.
 
-Definitions (docs/glossary.md): ``N`` counts parameters by part; ``D`` counts jets seen, unique jets and
-real tokens separately; ``C`` is counted from the architecture, with 6 N D beside it.
+Definitions (docs/glossary.md): ``N`` counts parameters by part; ``D`` counts jets seen, unique jets and real tokens
+separately; ``C`` is counted from the architecture, and 6 N D is recorded beside it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,28 @@ RECORD_FILE = "record.json"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out losses after some training.
+    """Held-out losses at one step of a training.
 
     Attributes
     ----------
-    step, jets_seen, tokens_seen : int
-        Optimizer steps, jets and real target tokens (particles, for a tagger) so far.
-    flops, flops_6nd : float
-        Training FLOPs so far: counted from the architecture, and 6 N tokens.
+    step : int
+        Optimizer steps so far.
+    jets_seen : int
+        Jets seen so far, including repeated ones.
+    tokens_seen : int
+        Real target tokens seen so far; particles for a tagger.
+    flops : float
+        Training FLOPs so far, counted from the architecture.
+    flops_6nd : float
+        6 N times the tokens seen so far.
     learning_rate : float
+        Learning rate of the step.
     metrics : dict
-        ``loss`` (nats per real token, or per jet for a tagger), ``loss_error`` (its standard error over
-        held-out jets) and further named numbers of the task.
+        ``loss`` (nats per real token, or per jet for a tagger), ``loss_error`` (its standard error over held-out jets)
+        and further numbers of the task.
+    cooled_from_jets : int or None
+        Jets seen when the learning rate began to fall to zero at ``jets_seen``, in a branch of the run: the numbers are
+        those of a run of its own of ``jets_seen`` jets. None: there was no cooldown.
     """
 
     step: int
@@ -46,14 +56,17 @@ class Evaluation:
     flops_6nd: float
     learning_rate: float
     metrics: dict[str, float]
+    cooled_from_jets: int | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one training run is, and what it found; see the module's text for the definitions.
+    """Settings, data, size and evaluations of one training run; the module's docstring has the definitions.
 
-    ``stopped_early`` says that the held-out loss had stopped falling before all jets were seen. The file repeats
-    the evaluation with the lowest loss as ``best``.
+    ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
+    cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
+    means that the training ended before all jets were seen, because the held-out loss had stopped falling. The file
+    repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]
@@ -75,6 +88,7 @@ class RunRecord:
     threads: int
     processes: int
     stopped_early: bool = False
+    branch_flops: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     version: int = RECORD_VERSION
@@ -86,12 +100,12 @@ class RunRecord:
 
     @property
     def best(self) -> Evaluation:
-        """The evaluation with the lowest held-out loss: the early-stopped loss, and where it was reached."""
+        """The evaluation with the lowest held-out loss, which is the early-stopped loss."""
         return min(self.evaluations, key=lambda e: e.metrics["loss"])
 
     @property
     def saved(self) -> Evaluation:
-        """The evaluation of the weights that the run kept: the best with patience, otherwise the last."""
+        """The evaluation of the saved weights: the best one in runs with patience, otherwise the last one."""
         return self.best if self.config["training"]["patience"] else self.final
 
     def save(self, run: Path) -> None:
@@ -102,10 +116,19 @@ class RunRecord:
     def load(run: Path) -> RunRecord:
         """Read the record of a finished run.
 
+        Parameters
+        ----------
+        run : Path
+            Folder of the run.
+
+        Returns
+        -------
+        RunRecord
+
         Raises
         ------
         InputError
-            If there is none, it is broken, or it was written by a newer version.
+            There is no record, or it is invalid, or it was written by a newer version.
         """
         path = run / RECORD_FILE
         values = read_json(path)
@@ -113,7 +136,7 @@ class RunRecord:
             found = values.get("version") if isinstance(values, dict) else None
             raise InputError(f"{path}: record version {found}, this genscale reads {RECORD_VERSION}")
         try:
-            values.pop("best", None)  # found among the evaluations
+            values.pop("best", None)  # also among the evaluations
             values["evaluations"] = [Evaluation(**e) for e in values["evaluations"]]
             return RunRecord(**values)
         except (KeyError, TypeError) as error:
@@ -121,7 +144,7 @@ class RunRecord:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of everything that can move a number."""
+    """Return the versions of all packages that can change results."""
     found = {"python": platform.python_version()}
     for name in ("genscale", "torch", "numpy", "scipy", "accelerate", "awkward", "vector-quantize-pytorch"):
         try:
@@ -133,7 +156,7 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the source tree that runs, with ``+`` if it has changes; None outside a checkout."""
+    """Return the commit of the running source tree, with ``+`` if it has changes; None outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(
@@ -149,7 +172,7 @@ def git_commit() -> str | None:
 
 
 def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
-    """One row per evaluation of each named run: the points that scaling laws are fitted to.
+    """Return one row per evaluation of each named run: the points to which scaling laws are fitted.
 
     ``N`` is the total number of parameters, ``D`` jets seen, ``L`` the held-out loss, ``C`` counted FLOPs.
     """
@@ -157,9 +180,9 @@ def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 
 
 def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
-    """One row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to the stop.
+    """Return one row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to this loss.
 
-    ``U`` counts the unique jets of the run, ``D`` those seen until the stop; see eval.scaling.early_stopped.
+    ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.early_stopped.
     ``stopped_early`` is 1 if the run went on to 1.5 times the steps of its lowest loss, or if its loss fell by less
     than 2 % over the last third of its steps. Otherwise it was cut off while its loss fell, which says as much of the
     cut as of U.
@@ -190,5 +213,5 @@ def _point(name: str, record: RunRecord, e: Evaluation) -> dict[str, Any]:
         "L_error": e.metrics.get("loss_error", ""),
         "step": e.step,
         "learning_rate": e.learning_rate,
-        "schedule": record.schedule,
+        "schedule": record.schedule if e.cooled_from_jets is None else "cooldown",
     }

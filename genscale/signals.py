@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to save and stop, instead of an end in the middle of something."""
+"""Handling of SIGTERM and SIGINT as requests to save and stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def on_stop_signals(act: Callable[[int], None]) -> Iterator[None]:
-    """Call ``act`` with the number of a SIGTERM or SIGINT that comes inside; outside the main thread do nothing."""
+    """Call ``act`` with the number of a SIGTERM or SIGINT received inside; outside the main thread do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return

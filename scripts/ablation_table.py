@@ -1,8 +1,8 @@
 """Losses of architectures at equal FLOPs: python scripts/ablation_table.py docs/results/ablation/micro.csv
 
-Reads points as scripts/sweep_generators.py wrote them and prints a Markdown table. The losses of each run are
-interpolated in ln(FLOPs) to the largest FLOPs that all runs reach. Differences from the base, which differs from the
-others in one thing each, are means over seeds of pairs with the same seed.
+Reads the variations.csv of configs/studies/ablation.yaml or ablation_small.yaml and prints a Markdown table. The
+losses of each run are interpolated in ln(FLOPs) to the largest FLOPs that all runs reach. Differences from the base,
+which differs from the others in one thing each, are means over seeds of pairs with the same seed.
 """
 
 import argparse

@@ -39,6 +39,7 @@ from torch import Tensor
 
 from genscale.data.batching import Batch, BatchStream, TokenRows
 from genscale.data.order import JetOrder
+from genscale.data.plan import BatchPlan
 from genscale.data.store import StoreWriter, TokenStore
 from genscale.inference.sampling import SamplingConfig, sample
 from genscale.models.counting import count_parameters
@@ -107,7 +108,7 @@ def write_store(path: Path, n_jets: int, shard_jets: int = 50_000) -> None:
 def batches(path: Path, steps: int) -> Any:
     """Iterate over the batches of a training on this store, in the order of seed 1."""
     rows = TokenRows(TokenStore.open(path))
-    return BatchStream(rows, JetOrder(len(rows), len(rows), 1), BATCH_JETS).loader(0, steps)
+    return BatchStream(rows, JetOrder(len(rows), len(rows), 1), BatchPlan(BATCH_JETS)).loader(0, steps)
 
 
 def own_memory() -> int:

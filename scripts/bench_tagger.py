@@ -30,6 +30,7 @@ from tqdm import tqdm
 from genscale.data.batching import Batch, BatchStream, FeatureRows
 from genscale.data.features import resolve_features
 from genscale.data.order import JetOrder
+from genscale.data.plan import BatchPlan
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.models.counting import count_parameters, tagger_flops
@@ -88,7 +89,10 @@ def single(rows: FeatureRows, options: argparse.Namespace) -> None:
     cases = [(width, size) for width in options.widths for size in options.batches]
     times: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
     products: list[float] = []
-    streams = {size: BatchStream(rows, JetOrder(len(rows), len(rows), 1), size) for size in options.batches}
+    streams = {
+        size: BatchStream(rows, JetOrder(len(rows), len(rows), 1), BatchPlan(size))
+        for size in options.batches
+    }
     configs = {
         width: TaggerConfig(
             width, len(rows.features), len(CLASSES), dropout=options.dropout, **PRESETS[options.preset]
@@ -188,7 +192,7 @@ def stacked(rows: FeatureRows, options: argparse.Namespace) -> None:
     print(f"{'width':>6} {'batch':>6}  ratio of times: median (range)")
     for width in options.widths:
         for size in options.batches:
-            stream = BatchStream(rows, JetOrder(len(rows), len(rows), 1), size)
+            stream = BatchStream(rows, JetOrder(len(rows), len(rows), 1), BatchPlan(size))
             config = TaggerConfig(width, len(rows.features), len(CLASSES), dropout=options.dropout)
             _check_stacking(config, stream[0][0], options.seeds)
             together = StackedTaggers(config, options.seeds)

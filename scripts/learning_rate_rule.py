@@ -1,8 +1,8 @@
 """Fit the rule eta(N) to a sweep of learning rates: python scripts/learning_rate_rule.py [docs/results/learning-rates]
 
-Reads points.csv there, as scripts/sweep_generators.py wrote it, and prints: for each size and D the best rate, by a
-parabola through losses against ln(rate); a power law of the best rate in N; and how exponents of the loss move when
-every rate is off by a factor. Draws learning-rates.png beside the points.
+Reads points.csv there, the variations.csv of configs/studies/learning_rates.yaml, and prints: for each size and D the
+best rate, by a parabola through losses against ln(rate); a power law of the best rate in N; and how exponents of the
+loss move when every rate is off by a factor. Draws learning-rates.png beside the points.
 """
 
 import argparse

@@ -1,10 +1,13 @@
 """Jets to discrete tokens and back.
 
->>> tokenizer = Tokenizer.load(folder)
->>> tokens = tokenizer.encode(jets)      # ragged integers: start, codes, stop
->>> jets = tokenizer.decode(tokens)
+Examples
+--------
+>>> tokenizer = Tokenizer.load(folder)  # doctest: +SKIP
+>>> tokens = tokenizer.encode(jets)  # doctest: +SKIP
+>>> jets = tokenizer.decode(tokens)  # doctest: +SKIP
 
-Importing the package is light; the classes, which need torch, are imported when first used.
+Tokens are ragged integers: a start token, one code per particle, a stop token. Importing the package is cheap: the
+classes, which need torch, are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Plain bins in (ln pT, eta_rel, phi_rel): the tokenizer without a network, to compare the others with.
+"""Plain bins in (ln pT, eta_rel, phi_rel): a tokenizer without a network, the baseline of the others.
 
-It is also the one whose cells have known volumes, so that token probabilities are densities of jets.
+It is also the only tokenizer whose cells have known volumes, so that token probabilities give densities of jets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = ("ln(pT)", "eta_rel", "phi_rel")
 
 
 class Binning(nn.Module):
-    """Bins in the place of a VQ-VAE: the features are the latents, and nothing is decoded from elsewhere."""
+    """Bins with the interface of a VQ-VAE: features serve as latents, and each code decodes to a fixed point."""
 
     def __init__(self, config: BinningConfig) -> None:
         super().__init__()
@@ -28,20 +28,20 @@ class Binning(nn.Module):
         self.quantizer = Bins(config.bins)
 
     def fit(self, features: NDArray[np.floating]) -> None:
-        """Place the edges, and in each cell the point that it decodes to.
+        """Place the edges of the bins, and in each cell the point that its code decodes to.
 
-        That point is the mean of the cell's particles in (pT, eta_rel, phi_rel), so that sums of pT are kept
-        on average; in a cell without any, the centre.
+        That point is the mean of the cell's particles in (pT, eta_rel, phi_rel), so that sums of pT are conserved on
+        average; for a cell without particles it is the centre.
 
         Parameters
         ----------
-        features : array, shape (n_particles, 3)
-            Particles to learn from, as `Preprocessing.features` gives them.
+        features : array of float, shape (n_particles, 3)
+            Features of the training particles, from `Preprocessing.features`.
 
         Raises
         ------
         InputError
-            There are too few different values for so many quantile bins, or no particles at all.
+            There are too few different values for this number of quantile bins, or no particles at all.
         """
         if not len(features):
             raise InputError("no particles to place bins on")
@@ -99,7 +99,7 @@ class Binning(nn.Module):
 
 
 class Unchanged(nn.Module):
-    """Rows as they are, in the place of a network."""
+    """The identity, in the place of a network."""
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """Return the rows."""
@@ -107,7 +107,7 @@ class Unchanged(nn.Module):
 
 
 class Bins(Quantizer):
-    """The product of bins as a quantizer; the bin of the last feature varies fastest in the number of a code."""
+    """A product of bins as a quantizer; codes are numbered with the bin of the last feature varying fastest."""
 
     commits = False
     points: Tensor
@@ -122,12 +122,12 @@ class Bins(Quantizer):
         self.register_buffer("is_placed", torch.tensor(False))
 
     def edges(self, axis: int) -> Tensor:
-        """Edges of the bins of one feature, outer ones included."""
+        """Edges of the bins of one feature, including the outer ones."""
         return getattr(self, f"edges_{axis}")
 
     @property
     def codebook(self) -> Tensor:
-        """The features that each cell decodes to, shape (K, 3)."""
+        """The features to which each code decodes, shape (K, 3)."""
         return self.points
 
     def forward(self, latents: Tensor) -> Quantized:
@@ -136,14 +136,14 @@ class Bins(Quantizer):
         return Quantized(self.lookup(codes), codes)
 
     def search(self) -> BinSearch:
-        """A search for cells; an InputError before the bins are placed."""
+        """Make a search for the cells of features; raises InputError if the bins are not placed."""
         if not self.is_placed:
             raise InputError("the tokenizer is untrained: its bins are not placed")
         return BinSearch([self.edges(axis).cpu().numpy() for axis in range(N_FEATURES)])
 
 
 class BinSearch:
-    """The bin that each particle falls into; features are not computed by a network, so nothing is a near tie."""
+    """Find the bin of each particle. Features carry no noise of a network, so that no particle is a near tie."""
 
     scale = 1.0
 
@@ -151,7 +151,7 @@ class BinSearch:
         self._inner = [edge[1:-1] for edge in edges]
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Codes of features (n, 3), and infinite margins."""
+        """Return the codes of features of shape (n, 3), and infinite margins."""
         features = latents.detach().cpu().double().numpy()
         codes = np.zeros(len(features), dtype=np.int64)
         for axis, inner in enumerate(self._inner):

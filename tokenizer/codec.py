@@ -1,11 +1,12 @@
 """Jets to token sequences and back.
 
-Token 0 starts a jet, tokens 1..K are codes, token K + 1 stops it, as in OmniJet-alpha (arXiv:2403.05618).
+Token 0 starts a jet, tokens 1..K are codes, and token K + 1 ends the jet, as in OmniJet-alpha (arXiv:2403.05618).
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 from tqdm.auto import tqdm
 
 from tokenizer import storage
@@ -21,24 +23,20 @@ from tokenizer.binning import Binning
 from tokenizer.config import BinningConfig, VQVAEConfig
 from tokenizer.errors import InputError
 from tokenizer.preprocessing import Preprocessing
+from tokenizer.quantizers import VectorQuantizer
 from tokenizer.vqvae import VQVAE, Layout
 
-#: Latents nearer than this to the border between two codes, in units of the codebook's spread, are settled
-#: in double precision. Float32 noise of the encoder was at most 1.2e-6 at the released size; one jet in thirty
-#: is settled this way at 8,192 codes.
+#: Jets with a latent nearer than this to the border between two codes, in units of the codebook's spread, are
+#: encoded again in double precision. Float32 noise of the encoder was at most 1.2e-6 at the released size; with
+#: 8,192 codes one jet in thirty is encoded again.
 NEAR_TIE = 2e-5
 
 
 class Tokenizer:
     """A VQ-VAE, or plain bins, with its preprocessing and special tokens.
 
-    Make one with `create` or `load`; train the `model` of a VQ-VAE on batches from `preprocessing.padded`, fit that of
-    bins to `preprocessing.features`.
-
-    Attributes
-    ----------
-    config : VQVAEConfig or BinningConfig
-    model : VQVAE or Binning
+    `create` makes an untrained tokenizer and `load` reads a trained one. The `model` of a VQ-VAE is trained on batches
+    from `preprocessing.padded`; plain bins are fitted to `preprocessing.features`. The configuration is `config`.
     """
 
     start_token = 0
@@ -49,7 +47,7 @@ class Tokenizer:
 
     @classmethod
     def create(cls, config: VQVAEConfig | BinningConfig, *, seed: int = 0) -> Tokenizer:
-        """Make an untrained tokenizer; `seed` decides its initial weights."""
+        """Make an untrained tokenizer, with initial weights drawn from `seed`."""
         if isinstance(config, BinningConfig):
             return cls(Binning(config))
         with torch.random.fork_rng(devices=[]):
@@ -60,10 +58,19 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> Tokenizer:
         """Read a tokenizer written by `save`.
 
+        Parameters
+        ----------
+        folder : str or Path
+            Folder of the tokenizer.
+
+        Returns
+        -------
+        Tokenizer
+
         Raises
         ------
         InputError
-            The folder is no tokenizer, is damaged, or was written by a newer version.
+            The folder holds no tokenizer, is damaged, or was written by a newer version.
         """
         config, weights = storage.read(Path(folder))
         tokenizer = cls.create(config)
@@ -75,20 +82,68 @@ class Tokenizer:
         return tokenizer
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and description (JSON) into `folder`, making it if needed.
+        """Write weights (safetensors) and description (JSON) into `folder`, which is created if needed.
 
-        A tokenizer that is there already stays whole until it is replaced at once.
+        A tokenizer that is already there stays complete until the new one replaces it in one step.
         """
         storage.write(Path(folder), self.config, self.model.state_dict())
 
+    def coarsened(self, codebook_size: int, *, seed: int = 0) -> Tokenizer:
+        """Return this tokenizer with fewer codes, from k-means of its codebook vectors; nothing else changes.
+
+        Effects of the size of the codebook can thus be measured without training another tokenizer.
+
+        Parameters
+        ----------
+        codebook_size : int
+            Number of codes, fewer than at present.
+        seed : int
+            Seed of the first centres (k-means++).
+
+        Returns
+        -------
+        Tokenizer
+
+        Returns
+        -------
+        Tokenizer
+
+        Raises
+        ------
+        InputError
+            The codes are not vectors that can be merged (bins, ``fsq``), the tokenizer is untrained, or the size
+            is not smaller.
+        """
+        if not isinstance(self.model, VQVAE) or self.model.config.quantizer == "fsq":
+            kind = "fsq" if isinstance(self.model, VQVAE) else "bins"
+            raise InputError(f"codes of {kind} are a grid: configure a coarser one instead of merging them")
+        if not 2 <= codebook_size < self.config.codebook_size:
+            raise InputError(
+                f"codebook_size={codebook_size}: must be from 2 to {self.config.codebook_size - 1}, "
+                "fewer than the codes there are"
+            )
+        self.model.quantizer.search()  # refuses an untrained codebook
+        vectors = self.model.quantizer.codebook.detach().cpu().double().numpy()
+        centres, _ = kmeans2(vectors, codebook_size, iter=100, minit="++", seed=seed)
+        config = dataclasses.replace(
+            self.model.config, codebook_size=codebook_size, quantizer="vq", levels=[]
+        )
+        coarse = Tokenizer.create(config)
+        kept = {k: v for k, v in self.model.state_dict().items() if not k.startswith("quantizer.")}
+        coarse.model.load_state_dict(kept, strict=False)
+        assert isinstance(coarse.model.quantizer, VectorQuantizer)
+        coarse.model.quantizer.place(torch.from_numpy(centres))
+        coarse.model.eval()
+        return coarse
+
     @property
     def preprocessing(self) -> Preprocessing:
-        """Selection and features of particles."""
+        """Selection of particles and their features."""
         return self.config.preprocessing
 
     @property
     def stop_token(self) -> int:
-        """The token after a jet's last code: K + 1."""
+        """The token that follows a jet's last code: K + 1."""
         return self.config.codebook_size + 1
 
     @property
@@ -98,12 +153,12 @@ class Tokenizer:
 
     @property
     def max_constituents(self) -> int:
-        """The largest number of codes in an encoded jet; its sequence has two tokens more."""
+        """The largest number of codes in an encoded jet; the sequence also has a start and a stop token."""
         return self.preprocessing.max_constituents
 
     @property
     def fingerprint(self) -> str:
-        """Hash of configuration and weights (SHA-256, hex): tokens belong to the tokenizer with this name."""
+        """SHA-256 of configuration and weights, by which token stores name the tokenizer that made them."""
         return storage.fingerprint(self.config, self.model.state_dict())
 
     def log_cell_volumes(self) -> NDArray[np.float64]:
@@ -112,8 +167,8 @@ class Tokenizer:
         Returns
         -------
         array of float64, shape (K,)
-            In (pT, eta_rel, phi_rel), in GeV rad^2; code k is token k + 1. The density that goes with it is
-            uniform in pT and angles within a cell.
+            ln of volumes in (pT, eta_rel, phi_rel), in GeV rad^2; code k is token k + 1. Densities computed with
+            them are uniform in pT and the angles within each cell.
 
         Raises
         ------
@@ -125,7 +180,7 @@ class Tokenizer:
                 "a VQ-VAE's codes have no cells of known volume in (pT, eta_rel, phi_rel); "
                 "densities need a tokenizer of plain bins"
             )
-        self.model.quantizer.search()  # refuses bins that are not placed
+        self.model.quantizer.search()  # raises if the bins are not placed
         return self.model.log_cell_volumes()
 
     def encode(
@@ -133,26 +188,26 @@ class Tokenizer:
     ) -> ak.Array:
         """Turn jets into token sequences.
 
-        Jets of equal length are encoded together, so nothing is computed on padding. A jet's tokens
-        depend on the jet alone, not on the batch size or the other jets: where float32 noise could change
-        a code, the jet is encoded again, alone and in double precision.
+        Jets of equal length are encoded together, so that nothing is computed on padding. A jet's tokens depend on
+        the jet alone, not on the batch size or on the other jets: where float32 noise could change a code, the jet
+        is encoded again, alone and in double precision.
 
         Parameters
         ----------
         jets : ak.Array
-            Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad); see `Preprocessing.select` for the
-            particles that are kept.
+            Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad); `Preprocessing.select` says which particles
+            are kept.
         batch_jets : int
-            Jets encoded together. Changes speed only.
+            Number of jets encoded together; it changes the speed only.
         progress : bool
             Show a progress bar.
         device : str
-            Where the network runs.
+            Device on which the network runs.
 
         Returns
         -------
         ak.Array
-            A jet per row: int32 tokens ``[start, codes by falling pT..., stop]``; an empty jet is
+            One jet per row: int32 tokens ``[start, codes in order of decreasing pT ..., stop]``; an empty jet is
             ``[start, stop]``.
 
         Raises
@@ -198,18 +253,23 @@ class Tokenizer:
     ) -> ak.Array:
         """Turn token sequences into jets.
 
-        A leading start token is optional. A sequence ends at its first stop token, whatever follows; without
-        one (a generator that ran into its maximal length) all of it is used. A jet without codes is empty.
+        A leading start token is optional. A sequence ends at its first stop token, and what follows is ignored; a
+        sequence without a stop token (from a generator that reached its maximal length) is used whole. A jet
+        without codes is empty.
 
         Parameters
         ----------
         tokens : ak.Array
-            Ragged integers, a jet per row.
-        batch_jets, progress, device
+            Ragged integers, one jet per row.
+        batch_jets : int
+            As for `encode`.
+        progress : bool
+            As for `encode`.
+        device : str
             As for `encode`.
         sort : bool
-            Order particles by falling pT, as jets are everywhere. Otherwise they stay in the order of their
-            tokens.
+            Order the particles by decreasing pT, as in all jets of the project. Otherwise they keep the order of
+            their tokens.
 
         Returns
         -------
@@ -219,11 +279,11 @@ class Tokenizer:
         Raises
         ------
         InputError
-            A token before the stop is out of range or a start token within the jet, or the tokenizer is
+            A token before the stop token is out of range, a start token lies within the jet, or the tokenizer is
             untrained.
         """
         codes, lengths = self._codes(tokens)
-        self.model.quantizer.search()  # refuses an untrained codebook
+        self.model.quantizer.search()  # raises if the codebook is untrained
         features = np.empty((len(codes), 3), dtype=np.float32)
         with self._inference(device) as model, _bar(len(lengths), "decode", progress) as bar:
             for where, layout in _batches(lengths, batch_jets):
@@ -234,12 +294,12 @@ class Tokenizer:
         return jets[ak.argsort(jets.pt, axis=1, ascending=False, stable=True)] if sort else jets
 
     def reconstruct(self, jets: ak.Array, **options: int | bool | str) -> ak.Array:
-        """Encode, then decode: what the tokenizer leaves of jets. Options are those of `decode`."""
+        """Encode and decode jets, with the options of `decode`."""
         shared = {key: value for key, value in options.items() if key != "sort"}
         return self.decode(self.encode(jets, **shared), **options)  # type: ignore[arg-type]
 
     def _codes(self, tokens: ak.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Codes 0..K-1 of all sequences in one array, and the number in each."""
+        """Codes 0..K-1 of all sequences in one array, and the number of codes in each sequence."""
         tokens = ak.Array(tokens)
         if len(tokens) == 0:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -270,7 +330,7 @@ class Tokenizer:
 
     @contextmanager
     def _inference(self, device: str) -> Iterator[VQVAE | Binning]:
-        """The model on `device`, without dropout and gradients; afterwards as it was."""
+        """Lend the model on `device`, without dropout and gradients; afterwards it is as it was before."""
         model = self.model
         was_training, was_on = model.training, model.quantizer.codebook.device
         model.to(device).eval()
@@ -282,7 +342,7 @@ class Tokenizer:
 
 
 def _batches(lengths: NDArray[np.int64], batch_jets: int) -> Iterator[tuple[NDArray[np.int64], Layout]]:
-    """Batches of jets of one length: their rows in the list of all particles, and their layout.
+    """Yield batches of jets of equal length: their rows in the list of all particles, and their layout.
 
     Empty jets have no rows and are in no batch.
     """

@@ -1,4 +1,4 @@
-"""What defines a tokenizer: its features, its network and its codebook, or its bins."""
+"""Configurations of tokenizers: features, network and codebook of a VQ-VAE, or bins."""
 
 from __future__ import annotations
 
@@ -17,47 +17,54 @@ QUANTIZERS: Final = ("vq", "residual", "fsq")
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """A learned tokenizer; by default the VQ-VAE of OmniJet-alpha (arXiv:2403.05618), shape by shape.
+    """A learned tokenizer; the default shapes are those of OmniJet-alpha's VQ-VAE (arXiv:2403.05618).
 
     Attributes
     ----------
     codebook_size : int
         Number of codes K; the vocabulary has K + 2 tokens.
     quantizer : str
-        How latents become codes: ``vq``, the nearest of K learned vectors; ``residual``, the nearest vector
-        of a small codebook plus the nearest of a second one to what is left (arXiv:2107.03312), where the
-        pair is the code; ``fsq``, rounding each latent dimension to a few levels (arXiv:2309.15505).
+        How latents become codes: ``vq``, the nearest of K learned vectors; ``residual``, the nearest vector of a
+        small codebook and the nearest vector of a second one to the remainder (arXiv:2107.03312), the pair being
+        the code; ``fsq``, each latent dimension rounded to a few levels (arXiv:2309.15505).
     levels : list of int
-        For ``residual`` the codes of each stage, for ``fsq`` the levels of each latent dimension; their
-        product is `codebook_size`. Empty: as equal as powers of two allow (see `balanced_levels`), in two
-        stages for ``residual``. Unused by ``vq``.
+        For ``residual`` the number of codes of each stage, for ``fsq`` the number of levels of each latent
+        dimension; their product is `codebook_size`. If empty, they are as equal as powers of two allow (see
+        `balanced_levels`), in two stages for ``residual``. Unused by ``vq``.
     conditional : bool
-        Whether encoder and decoder see the whole jet. Otherwise they have no attention: a particle's
-        code depends on this particle alone, and what a code decodes to on the code alone.
+        Whether encoder and decoder see the whole jet. Otherwise they have no attention: the code of a particle
+        depends on this particle alone, and a code always decodes to the same particle.
     latent_dim : int
-        Dimensions of the latent space in which particles are quantized.
-    d_model, n_heads, n_encoder_blocks, n_decoder_blocks, mlp_ratio : int
-        Width, attention heads, depth of both halves, and MLP width in units of `d_model`.
+        Dimension of the latent space in which particles are quantized.
+    d_model : int
+        Width of the network.
+    n_heads : int
+        Attention heads per block.
+    n_encoder_blocks : int
+        Depth of the encoder.
+    n_decoder_blocks : int
+        Depth of the decoder.
+    mlp_ratio : int
+        Width of the MLPs in units of `d_model`.
     dropout : float
         Probability of dropping attention weights and MLP activations in training.
     pt_weight_power : float
-        Particles count in the loss as (pT)^power, with mean one over a batch. Jet observables are made by hard
-        particles, which are few: at 0 every particle counts alike.
+        Weight of a particle in the loss: (pT)^power, normalised to mean one over a batch. With 0 all particles
+        weigh the same; a positive power favours the few hard particles that determine jet observables.
     commitment_weight : float
-        Weight of the commitment loss, which draws latents to their codes, relative to the reconstruction
-        loss. OmniJet-alpha's "10 times the VQ loss" splits into 1 for this and 9 for drawing codes to
-        latents (vqtorch's beta is 0.9); here the codes follow by running means. Unused by ``fsq``.
+        Weight of the commitment loss, which draws latents to their codes, relative to the reconstruction loss.
+        OmniJet-alpha's "10 times the VQ loss" is 1 for this and 9 for drawing codes to latents (vqtorch's beta is
+        0.9); here the codes follow by running means instead. Unused by ``fsq``.
     ema_decay : float
-        Memory of the codebook: a code is the running mean of the latents that chose it, with this decay
-        per training step.
+        Decay per training step of the running means: a code is the running mean of the latents that chose it.
     dead_code_threshold : float
-        A code whose running use falls below this share of the mean use (particles per step / K) is moved
-        onto a random particle of the batch. It must lie well below 1: a moved code starts at the
-        threshold, so one that is too high moves living codes at every step.
+        A code whose running use falls below this fraction of the mean use (particles per step / K) is moved onto
+        a random particle of the batch. It must lie well below 1: a moved code starts with a use equal to the
+        threshold, so that too high a threshold moves codes that are in use at every step.
     kmeans_iterations : int
         Iterations of the k-means that places the codes on the first training batch.
     preprocessing : Preprocessing
-        Features of a particle and the selection of particles.
+        Selection of particles and their features.
 
     Raises
     ------
@@ -132,7 +139,7 @@ class VQVAEConfig:
 
     @property
     def resolved_levels(self) -> list[int]:
-        """`levels`, or the balanced ones if none were given; empty for ``vq``."""
+        """`levels` if given, otherwise balanced ones; empty for ``vq``."""
         if self.levels or self.quantizer == "vq":
             return list(self.levels)
         return balanced_levels(self.codebook_size, self.latent_dim if self.quantizer == "fsq" else 2)
@@ -145,27 +152,36 @@ class VQVAEConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> VQVAEConfig:
         """Build a configuration from plain values, the inverse of `as_dict`.
 
+        Parameters
+        ----------
+        values : mapping of str to plain values
+            Fields that differ from the defaults.
+
+        Returns
+        -------
+        VQVAEConfig
+
         Raises
         ------
         InputError
-            A key is not a field (the message names the nearest) or a value is out of range.
+            A key is not a field (the message names the nearest field) or a value is out of range.
         """
         return _nested(cls, values)
 
 
 @dataclass(frozen=True)
 class BinningConfig:
-    """Plain bins: the product of bins in ln(pT), eta_rel and phi_rel, without a network.
+    """Plain bins: the product of bins in ln(pT), eta_rel and phi_rel; there is no network.
 
     Attributes
     ----------
     bins : list of int
         Number of bins in ln(pT), eta_rel and phi_rel; K is their product.
     spacing : str
-        ``quantile``: equally many particles of the training jets in the bins of each feature;
-        ``uniform``: equally wide bins in ln(pT) and the angles.
+        ``quantile``: each bin of a feature holds equally many particles of the training jets; ``uniform``: bins
+        of equal width in ln(pT) and in the angles.
     pt_range_gev : list of two floats
-        Outer edges of the pT bins. Particles beyond count into the outermost bins; those of the angles
+        Outer edges of the pT bins, in GeV. Particles outside count in the outermost bins. The bins of the angles
         end at the preprocessing's `max_abs_angle`.
     preprocessing : Preprocessing
         Selection of particles.
@@ -200,22 +216,35 @@ class BinningConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BinningConfig:
-        """Build a configuration from plain values, the inverse of `as_dict`; raises as `VQVAEConfig.from_dict`."""
+        """Build a configuration from plain values as `VQVAEConfig.from_dict` does, with the same errors."""
         return _nested(cls, values)
 
 
 def balanced_levels(codebook_size: int, parts: int) -> list[int]:
-    """Powers of two with this product: all parts alike but the first, which takes what is over or short.
+    """Divide a codebook into powers of two: all parts are equal except the first, which absorbs the remainder.
 
-    >>> balanced_levels(1024, 3), balanced_levels(2048, 3), balanced_levels(512, 2)
-    ([16, 8, 8], [8, 16, 16], [32, 16])
+    With three parts the first is ln(pT) and the others are the two angles, which must be treated alike.
 
-    With three parts the first is ln(pT) and the others are the angles, which are to be treated alike.
+    Parameters
+    ----------
+    codebook_size : int
+        Product of the levels; a power of two.
+    parts : int
+        Number of levels.
+
+    Returns
+    -------
+    list of int
 
     Raises
     ------
     InputError
-        The size is not a power of two, or too small to be divided.
+        The size is not a power of two, or too small for so many parts.
+
+    Examples
+    --------
+    >>> balanced_levels(1024, 3), balanced_levels(2048, 3), balanced_levels(512, 2)
+    ([16, 8, 8], [8, 16, 16], [32, 16])
     """
     exponent = codebook_size.bit_length() - 1
     if codebook_size != 1 << exponent:
@@ -248,8 +277,8 @@ def _strict(cls: type[T], values: Mapping[str, Any]) -> T:
     return cls(**values)
 
 
-#: `omnijet`: the size released with OmniJet-alpha. `quickstart`: trains in about a minute on one core; of the
-#: shapes tried, more steps of one block each way beat fewer steps of more blocks at equal time.
+#: `omnijet` is the size released with OmniJet-alpha. `quickstart` trains in about a minute on one core; at equal
+#: training time, more steps of one block each for encoder and decoder gave a lower loss than fewer steps of more.
 PRESETS: Final[Mapping[str, VQVAEConfig]] = {
     "omnijet": VQVAEConfig(codebook_size=8192, dropout=0.1),
     "quickstart": VQVAEConfig(

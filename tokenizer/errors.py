@@ -1,5 +1,5 @@
-"""The one exception that means: the input is wrong, here is what would be right."""
+"""The exception for bad input."""
 
 
 class InputError(ValueError):
-    """Bad input from outside; the message names the file, key or value and what would be right."""
+    """Bad input from outside; the message names the file, the key or the value, and says what would be right."""

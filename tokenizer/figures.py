@@ -25,7 +25,7 @@ LABELS: Final = {
 
 
 def plot_quality(tokenizer: Tokenizer, jets: ak.Array, *, device: str = "cpu") -> matplotlib.figure.Figure:
-    """Distributions of original and decoded jets with their ratio, and the resolution per particle.
+    """Draw distributions of original and decoded jets with their ratios, and the resolution of the particles' pT.
 
     Parameters
     ----------
@@ -33,13 +33,12 @@ def plot_quality(tokenizer: Tokenizer, jets: ak.Array, *, device: str = "cpu") -
     jets : ak.Array
         Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad).
     device : str
-        Where the network runs.
+        Device on which the network runs.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Five panels of distributions with ratio panels, and one of the relative pT resolution against pT.
-        Save with ``figure.savefig(path)``.
+        Five distributions with ratio panels, and a panel of the relative pT resolution against pT.
     """
     kept = tokenizer.preprocessing.select(jets)
     decoded = tokenizer.decode(tokenizer.encode(kept, device=device), device=device, sort=False)

@@ -1,4 +1,4 @@
-"""Particles to the features that the network sees, and exactly back."""
+"""Selection of particles, and the features that the network sees: an invertible scaling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("pt", "eta_rel", "phi_rel")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Selection and scaling of particles, by default as released with OmniJet-alpha (arXiv:2403.05618).
+    """Selection and scaling of particles; the defaults are those released with OmniJet-alpha (arXiv:2403.05618).
 
     The features of a particle are ``ln(pT / GeV) - ln_pt_shift``, ``eta_scale * eta_rel`` and
     ``phi_scale * phi_rel``.
@@ -26,12 +26,14 @@ class Preprocessing:
     ----------
     ln_pt_shift : float
         Subtracted from ln(pT / GeV).
-    eta_scale, phi_scale : float
-        Multiply the angles, in 1/rad.
+    eta_scale : float
+        Factor of eta_rel.
+    phi_scale : float
+        Factor of phi_rel, in 1/rad.
     max_abs_angle : float
-        Particles with abs(eta_rel) or abs(phi_rel) at or above this are dropped, in rad.
+        Particles with abs(eta_rel) or abs(phi_rel) of at least this value, in rad, are dropped.
     max_constituents : int
-        Only this many particles of highest pT are kept.
+        Only this many particles, those of highest pT, are kept.
 
     Raises
     ------
@@ -51,17 +53,17 @@ class Preprocessing:
                 raise InputError(f"preprocessing.{name}={getattr(self, name)}: must be positive")
 
     def select(self, jets: ak.Array) -> ak.Array:
-        """Keep the leading particles near the jet axis, ordered by falling pT.
+        """Keep the leading particles near the jet axis, in order of decreasing pT.
 
         Parameters
         ----------
         jets : ak.Array
-            Records of ragged `pt` (GeV), `eta_rel` and `phi_rel` (rad); further fields are dropped.
+            Records of ragged `pt` (GeV), `eta_rel` and `phi_rel` (rad); other fields are dropped.
 
         Returns
         -------
         ak.Array
-            A jet per row: a list of records with those three fields. Jets may be empty.
+            One jet per row: a list of records with these three fields, which may be empty.
 
         Raises
         ------
@@ -72,13 +74,13 @@ class Preprocessing:
         near_axis = (abs(jets.eta_rel) < self.max_abs_angle) & (abs(jets.phi_rel) < self.max_abs_angle)
         if not ak.all(near_axis, axis=None):
             jets = jets[near_axis]
-        # Jets normally arrive ordered, and then this costs one comparison.
+        # Jets usually arrive in this order, and checking it is cheaper than sorting.
         if ak.any(jets.pt[:, 1:] > jets.pt[:, :-1], axis=None):
             jets = jets[ak.argsort(jets.pt, axis=1, ascending=False, stable=True)]
         return jets[:, : self.max_constituents]
 
     def features(self, jets: ak.Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Select particles and return their features, all jets one after the other.
+        """Select particles and return their features, the jets one after the other.
 
         Parameters
         ----------
@@ -100,7 +102,7 @@ class Preprocessing:
         return features, ak.to_numpy(ak.num(jets)).astype(np.int64)
 
     def padded(self, jets: ak.Array) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of a batch of jets with padding, as `VQVAE.loss` takes them.
+        """Select particles and return their features with padding, as `VQVAE.loss` takes them.
 
         Parameters
         ----------
@@ -121,19 +123,20 @@ class Preprocessing:
         return torch.from_numpy(padded), torch.from_numpy(mask)
 
     def jets(self, features: NDArray[np.floating], lengths: NDArray[np.integer]) -> ak.Array:
-        """Invert `features`, up to the particles that `select` dropped.
+        """Turn features back into particles; the inverse of `features` for the particles that `select` keeps.
 
         Parameters
         ----------
-        features : array, shape (n_particles, 3)
+        features : array of float, shape (n_particles, 3)
         lengths : array of int, shape (n_jets,)
+            Number of particles of each jet.
 
         Returns
         -------
         ak.Array
             Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad), in float32.
         """
-        # In float64, so that the round trip is limited by the float32 features alone.
+        # In float64, so that only the float32 features limit the precision of the round trip.
         wide = features.astype(np.float64)
         columns = {
             "pt": np.exp(wide[:, 0] + self.ln_pt_shift),
@@ -144,7 +147,7 @@ class Preprocessing:
 
 
 def _as_lists_of_records(jets: ak.Array) -> ak.Array:
-    """Check the fields and values of jets; lists of records and records of lists both pass."""
+    """Check the fields and values of jets, which may be lists of records or records of lists."""
     missing = [name for name in FIELDS if name not in ak.fields(jets)]
     if missing:
         found = ", ".join(ak.fields(jets)) or "none"

@@ -1,4 +1,4 @@
-"""What a tokenizer keeps of jets and what it costs: rate, resolution, and the floor under any generator."""
+"""Quality of a tokenizer: its rate, its resolution, and the distances below which no generator can get."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Residuals:
     median_abs : float
         Median of the absolute value.
     half_width_68 : float
-        Half of the distance between the 16 % and the 84 % quantile: a Gaussian's sigma, unmoved by tails.
+        Half of the distance between the 16 % and the 84 % quantile: sigma for a Gaussian, insensitive to tails.
     """
 
     bias: float
@@ -56,26 +56,33 @@ class Quality:
 
     Attributes
     ----------
-    n_jets, n_particles : int
-        Sample size: jets, and particles in their tokens.
+    n_jets : int
+        Number of jets in the sample.
+    n_particles : int
+        Number of particles that have a token.
     dropped_particles : float
         Fraction of particles that preprocessing drops (far from the axis, or beyond the maximal number).
-    codebook_size, codes_used : int
-        Codes that exist, and those that occur in the sample.
+    codebook_size : int
+        Number of codes K.
+    codes_used : int
+        Number of codes that occur in the sample.
     perplexity : float
         Exponential of the entropy of the codes: the number of equally frequent codes of the same entropy.
-    nominal_bits_per_particle, nominal_bits_per_jet : float
-        log2 K, and that times the mean number of particles: the rate of a code that knows nothing.
-    bits_per_particle, bits_per_jet : float
-        Entropy of the codes in bits, and that times the mean number of particles: the rate of a code that
-        knows the frequencies but no correlations. The plug-in estimate: low by about
-        ``codes_used / (2 n_particles ln 2)`` bits per particle.
+    nominal_bits_per_particle : float
+        log2 K: the rate if codes are sent without any knowledge of their frequencies.
+    nominal_bits_per_jet : float
+        `nominal_bits_per_particle` times the mean number of particles.
+    bits_per_particle : float
+        Entropy of the codes in bits: the rate if their frequencies are known, but no correlations. This plug-in
+        estimate is low by about ``codes_used / (2 n_particles ln 2)``.
+    bits_per_jet : float
+        `bits_per_particle` times the mean number of particles.
     particle : dict of str to Residuals
-        Decoded minus original of each particle that has a token: `pt_relative` (pT ratio minus one),
+        Decoded minus original value of each particle that has a token: `pt_relative` (pT ratio minus one),
         `eta_rel` and `phi_rel` (rad).
     jet : dict of str to Residuals
-        Decoded jet against the whole original jet, dropped particles included: `pt_relative` and
-        `mass_relative` (ratio minus one, mass for jets with one), `multiplicity` (difference).
+        Decoded jet against the whole original jet, including dropped particles: `pt_relative` and
+        `mass_relative` (ratios minus one; the latter for jets with a mass), `multiplicity` (difference).
     wasserstein : dict of str to float
         Wasserstein-1 distance between the distributions of original and decoded jets:
         `particle_pt_gev`, `particle_eta_rel`, `particle_phi_rel`, `jet_pt_gev`, `jet_mass_gev`,
@@ -97,22 +104,22 @@ class Quality:
     wasserstein: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested values, ready for JSON."""
+        """The quality as plain nested values, ready for JSON."""
         return dataclasses.asdict(self)
 
 
 def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, device: str = "cpu") -> Quality:
-    """Encode and decode jets and compare.
+    """Encode and decode jets, and compare the result with the original.
 
     Parameters
     ----------
     tokenizer : Tokenizer
     jets : ak.Array
-        Lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad). Jets that the tokenizer was not trained on.
+        Jets that the tokenizer was not trained on: lists of records `pt` (GeV), `eta_rel`, `phi_rel` (rad).
     progress : bool
         Show progress bars.
     device : str
-        Where the network runs.
+        Device on which the network runs.
 
     Returns
     -------
@@ -121,26 +128,31 @@ def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, dev
     Raises
     ------
     InputError
-        No jet has a particle that preprocessing keeps, none has a mass, or as for `Tokenizer.encode`.
+        No jet has a particle that preprocessing keeps, or none has a mass; also the errors of `Tokenizer.encode`.
     """
     tokens = tokenizer.encode(jets, progress=progress, device=device)
-    # In the order of the tokens, so that decoded and original particles are pairs.
+    # In the order of the tokens, so that each decoded particle stands beside its original.
     return judge(
         tokenizer, jets, tokens, tokenizer.decode(tokens, progress=progress, device=device, sort=False)
     )
 
 
 def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Array) -> Quality:
-    """Compare jets with what the tokenizer made of them.
+    """Compare jets with their encoded and decoded versions, which exist already.
 
     Parameters
     ----------
-    tokenizer, jets
+    tokenizer : Tokenizer
+    jets : ak.Array
         As for `quality`.
     tokens : ak.Array
         The encoded jets.
     paired : ak.Array
-        The decoded jets in the order of their tokens (``sort=False``).
+        The decoded jets, particles in the order of the tokens (``sort=False``).
+
+    Returns
+    -------
+    Quality
 
     Raises
     ------
@@ -158,7 +170,7 @@ def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Arr
     before = {name: ak.to_numpy(ak.flatten(kept[name])).astype(float) for name in FIELDS}
     after = {name: ak.to_numpy(ak.flatten(paired[name])).astype(float) for name in FIELDS}
     original, decoded = jet_observables(jets), jet_observables(paired)
-    # Without any particle or with a single one there is no ratio to form.
+    # A jet of no particles has no pT, and a jet of one massless particle no mass, to divide by.
     filled = (original["pt_gev"] > 0) & (decoded["pt_gev"] > 0)
     massive = filled & (ak.to_numpy(ak.num(kept)) > 1) & (original["mass_gev"] > 0)
     if not massive.any():
@@ -194,7 +206,7 @@ def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Arr
 
 
 def jet_observables(jets: ak.Array) -> dict[str, NDArray[np.float64]]:
-    """Transverse momentum, mass and number of particles of jets: sums of massless four-vectors.
+    """Transverse momentum, mass and multiplicity of jets: sums of massless four-vectors.
 
     Parameters
     ----------
@@ -204,8 +216,8 @@ def jet_observables(jets: ak.Array) -> dict[str, NDArray[np.float64]]:
     Returns
     -------
     dict of arrays, shape (n_jets,)
-        `pt_gev`, `mass_gev`, `multiplicity`. The angles are relative to the jet axis: pT is invariant under
-        that rotation and boost, and so is the mass.
+        `pt_gev`, `mass_gev`, `multiplicity`. Angles relative to the jet axis suffice, because pT and mass are
+        invariant under the rotation and the boost to the axis.
     """
     lengths = ak.to_numpy(ak.num(jets.pt)).astype(np.int64)
     pt, eta, phi = (ak.to_numpy(ak.flatten(jets[name])).astype(float) for name in FIELDS)

@@ -1,24 +1,21 @@
-"""Latents to codes: the nearest vector of a codebook, of two codebooks in turn, or rounding.
+"""Quantizers, which turn latents into codes: nearest vectors of one or of several codebooks, or rounding.
 
-The vector quantizer is `vector_quantize_pytorch.VectorQuantize`, on real particles only.
+The vector quantizer is `vector_quantize_pytorch.VectorQuantize`. These of its features are used:
 
-What is used of the library, and why:
-
-- Codes are running means of the latents that choose them (EMA) rather than parameters: no second learning
-  rate to tune, and optimizer state only for the network.
-- The codebook starts by k-means on the first training batch, so all codes lie where latents are.
+- Codes are running means of the latents that choose them (EMA), not parameters: there is no second learning rate to
+  tune, and only the network needs optimizer state.
+- The codebook is initialised by k-means on the first training batch, so that all codes lie where latents are.
 - A code whose use falls below a threshold is moved onto a random latent of the batch.
-- Gradients pass straight through. The rotation trick (arXiv:2410.06424), the library's default, makes the
-  encoder shrink its latents here: after 150 steps with 64 codes the reconstruction loss is 0.115 with it and
-  0.080 without, from 0.097 at the start.
+- Gradients pass straight through. The library's default, the rotation trick (arXiv:2410.06424), makes the encoder
+  shrink its latents here: after 150 steps with 64 codes the reconstruction loss is 0.115 with it and 0.080 without,
+  from 0.097 at the start.
 
-The first three read the latents they are given. They are given real particles only, as one list without padding,
-and so cannot take padding for a particle. Their random choices come from torch's global generator; all their
-state is in buffers.
+The first three are given real particles only, as one list without padding, so that padding cannot be mistaken for a
+particle. Their random numbers come from torch's global generator; all their state is in buffers.
 
-Searching codes outside training does not go through the library: its forward pass would start an empty
-codebook from whatever it is shown, validation data included, and its table of all distances costs a multiple
-of the encoder at 8,192 codes.
+Outside training, codes are not searched by the library: its forward pass would initialise an empty codebook from any
+data that it is given, validation data included, and its table of all distances costs several times as much as the
+encoder at 8,192 codes.
 """
 
 from __future__ import annotations
@@ -39,33 +36,33 @@ from tokenizer.errors import InputError
 
 
 class Quantized(NamedTuple):
-    """Latents replaced by codes: `vectors` (n, latent_dim) with gradient, `codes` (n,) in 0..K-1."""
+    """Quantized latents: `vectors` (n, latent_dim), with gradient, and their `codes` (n,) in 0..K-1."""
 
     vectors: Tensor
     codes: Tensor
 
 
 class Search(Protocol):
-    """Codes of latents outside training.
+    """A search for the codes of latents outside training.
 
-    `scale` is the spread of the codebook in the units of the margins, which say by how much a latent is nearer to
-    its code than to another: float32 noise is judged against it.
+    The margin of a latent says by how much it is nearer to its code than to the second-nearest one. `scale` is the
+    spread of the codebook in the same units, with which float32 noise is compared.
     """
 
     scale: float
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Codes 0..K-1 of latents (n, dim), and their margins."""
+        """Return the codes 0..K-1 of latents (n, dim), and their margins."""
         ...
 
 
 class Quantizer(nn.Module, ABC):
-    """What the VQ-VAE asks of its quantizer.
+    """The interface of a quantizer.
 
     Attributes
     ----------
     commits : bool
-        Whether latents are to be drawn to their codes by a commitment loss.
+        Whether a commitment loss draws latents to their codes.
     """
 
     commits = True
@@ -77,14 +74,15 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents of shape (n_particles, dim) by their codes; in training also learn the codebook.
-
-        No row may be padding.
-        """
+        """Replace latents (n_particles, dim), without padding, by their codes; in training also learn the codes."""
 
     @abstractmethod
     def search(self) -> Search:
-        """A search for codes in the present codebook.
+        """Make a search for codes in the present codebook.
+
+        Returns
+        -------
+        Search
 
         Raises
         ------
@@ -98,7 +96,7 @@ class Quantizer(nn.Module, ABC):
 
 
 def make_quantizer(config: VQVAEConfig) -> Quantizer:
-    """The quantizer that a configuration names."""
+    """Make the quantizer that a configuration names."""
     if config.quantizer == "fsq":
         return FiniteScalarQuantizer(config.resolved_levels)
 
@@ -158,25 +156,34 @@ class VectorQuantizer(Quantizer):
         return self.vq.codebook
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents by codes, as the base class says."""
+        """Replace latents by codes; see `Quantizer.forward`."""
         if self.training:
             self._set_dead_code_limit(len(latents), latents.device)
-            # In float32 also where the network runs in less: distances and running means need it.
+            # In float32 even where the network runs in lower precision: distances and running means need it.
             with torch.autocast(latents.device.type, enabled=False):
                 vectors, codes, _ = self.vq(latents.float()[None])
             return Quantized(vectors[0], codes[0])
         codes = torch.from_numpy(self.search()(latents)[0]).to(latents.device)
         return Quantized(self.lookup(codes), codes)
 
+    @torch.no_grad()
+    def place(self, vectors: Tensor) -> None:
+        """Take ``vectors``, shape (K, dim), for the codebook, as if training had led to it."""
+        codebook = self.vq._codebook
+        codebook.embed.copy_(vectors[None])
+        codebook.embed_avg.copy_(vectors[None])
+        codebook.cluster_size.fill_(1.0)
+        codebook.initted.fill_(True)
+
     def search(self) -> NearestCodes:
-        """A search in the present codebook; an InputError before the first training step."""
+        """Make a search in the present codebook; raises InputError before the first training step."""
         if not self.is_initialised:
             raise InputError("the tokenizer is untrained: its codebook is empty before the first step")
         return NearestCodes(self.codebook)
 
     def _set_dead_code_limit(self, n_particles: int, device: torch.device) -> None:
-        """Tell the library, which wants particles per step, what the threshold is in this batch of all processes."""
-        if _is_distributed():  # or processes would disagree on which codes are dead
+        """Set the library's threshold, which counts particles per step, for this batch of all processes."""
+        if _is_distributed():  # otherwise processes would disagree on which codes are dead
             everywhere = torch.tensor(n_particles, device=device)
             torch.distributed.all_reduce(everywhere)
             n_particles = int(everywhere)
@@ -186,10 +193,10 @@ class VectorQuantizer(Quantizer):
 
 
 class ResidualQuantizer(Quantizer):
-    """Codebooks in turn, each for what the ones before left; the tuple of their codes is one code.
+    """Several codebooks in turn, each for the remainder that those before it leave; the tuple of codes is one code.
 
-    One token a particle, as for one codebook of the product of the sizes, of which it is a special case: its
-    vectors are all sums of one vector from each stage. It is learned from far fewer vectors.
+    A particle still has one token. The quantizer is equivalent to one codebook whose vectors are all sums of one
+    vector per stage, but only the far fewer vectors of the stages are learned.
     """
 
     def __init__(self, stages: list[VectorQuantizer]) -> None:
@@ -198,7 +205,7 @@ class ResidualQuantizer(Quantizer):
 
     @property
     def codebook(self) -> Tensor:
-        """All sums of one vector from each stage, shape (K, dim)."""
+        """All sums of one vector per stage, shape (K, dim)."""
         first, *others = self._stages()
         total = first.codebook
         for stage in others:
@@ -206,8 +213,8 @@ class ResidualQuantizer(Quantizer):
         return total
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents by codes, as the base class says."""
-        # The stages learn from running means and need no gradient: it passes once, straight through all.
+        """Replace latents by codes; see `Quantizer.forward`."""
+        # The stages learn by running means and need no gradient; it passes straight through all of them at once.
         rest = latents.detach().float()
         codes = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
         for stage in self._stages():
@@ -217,7 +224,7 @@ class ResidualQuantizer(Quantizer):
         return Quantized(latents - rest.to(latents.dtype), codes)
 
     def search(self) -> ResidualSearch:
-        """A search in the present codebooks; an InputError before the first training step."""
+        """Make a search in the present codebooks; raises InputError before the first training step."""
         return ResidualSearch([stage.search() for stage in self._stages()])
 
     def _stages(self) -> list[VectorQuantizer]:
@@ -225,14 +232,14 @@ class ResidualQuantizer(Quantizer):
 
 
 class ResidualSearch:
-    """Nearest codes stage by stage, in double precision; the margin is the smallest of the stages'."""
+    """Nearest codes stage by stage, in double precision; the margin is the smallest margin of the stages."""
 
     def __init__(self, stages: list[NearestCodes]) -> None:
         self._stages = stages
         self.scale = stages[0].scale
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Codes of latents (n, dim), and their margins."""
+        """Return the codes of latents (n, dim), and their margins."""
         rest = latents.detach().cpu().double()
         codes = np.zeros(len(rest), dtype=np.int64)
         margin = np.full(len(rest), np.inf)
@@ -247,36 +254,38 @@ class ResidualSearch:
 class FiniteScalarQuantizer(Quantizer):
     """Finite scalar quantization (Mentzer et al., arXiv:2309.15505, appendix A.1): bound and round each dimension.
 
-    There is no codebook to learn: the encoder learns to use the grid. The first dimension varies fastest in the
-    number of a code. The formulas are those of `vector_quantize_pytorch.FSQ`, in the precision of the latents,
-    because encoding needs double precision and the distance to the border.
+    There is no codebook to learn; the encoder learns to use the grid. Codes are numbered with the first dimension
+    varying fastest. The formulas are those of `vector_quantize_pytorch.FSQ`, which is not used because encoding needs
+    double precision and the distance to the border between codes.
     """
 
-    commits = False  # rounding moves nothing, and latents are bounded as they are
+    commits = False  # the grid is fixed, and latents are bounded already
     levels: Tensor
     basis: Tensor
 
     def __init__(self, levels: list[int]) -> None:
         super().__init__()
-        # Not saved: they follow from the configuration.
+        # Not saved, because they follow from the configuration.
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("basis", torch.tensor([1, *levels[:-1]]).cumprod(0), persistent=False)
 
     @property
     def codebook(self) -> Tensor:
-        """The points of the grid, shape (K, dim), components from -1 to 1."""
+        """The points of the grid, shape (K, dim), with components from -1 to 1."""
         codes = torch.arange(int(self.levels.prod()), device=self.levels.device)
         half = self.levels // 2
         return ((codes[:, None] // self.basis) % self.levels - half) / half
 
     def bounded(self, latents: Tensor) -> Tensor:
-        """Latents on the scale on which codes are whole numbers, from -(L // 2) to (L - 1) // 2."""
-        reach = (self.levels - 1).to(latents.dtype) * (1 + 1e-3) / 2  # a little more: the ends are reached
+        """Return latents on the scale on which codes are whole numbers, from -(L // 2) to (L - 1) // 2."""
+        reach = (
+            (self.levels - 1).to(latents.dtype) * (1 + 1e-3) / 2
+        )  # slightly more, so that the ends are reached
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).to(latents.dtype)
         return torch.tanh(latents + torch.atanh(offset / reach)) * reach - offset
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Replace latents by codes, as the base class says."""
+        """Replace latents by codes; see `Quantizer.forward`."""
         with torch.autocast(latents.device.type, enabled=False):
             position = self.bounded(latents.float())
         whole = position.detach().round()
@@ -285,19 +294,19 @@ class FiniteScalarQuantizer(Quantizer):
         return Quantized((position + (whole - position).detach()) / half, codes)
 
     def search(self) -> RoundingSearch:
-        """The rounding of training, in double precision."""
+        """Make a search that rounds as in training, in double precision."""
         return RoundingSearch(self)
 
 
 class RoundingSearch:
-    """Codes of a finite scalar quantizer in double precision; margins are distances from the border."""
+    """Codes of a finite scalar quantizer, in double precision; margins are distances from the nearest border."""
 
     def __init__(self, quantizer: FiniteScalarQuantizer) -> None:
         self._quantizer = copy.deepcopy(quantizer).cpu()
         self.scale = float(((quantizer.levels.double() ** 2 - 1) / 12).sum().sqrt())
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Codes of latents (n, dim), and their margins."""
+        """Return the codes of latents (n, dim), and their margins."""
         doubles = latents.detach().cpu().double()
         position = self._quantizer.bounded(doubles)
         whole = position.round()
@@ -309,8 +318,8 @@ class RoundingSearch:
 class NearestCodes:
     """Exact nearest neighbours in a fixed codebook, in double precision.
 
-    A tree makes the cost almost independent of the codebook's size: at 8,192 codes it takes a seventh of the
-    time of a table of all distances on one core, and says by how much the second-best code loses.
+    A k-d tree makes the cost almost independent of the codebook's size: at 8,192 codes it takes a seventh of the time
+    of a table of all distances on one core, and it also gives the distance to the second-nearest code.
     """
 
     def __init__(self, codebook: Tensor) -> None:
@@ -320,7 +329,7 @@ class NearestCodes:
         self.scale = float(np.sqrt(self.vectors.var(axis=0).sum()))
 
     def __call__(self, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest codes of latents (n, dim), and how much farther away the second-best codes are."""
+        """Return the nearest codes of latents (n, dim), and how much farther away the second-nearest codes are."""
         points = latents.detach().cpu().double().numpy()
         found = self._tree.query(points, k=2, workers=torch.get_num_threads())
         distances, codes = np.asarray(found[0]), np.asarray(found[1])

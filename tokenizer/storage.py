@@ -1,4 +1,4 @@
-"""A tokenizer on disk: one JSON file that names, describes and vouches for one file of weights."""
+"""A tokenizer on disk: a JSON file that describes the tokenizer, and a file of weights that it names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DESCRIPTION = "tokenizer.json"
 Config = VQVAEConfig | BinningConfig
 KINDS: dict[str, type[Config]] = {"vqvae": VQVAEConfig, "binning": BinningConfig}
 
-#: Keys that version 1 lacked, with the values that mean what version 1 did. They are left out of the fingerprint,
-#: so that a tokenizer written then keeps its name, and its tokens stay its tokens.
+#: Keys that version 1 did not have, with the values that reproduce version 1. Keys with these values do not enter the
+#: fingerprint, so that a tokenizer written by version 1 keeps its fingerprint, and its token stores stay valid.
 ADDED_SINCE_VERSION_1 = {"quantizer": "vq", "levels": [], "conditional": True, "pt_weight_power": 0.0}
 
 
 def fingerprint(config: Config, weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over configuration and weights, independent of file format, device and order."""
+    """SHA-256 of configuration and weights, independent of file format, device and order."""
     values = config.as_dict()
     for key, meaning_before in ADDED_SINCE_VERSION_1.items():
         if values.get(key) == meaning_before:
@@ -45,7 +45,8 @@ def fingerprint(config: Config, weights: Mapping[str, Tensor]) -> str:
 def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
     """Write a tokenizer into `folder`.
 
-    The weights get a name of their own; replacing the JSON file, which names them, replaces the tokenizer.
+    The name of the weights' file contains their fingerprint. Old and new weights can therefore lie side by side, and
+    replacing the JSON file, which names the weights, replaces the tokenizer in one step.
     """
     name = fingerprint(config, weights)
     weights_path = folder / f"weights-{name[:12]}.safetensors"
@@ -71,6 +72,16 @@ def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
 def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     """Read what `write` wrote.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder of the tokenizer.
+
+    Returns
+    -------
+    config : VQVAEConfig or BinningConfig
+    weights : dict of str to Tensor
+
     Raises
     ------
     InputError
@@ -90,7 +101,7 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
             f"{path}: format version {description.get('version')}, this program reads versions up to {VERSION}; "
             "a newer program can read it"
         )
-    kind = description.get("kind", "vqvae")  # version 1 had no other
+    kind = description.get("kind", "vqvae")  # the only kind of version 1
     if kind not in KINDS:
         raise InputError(f"{path}: kind {kind!r} is not known; it must be one of {', '.join(KINDS)}")
     try:

@@ -1,8 +1,8 @@
-"""The VQ-VAE: NormFormer encoder, quantizer, NormFormer decoder, each seeing the whole jet if conditional.
+"""The VQ-VAE: NormFormer encoder, quantizer and NormFormer decoder, which see the whole jet if conditional.
 
-Particles of a batch are one list of rows, without padding: linear layers, norms, the quantizer and the loss
-see rows only, so padding cannot enter them. Attention alone needs jets apart; it lays the rows out
-in a padded array, with a key-padding mask, and picks them up again.
+The particles of a batch form one list of rows, without padding: linear layers, norms, the quantizer and the loss see
+rows only, so that padding cannot enter them. Only attention needs to know which rows form a jet; it copies the rows
+into a padded array, uses a key-padding mask, and copies them back.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ N_FEATURES = 3
 
 @dataclass(frozen=True)
 class Layout:
-    """Where in a padded batch the rows lie.
+    """The positions of rows in a padded batch.
 
     Attributes
     ----------
-    n_jets, length : int
-        Shape of the padded batch.
+    n_jets : int
+        Number of jets in the padded batch.
+    length : int
+        Number of particles per jet in the padded batch.
     rows : Tensor of int64, shape (n_rows,), or None
         Flat positions of the rows; None if there is no padding.
     keys : Tensor of bool, shape (n_jets, 1, 1, length), or None
-        Which particles may be attended to; None if all.
+        Which particles may be attended to; None for all.
     """
 
     n_jets: int
@@ -45,28 +47,28 @@ class Layout:
         n_jets, length = mask.shape
         if bool(mask.all()):
             return cls(n_jets, length)
-        # A jet without particles must attend to something: softmax over nothing is not a number.
+        # A jet without particles must attend to something, because the softmax over nothing is NaN.
         keys = mask | ~mask.any(dim=1, keepdim=True)
         return cls(n_jets, length, rows=mask.flatten().nonzero()[:, 0], keys=keys[:, None, None, :])
 
     def pack(self, padded: Tensor) -> Tensor:
-        """Rows (n_rows, d) of a padded array (n_jets, length, d)."""
+        """Return the rows (n_rows, d) of a padded array (n_jets, length, d)."""
         flat = padded.flatten(0, 1)
         return flat if self.rows is None else flat[self.rows]
 
     def pad(self, rows: Tensor) -> Tensor:
-        """Padded array (n_jets, length, d), zero in the padding, of rows (n_rows, d)."""
+        """Return rows (n_rows, d) as a padded array (n_jets, length, d), which is zero in the padding."""
         if self.rows is not None:
             rows = rows.new_zeros(self.n_jets * self.length, rows.shape[1]).index_copy(0, self.rows, rows)
         return rows.view(self.n_jets, self.length, -1)
 
 
 class NormFormerBlock(nn.Module):
-    """Attention and MLP, each residual, with norms before and after attention and before the MLP.
+    """Residual attention and a residual MLP, with norms before and after attention and before the MLP.
 
-    The layout of OmniJet-alpha's blocks, after NormFormer (arXiv:2110.09456). The last layer
-    of both branches starts at zero, which makes a new block the identity. Without heads there is no attention,
-    and a row's output depends on this row alone.
+    This is the layout of OmniJet-alpha's blocks, after NormFormer (arXiv:2110.09456). The last layer of both branches
+    starts at zero, so that a new block is the identity. Without heads there is no attention, and the output of a row
+    depends on this row alone.
     """
 
     def __init__(self, d_model: int, n_heads: int, mlp_ratio: int, dropout: float) -> None:
@@ -91,7 +93,7 @@ class NormFormerBlock(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Rows in, rows out, shape (n_rows, d_model)."""
+        """Map rows to rows, both of shape (n_rows, d_model)."""
         if self.n_heads:
             x = x + self.norm_out(self.out(self._attend(self.qkv(self.norm_in(x)), layout)))
         return x + self.mlp(x)
@@ -105,13 +107,13 @@ class NormFormerBlock(nn.Module):
 
 
 class NormFormer(nn.Module):
-    """A stack of blocks between a linear embedding and a linear projection, without positions.
+    """A stack of blocks between a linear embedding and a linear projection, without position embeddings.
 
-    It starts as the identity on the components that input and output share: embedding and projection are
-    each other's transpose, and blocks start as the identity. A new VQ-VAE therefore is plain k-means on the
-    features, and learns from there what the rest of the jet says about a particle. From a random start a
-    feature with little weight in the first latents is not told apart by the codes, so never reaches
-    the decoder, and is never learnt.
+    It starts as the identity on the components that input and output share: embedding and projection are each
+    other's transpose, and new blocks are the identity. A new VQ-VAE therefore is plain k-means on the features, and
+    learns from there what the rest of the jet says about a particle. From a random start, by contrast, a feature
+    with little weight in the first latents is not resolved by the codes, never reaches the decoder, and is never
+    learned.
     """
 
     def __init__(self, d_in: int, d_out: int, n_blocks: int, config: VQVAEConfig) -> None:
@@ -147,8 +149,8 @@ class VQVAE(nn.Module):
 
     Notes
     -----
-    In distributed training, make the process group first: the quantizer then shares its codebook
-    statistics between ranks.
+    In distributed training the process group must exist before the model is made: the quantizer then shares the
+    statistics of its codebook between ranks.
     """
 
     def __init__(self, config: VQVAEConfig) -> None:
@@ -159,19 +161,19 @@ class VQVAE(nn.Module):
         self.decoder = NormFormer(config.latent_dim, N_FEATURES, config.n_decoder_blocks, config)
 
     def forward(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Same as `loss`; data-parallel wrappers expect it under this name."""
+        """Return `loss`, under the name that data-parallel wrappers call."""
         return self.loss(features, mask)
 
     def loss(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Training loss of a padded batch, as means over its real particles, weighted by (pT)^pt_weight_power.
+        """Training loss of a padded batch: means over its real particles, weighted by (pT)^pt_weight_power.
 
-        In training mode this also moves the codebook (k-means on the first call, then running means).
+        In training mode this also updates the codebook (by k-means in the first call, then by running means).
 
         Parameters
         ----------
         features : Tensor of float32, shape (n_jets, length, 3)
         mask : Tensor of bool, shape (n_jets, length)
-            True for real particles; what `features` holds elsewhere has no influence.
+            True for real particles; the values of `features` elsewhere have no influence.
 
         Returns
         -------
@@ -187,19 +189,19 @@ class VQVAE(nn.Module):
         Raises
         ------
         InputError
-            The batch has no particle, or a new model is asked for a loss outside training.
+            The batch has no particle, or the loss of a model that was never trained is asked for outside training.
         """
         mask = mask.bool()
         used = mask.any(dim=0).nonzero()
         if not len(used):
             raise InputError("a batch without particles has no loss")
-        length = int(used[-1]) + 1  # padding beyond the longest jet is not computed
+        length = int(used[-1]) + 1  # nothing is computed beyond the longest jet
         layout = Layout.of(mask[:, :length])
         rows = layout.pack(features[:, :length])
 
         latents = self.encoder(rows, layout)
         vectors, codes = self.quantizer(latents)
-        # The first feature is ln(pT) up to a constant, which the mean takes out again.
+        # The first feature is ln(pT) up to a constant, which cancels in the mean.
         weight = torch.exp(self.config.pt_weight_power * rows[:, :1])
         weight = weight / weight.mean()
         reconstruction = (weight * (self.decoder(vectors, layout) - rows).square()).mean()

@@ -8,7 +8,7 @@ Conventions. W_p(x, y) = (min over couplings of E |x - y|^p)^(1/p). The sliced d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,33 +32,47 @@ class Distance:
 
     Attributes
     ----------
-    value : W_p or sliced W_p; in standard deviations of the reference where standardised.
-    standard_error : the two errors below, added in quadrature.
-    error_jets : from the finite samples.
-    error_directions : from the finite number of directions; 0 in one dimension. It is common to all
-        distances made with the same seed, so it does not blur a ranking of models.
-    p : order; None where a distance has none.
-    n_directions : directions averaged over; 1 in one dimension.
-    n_generated, n_reference : sample sizes.
+    value : float
+        W_p or sliced W_p; in standard deviations of the reference where standardised.
+    standard_error : float
+        ``error_jets`` and ``error_directions``, added in quadrature.
+    error_jets : float
+        From the finite samples.
+    error_directions : float
+        From the finite number of directions; 0 in one dimension. It is common to all distances made with the same
+        seed, and does not blur a ranking of models.
+    error_generated : float
+        The part of ``error_jets`` that the generated sample alone makes. What the reference adds is common to all
+        distances from it and nearly drops out of their differences: to rank models, use this one.
+    p : int or None
+        Order; None where a distance has none.
+    n_directions : int
+        Directions averaged over; 1 in one dimension.
+    n_generated : int
+        Jets of the generated sample.
+    n_reference : int
+        Jets of the reference.
     """
 
     value: float
     standard_error: float
     error_jets: float
     error_directions: float
+    error_generated: float
     p: int | None
     n_directions: int
     n_generated: int
     n_reference: int
 
     def scaled(self, factor: float) -> Distance:
-        """Return the same distance on an axis that is stretched by a factor."""
-        value, total, jets, directions = (
-            factor * number
-            for number in (self.value, self.standard_error, self.error_jets, self.error_directions)
-        )
-        return Distance(
-            value, total, jets, directions, self.p, self.n_directions, self.n_generated, self.n_reference
+        """The same distance on an axis that is stretched by a factor."""
+        return replace(
+            self,
+            value=factor * self.value,
+            standard_error=factor * self.standard_error,
+            error_jets=factor * self.error_jets,
+            error_directions=factor * self.error_directions,
+            error_generated=factor * self.error_generated,
         )
 
 
@@ -77,15 +91,25 @@ def sliced_wasserstein(
 
     Parameters
     ----------
-    x : (n, d) generated sample.
-    y : (m, d) reference; m may differ from n.
-    n_directions : random directions to average over.
-    p : order, 1 or 2.
-    seed : of the directions.
-    standardise : shift and scale every coordinate by mean and standard deviation of the reference, so that
-        GeV and pure numbers count alike. A coordinate that is constant in the reference is shifted only.
-    x_weights, y_weights : (n,) and (m,) non-negative weights; equal by default.
-    directions : (n_directions, d) unit vectors to use in place of random ones.
+    x : array-like of float, shape (n, d)
+        Generated sample.
+    y : array-like of float, shape (m, d)
+        Reference; m may differ from n.
+    n_directions : int
+        Random directions to average over.
+    p : 1 or 2
+        Order.
+    seed : int
+        Of the directions.
+    standardise : bool
+        Shift and scale every coordinate by mean and standard deviation of the reference, so that GeV and pure numbers
+        count alike. A coordinate that is constant in the reference is only shifted.
+    x_weights : array-like of float, shape (n,), optional
+        Weights that are not negative; equal by default.
+    y_weights : array-like of float, shape (m,), optional
+        Likewise.
+    directions : array-like of float, shape (n_directions, d), optional
+        Unit vectors to use in place of random ones.
 
     Returns
     -------
@@ -94,7 +118,7 @@ def sliced_wasserstein(
     Raises
     ------
     InputError
-        For shapes that do not fit, fewer than two rows, numbers that are not finite, or p not 1 or 2.
+        Shapes do not fit, there are fewer than two rows, numbers are not finite, or p is neither 1 nor 2.
 
     Notes
     -----
@@ -123,13 +147,22 @@ def sliced_wasserstein(
 
 
 def sliced_wasserstein_value(x: FloatArray, y: FloatArray, directions: FloatArray, p: Order = 1) -> float:
-    """Sliced Wasserstein distance alone, for the many repetitions of a floor: no scaling, weights or errors.
+    """Sliced Wasserstein distance alone, for the many repetitions of a floor: without scaling, weights or errors.
 
     Parameters
     ----------
-    x, y : (n, d) and (m, d) samples, already standardised.
-    directions : (n_directions, d) unit vectors.
-    p : order, 1 or 2.
+    x : ndarray of float, shape (n, d)
+        Sample, already standardised.
+    y : ndarray of float, shape (m, d)
+        Sample, already standardised.
+    directions : ndarray of float, shape (n_directions, d)
+        Unit vectors.
+    p : 1 or 2
+        Order.
+
+    Returns
+    -------
+    float
     """
     plan = None if len(x) == len(y) else _couple_equal_weights(len(x), len(y))
     costs = np.empty(len(directions))
@@ -151,14 +184,25 @@ def wasserstein_1d(
 
     Parameters
     ----------
-    x, y : (n,) and (m,) samples.
-    p : order, 1 or 2.
-    x_weights, y_weights : non-negative weights; equal by default.
+    x : array-like of float, shape (n,)
+        Generated sample.
+    y : array-like of float, shape (m,)
+        Reference.
+    p : 1 or 2
+        Order.
+    x_weights : array-like of float, shape (n,), optional
+        Weights that are not negative; equal by default.
+    y_weights : array-like of float, shape (m,), optional
+        Likewise.
+
+    Returns
+    -------
+    Distance
 
     Raises
     ------
     InputError
-        As :func:`sliced_wasserstein`.
+        As `sliced_wasserstein`.
     """
     x, y = (
         _sample(np.asarray(x, dtype=np.float64)[:, None], "x"),
@@ -176,12 +220,20 @@ def transport_potentials(x: FloatArray, y: FloatArray, p: Order = 1) -> tuple[fl
 
     Parameters
     ----------
-    x, y : (n,) and (m,) finite samples.
+    x : ndarray of float, shape (n,)
+        Finite sample.
+    y : ndarray of float, shape (m,)
+        Finite sample.
+    p : 1 or 2
+        Order.
 
     Returns
     -------
-    cost, phi, psi
-        The potentials are (n,) and (m,); adding a point to x changes the cost by (phi - mean of phi) / n.
+    cost : float
+    phi : ndarray of float, shape (n,)
+        Potential at x: adding a point to x changes the cost by (phi - mean of phi) / n.
+    psi : ndarray of float, shape (m,)
+        Potential at y.
     """
     order_x, order_y = np.argsort(x), np.argsort(y)
     px, py = x[order_x], y[order_y]
@@ -284,9 +336,12 @@ def _sliced(
     # d W / d W^p, the step from errors of the cost to errors of the distance.
     to_distance = 1.0 if p == 1 else 0.5 / value if value > 0 else 0.0
     directions = float(costs.std(ddof=1) / np.sqrt(costs.size)) * to_distance if costs.size > 1 else 0.0
-    variance = _variance_of_mean(phi / n_error, wx) + _variance_of_mean(psi / n_error, wy)
-    jets = float(np.sqrt(variance)) * to_distance
-    return Distance(value, float(np.hypot(jets, directions)), jets, directions, p, costs.size, len(x), len(y))
+    generated = np.sqrt(_variance_of_mean(phi / n_error, wx)) * to_distance
+    reference = np.sqrt(_variance_of_mean(psi / n_error, wy)) * to_distance
+    jets = float(np.hypot(generated, reference))
+    return Distance(
+        value, float(np.hypot(jets, directions)), jets, directions, float(generated), p, costs.size, len(x), len(y)
+    )  # fmt: skip
 
 
 def _projections(x: FloatArray, y: FloatArray, theta: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:

@@ -1,18 +1,15 @@
 """Figures of fidelity: ratio plots, distance against loss, and significances over models.
 
 Every function returns a matplotlib Figure that is not registered with pyplot, so reports may draw hundreds.
-Colours are those of Okabe and Ito, which people with colour vision deficiencies can tell apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
-import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -25,11 +22,11 @@ from eval.fidelity.floors import RESOLVED_AT
 from eval.fidelity.score import FidelityResult
 from eval.jets.constituents import Constituents
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
+from eval.style import BLUE, FAINT, GREEN, GREY, VERMILION, shades, styled
 
 FloatArray = NDArray[np.float64]
-Parameters = ParamSpec("Parameters")
 
-REFERENCE, GENERATED, TOKENIZER, FLOOR = "#4d4d4d", "#0072B2", "#D55E00", "#009E73"
+REFERENCE, GENERATED, TOKENIZER, FLOOR = GREY, BLUE, VERMILION, GREEN
 
 _LABELS = {
     "particle_pt": r"particle $p_\mathrm{T}$",
@@ -37,7 +34,6 @@ _LABELS = {
     "particle_phi_rel": r"particle $\phi_\mathrm{rel}$",
     "fpd": "FPD",
     "kpd": "KPD",
-    "mmd_emd": "MMD",
     "trees_on_observables": "AUC of trees",
     "tagger_on_constituents": "AUC of tagger",
 }
@@ -48,41 +44,8 @@ _LONG_TAIL = 7
 #: More spreads than this above a floor, or infinitely many over one without spread, are drawn as this.
 _MOST_SPREADS = 1e5
 
-_SIZES: dict[str, Any] = {
-    "font.size": 11,
-    "axes.labelsize": 12,
-    "axes.titlesize": 12,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.fontsize": 11,
-    "lines.linewidth": 1.6,
-    "xtick.major.size": 6,
-    "xtick.minor.size": 3,
-    "ytick.major.size": 6,
-    "ytick.minor.size": 3,
-    "axes.linewidth": 1.0,
-    "font.family": "sans-serif",
-    "mathtext.fontset": "dejavusans",
-    "xaxis.labellocation": "center",
-    "yaxis.labellocation": "center",
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.03,
-    "savefig.dpi": 150,
-}
 
-
-def hep_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Draw in the mplhep ROOT style at the size of a page column, leaving the caller's settings alone."""
-
-    @wraps(draw)
-    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        with mpl.rc_context(mplhep.style.ROOT | _SIZES):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@hep_style
+@styled
 def ratio_plots(
     generated: Mapping[str, ArrayLike],
     reference: Mapping[str, ArrayLike],
@@ -95,10 +58,27 @@ def ratio_plots(
 
     Parameters
     ----------
-    generated, reference, tokenizer : name -> (J,) values; tokenizer-only jets are drawn when given.
-    names : observables to draw.
-    n_bins : bins between the 0.5 % and 99.5 % quantiles of the reference; whole numbers get whole bins.
-    generated_label : legend entry of the generated sample.
+    generated : mapping of str to array-like of float
+        Observables of generated jets, shape (J,) each.
+    reference : mapping of str to array-like of float
+        Observables of reference jets.
+    tokenizer : mapping of str to array-like of float, optional
+        Observables of tokenizer-only jets.
+    names : iterable of str
+        Observables to draw.
+    n_bins : int
+        Bins between the 0.5 % and 99.5 % quantiles of the reference; whole numbers get whole bins.
+    generated_label : str
+        Legend entry of the generated sample.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        An observable is missing.
     """
     names = tuple(names)
     for what, sample in (("generated", generated), ("reference", reference), ("tokenizer", tokenizer)):
@@ -117,7 +97,7 @@ def ratio_plots(
     return _ratio_figure(panels, n_bins)
 
 
-@hep_style
+@styled
 def particle_plots(
     generated: Constituents,
     reference: Constituents,
@@ -129,8 +109,18 @@ def particle_plots(
 
     Parameters
     ----------
-    generated, reference, tokenizer : the jets.
-    n_bins, generated_label : as for :func:`ratio_plots`.
+    generated : Constituents
+    reference : Constituents
+    tokenizer : Constituents, optional
+        Tokenizer-only jets.
+    n_bins : int
+        Bins between the 0.5 % and 99.5 % quantiles of the reference.
+    generated_label : str
+        Legend entry of the generated sample.
+
+    Returns
+    -------
+    Figure
     """
     samples = _samples(generated_label, reference, tokenizer, generated)
     panels = [
@@ -159,7 +149,7 @@ def _samples(
 
 @dataclass(frozen=True)
 class _Panel:
-    """One distribution: label, values, the jet of each value (None for one value a jet), and colour of every sample."""
+    """One distribution; of every sample the label, values, jet of each value (None: one per jet), and colour."""
 
     label: str
     samples: Sequence[tuple[str, FloatArray, NDArray[np.int64] | None, str]]
@@ -259,7 +249,7 @@ def _edges(reference: FloatArray, n_bins: int) -> FloatArray:
     return np.linspace(low, high, n_bins + 1)
 
 
-@hep_style
+@styled
 def distance_vs_loss(
     losses: ArrayLike,
     results: Sequence[FidelityResult],
@@ -270,19 +260,34 @@ def distance_vs_loss(
 
     Parameters
     ----------
-    losses, loss_errors : (K,) validation losses in nats per token, and their errors.
-    results : K scores, made with the same reference, size and seed.
-    labels : K names of models; those of one name (seeds of one size) share a colour.
+    losses : array-like of float, shape (K,)
+        Validation losses in nats per token.
+    results : sequence of FidelityResult
+        K scores, made with the same reference, size and seed. Bars are the errors that the generated samples alone
+        make, because the reference is common to all.
+    labels : sequence of str
+        K names of models; those of one name (seeds of one size) share a colour.
+    loss_errors : array-like of float, shape (K,), optional
+        Errors of the losses.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no models, or not one of each for every model.
     """
     if not len(results) == len(labels) == np.size(losses) or not labels:
         raise InputError(
-            f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: one each a model"
+            f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: every model needs one of each"
         )
     figure = Figure(figsize=(6.2, 4.6))
     axes = figure.subplots()
     loss = np.asarray(losses, dtype=np.float64)
     values = np.array([result.joint.value for result in results])
-    errors = np.array([result.joint.distance.error_jets for result in results])
+    errors = np.array([result.joint.distance.error_generated for result in results])
     floor = results[0].joint.floor
     axes.axhspan(
         floor.mean - floor.spread, floor.mean + floor.spread, color=FLOOR, alpha=0.3, linewidth=0,
@@ -300,10 +305,9 @@ def distance_vs_loss(
             own.value - own.standard_error, own.value + own.standard_error, color=TOKENIZER, alpha=0.25,
             linewidth=0, label="tokenizer only",
         )  # fmt: skip
-    names = list(dict.fromkeys(labels))
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
+    colours = shades(labels)
     bands, models = axes.get_legend_handles_labels()[0], []
-    for name, colour in zip(names, colours, strict=True):
+    for name, colour in colours.items():
         chosen = np.array([label == name for label in labels])
         models.append(
             axes.errorbar(
@@ -313,7 +317,7 @@ def distance_vs_loss(
             )
         )  # fmt: skip
     axes.legend(
-        handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(names) > 4 else 1
+        handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(colours) > 4 else 1
     )
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -328,7 +332,7 @@ def distance_vs_loss(
     return figure
 
 
-@hep_style
+@styled
 def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     """Significance of every distance over its floor, observables down and models across.
 
@@ -336,7 +340,17 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
 
     Parameters
     ----------
-    results : name of the model -> its score.
+    results : mapping of str to FidelityResult
+        Scores by the name of the model.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no scores.
     """
     if not results:
         raise InputError("results is empty: at least one scored model is needed")
@@ -374,22 +388,27 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     return figure
 
 
-@hep_style
+@styled
 def significance_bars(result: FidelityResult) -> Figure:
     """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
 
-    Energy flow polynomials and divergences, forty numbers that say much the same, are left to the table.
+    Energy flow polynomials, twenty numbers that say much the same, are left to the table.
 
     Parameters
     ----------
-    result : the score of one sample.
+    result : FidelityResult
+        Score of one sample.
+
+    Returns
+    -------
+    Figure
     """
-    rows = [row for row in result.rows() if row.group != "divergence" and not row.name.startswith("efp_")]
+    rows = [row for row in result.rows() if not row.name.startswith("efp_")]
     labels = [
         REGISTRY[row.name].label if row.name in REGISTRY else _LABELS.get(row.name, row.name) for row in rows
     ]
     values = np.clip([row.significance for row in rows], -_MOST_SPREADS, _MOST_SPREADS)
-    colours = [GENERATED if row.resolved else "#bdbdbd" for row in rows]
+    colours = [GENERATED if row.resolved else FAINT for row in rows]
     figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(rows)))
     axes = figure.subplots()
     axes.barh(range(len(rows)), values, color=colours, height=0.7)

@@ -1,6 +1,6 @@
 """The floor under every distance: what two samples of the same size from one distribution give.
 
-Finite samples are never at distance zero. The floor is measured by splitting the reference at random,
+Two finite samples are never at distance zero. The floor is measured by splitting the reference at random,
 without replacement, into two disjoint parts whose sizes are in the ratio n : m of the comparison, several
 times. The parts of one split share no jet, so they are independent draws; the splits share the pool, so
 their spread is that of a permutation test (the null distribution given this pool), and more splits make it
@@ -37,10 +37,16 @@ class Floor:
 
     Attributes
     ----------
-    values : (R,) one for each random split, already scaled to the sizes below.
-    n_generated, n_reference : sizes it holds for.
-    scale : factor that took the splits to these sizes.
-    squared : whether this is a squared distance, which falls as 1/n + 1/m.
+    values : ndarray of float, shape (R,)
+        One for each random split, already scaled to the sizes below.
+    n_generated : int
+        Size of the generated sample that the floor holds for.
+    n_reference : int
+        Size of the reference that it holds for.
+    scale : float
+        Factor that took the splits to these sizes.
+    squared : bool
+        Whether this is a squared distance, which falls as 1/n + 1/m.
     """
 
     values: FloatArray
@@ -85,8 +91,26 @@ class Floor:
         return float(np.sqrt(max(value**2 - self.mean**2, 0.0)))
 
     def jets_needed(self, distance: float, significance: float = RESOLVED_AT) -> float:
-        """Jets of each kind with which a true distance would be seen at this significance.
+        """Jets of each kind with which a true distance would be seen at a significance.
 
+        Parameters
+        ----------
+        distance : float
+            The true distance, above zero.
+        significance : float
+            In spreads of the floor.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        InputError
+            The distance is not positive.
+
+        Notes
+        -----
         Two samples of n_0 = 2 n m / (n + m) jets have this floor. Its mean f and spread s fall as 1 / sqrt(n), so
         sqrt(d^2 + f^2) - f = k s at n = n_0 (k^2 s_0^2 + 2 k f_0 s_0) / d^2. Those of a squared distance fall as
         1 / n, so d = k s at n = n_0 k s_0 / d.
@@ -118,18 +142,27 @@ def reference_floor(
 
     Parameters
     ----------
-    reference : (m, ...) the reference sample, one row a jet: observables, or positions in a list of jets or of
-        groups of jets.
-    n_generated : size of the sample that is compared with it (the effective size, if weighted), in rows.
-    distance : of two samples of rows.
-    n_repeats : random splits R; the smallest p-value that can be seen is 1 / (R + 1).
-    seed : of the splits.
-    squared : whether the distance falls as 1/n + 1/m, as squared ones do, and not as the root of that.
+    reference : ndarray, shape (m, ...)
+        The reference sample, one row for each jet: observables, or positions in a list of jets or of groups of jets.
+    n_generated : float
+        Size of the sample that is compared with it (the effective size, if weighted), in rows.
+    distance : callable
+        Of two samples of rows.
+    n_repeats : int
+        Random splits R; the smallest p-value that can be seen is 1 / (R + 1).
+    seed : int
+        Of the splits.
+    squared : bool
+        Whether the distance falls as 1/n + 1/m, as squared ones do, rather than as the root of that.
+
+    Returns
+    -------
+    Floor
 
     Raises
     ------
     InputError
-        For fewer than four rows, or n_repeats less than 2.
+        Fewer than four rows, or n_repeats below 2.
     """
     m = len(reference)
     if n_repeats < 2:

@@ -1,8 +1,8 @@
 """Does a lower loss mean better jets? Rank correlation, monotonicity, and where fidelity stops growing.
 
-Amram et al. (arXiv:2605.28940) find the sliced Wasserstein distance (SWD) of generated jets monotonically
-related to the validation loss over a ladder of models. A handful of models with errors cannot always tell;
-everything here comes with an interval or a probability, and the verdict may be that the runs cannot tell.
+Amram et al. (arXiv:2605.28940) find the sliced Wasserstein distance (SWD) of generated jets monotonically related to
+the validation loss over a ladder of models. A handful of models with errors cannot always tell. Everything here comes
+with an interval or a probability, and the verdict says over which models the rise is resolved.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import chi2, kendalltau, norm, spearmanr
 
 from eval.errors import InputError
 from eval.fidelity.floors import RESOLVED_AT
+from eval.results import Estimate, Unavailable
 
 FloatArray = NDArray[np.float64]
 
+#: Models that resolved steps must join, from the highest loss to the lowest, to support a monotonic relation.
+LEAST_CHAIN: Final = 4
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its central 68 % interval; the interval is None when the models cannot give one."""
+#: Probability that a step of a chain is resolved, or a curve called falling, where there is no difference.
+_CHANCE: Final = 0.05
 
-    value: float
-    interval: tuple[float, float] | None
+#: Seeds whose distances scatter this improbably little share their random numbers.
+_SHARED: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,27 +39,73 @@ class LossFidelity:
 
     Attributes
     ----------
-    n_models : rungs.
-    spearman, kendall : rank correlations, +1 when a lower loss always has a lower SWD. Intervals by
-        resampling models and shifting each SWD (and loss) within its error.
-    p_no_relation : probability of a Kendall correlation at least as high if loss and SWD were unrelated,
-        over permutations (all of them up to 8 models).
-    p_monotone : largest probability, over all curves that never fall, of deviations from the best such curve
-        at least as large as seen. Small: the relation is not monotonic.
-    loss_at_floor : loss at which SWD comes down to the resolution limit, floor + 3 spreads; None when no
-        model reaches it. Never extrapolated.
-    share_reaching : share of resamplings in which the limit is reached.
-    verdict : one sentence.
+    n_models : int
+    spearman : Estimate
+        Rank correlation, +1 when a lower loss always has a lower SWD. Its intervals come from resampling models and
+        shifting each SWD (and loss) within its error.
+    kendall : Estimate
+        Kendall's rank correlation tau, likewise.
+    p_no_relation : float
+        Probability of a Kendall correlation at least as high if loss and SWD were unrelated, over permutations (all of
+        them up to 8 models).
+    p_rising : float
+        Probability, given the errors, that every step to a higher loss is a step to a higher SWD (tau = 1).
+    p_monotone : float
+        Largest probability, over all curves that never fall, of deviations from the best such curve at least as large
+        as those seen. Small: the relation is not monotonic.
+    chain : tuple of str
+        Models of falling loss, from the highest, of which each has a smaller SWD than the one before, beyond errors.
+    lowest : str
+        The model of the lowest loss.
+    loss_at_floor : Estimate or Unavailable
+        Loss at which SWD comes down to the resolution limit, floor + 3 spreads. Never extrapolated.
+    share_reaching : float
+        Share of resamplings in which the limit is reached.
     """
 
     n_models: int
     spearman: Estimate
     kendall: Estimate
     p_no_relation: float
+    p_rising: float
     p_monotone: float
-    loss_at_floor: Estimate | None
+    chain: tuple[str, ...]
+    lowest: str
+    loss_at_floor: Estimate | Unavailable
     share_reaching: float
-    verdict: str
+
+    @property
+    def falls(self) -> bool:
+        """Whether SWD falls somewhere with rising loss, beyond errors: then the relation is not monotonic."""
+        return self.p_monotone < _CHANCE
+
+    @property
+    def rises(self) -> bool:
+        """Whether resolved steps join enough models, from the highest loss to the lowest."""
+        return not self.falls and len(self.chain) >= LEAST_CHAIN and self.chain[-1] == self.lowest
+
+    @property
+    def verdict(self) -> str:
+        """One sentence that begins with "supports", "contradicts" or "cannot tell"."""
+        if self.falls:
+            return (
+                f"contradicts a monotonic relation: deviations from a rising curve this large have "
+                f"probability {self.p_monotone:.2g} over {self.n_models} models"
+            )
+        text = f"every step rises with probability {self.p_rising:.2g}, given the errors of {self.n_models} models"
+        if len(self.chain) < 2:
+            return f"cannot tell: no step of the distance is resolved; {text}"
+        text = f"rising with the loss, resolved over {', '.join(reversed(self.chain))}; {text}"
+        if self.rises:
+            return f"supports a monotonic relation: {text}"
+        return f"cannot tell: {text}; {self.missing}"
+
+    @property
+    def missing(self) -> str:
+        """What would be needed to tell."""
+        return (
+            f"resolved steps must join {LEAST_CHAIN} or more models and end at {self.lowest}, the lowest loss"
+        )
 
 
 def loss_vs_fidelity(
@@ -74,19 +123,36 @@ def loss_vs_fidelity(
 
     Parameters
     ----------
-    losses : (K,) validation losses, nats per token.
-    distances, distance_errors : (K,) SWDs and their standard errors over jets (``Distance.error_jets``: the
-        error over directions is common to all models of one seed).
-    floor_mean, floor_spread : of the reference-against-reference floor at the same sample size.
-    loss_errors : (K,) standard errors of the losses; none by default.
-    models : K names; runs of one name are seeds of one model. They are averaged, for they are no independent rungs,
-        and what they scatter beyond the errors enters the error of every model. By default each run is a model.
-    n_bootstrap, seed : resamplings behind the intervals and p_monotone.
+    losses : array-like of float, shape (K,)
+        Validation losses, nats per token.
+    distances : array-like of float, shape (K,)
+        SWDs.
+    distance_errors : array-like of float, shape (K,)
+        Errors of the SWDs *relative to each other*: ``Distance.error_generated`` for samples that were drawn with seeds
+        of their own and scored against one reference, whose fluctuations and directions all of them share.
+    floor_mean : float
+        Mean of the reference-against-reference floor at the same sample size.
+    floor_spread : float
+        Standard deviation of that floor.
+    loss_errors : array-like of float, shape (K,), optional
+        Errors of the losses relative to each other. None, the default, suits losses on the same held-out jets.
+    models : sequence of str, optional
+        K names; runs of one name are seeds of one model. They are averaged, because they are no independent models of
+        the ladder, and what they scatter beyond the errors enters the error of every model. By default each run is a
+        model.
+    n_bootstrap : int
+        Resamplings behind the intervals and probabilities.
+    seed : int
+        Of the resamplings.
+
+    Returns
+    -------
+    LossFidelity
 
     Raises
     ------
     InputError
-        For fewer than 3 models, unequal lengths, or numbers that are not finite, or errors not above 0.
+        For fewer than 3 models, unequal lengths, numbers that are not finite, or errors that are not above 0.
     """
     loss, distance = _column(losses, "losses"), _column(distances, "distances")
     error = _column(distance_errors, "distance_errors")
@@ -94,71 +160,109 @@ def loss_vs_fidelity(
     if not loss.size == distance.size == error.size == loss_error.size:
         raise InputError(
             f"losses, distances and errors differ in length: {loss.size}, {distance.size}, {error.size}, "
-            f"{loss_error.size}; one of each a model is needed"
+            f"{loss_error.size}; one of each is needed for every model"
         )
     if (error <= 0).any():
         raise InputError("distance_errors must be above 0: without errors no deviation can be judged")
+    names = [f"model {i + 1}" for i in range(loss.size)]
     if models is not None:
         if len(models) != loss.size:
             raise InputError(f"models: {len(models)} names for {loss.size} runs")
-        loss, distance, error, loss_error = _average_seeds(models, loss, distance, error, loss_error)
+        names, loss, distance, error, loss_error = _average_seeds(models, loss, distance, error, loss_error)
     if loss.size < 3:
         raise InputError(f"{loss.size} models: at least 3 are needed to speak of a relation")
     rng = np.random.default_rng(seed)
     limit = floor_mean + RESOLVED_AT * floor_spread
 
-    samples = []
-    meetings = []
+    samples, meetings, rising = [], [], 0
     for _ in range(n_bootstrap):
         shifted_loss = loss + loss_error * rng.standard_normal(loss.size)
         shifted = distance + error * rng.standard_normal(loss.size)
         meetings.append(_loss_at(shifted_loss, shifted, error, limit))
+        rising += bool((np.diff(shifted[np.argsort(shifted_loss, kind="stable")]) > 0).all())
         pick = rng.integers(0, loss.size, loss.size)
         if np.unique(pick).size >= 3:
             samples.append((shifted_loss[pick], shifted[pick]))
-    spearman = _rank_estimate(lambda a, b: float(spearmanr(a, b)[0]), loss, distance, samples)
     kendall = _rank_estimate(lambda a, b: float(kendalltau(a, b)[0]), loss, distance, samples)
-    p_no_relation = _permutation_p(loss, distance, rng)
+    p_rising = rising / n_bootstrap
     p_monotone = _monotone_p(loss, distance, error, n_bootstrap, rng)
 
     meeting = _loss_at(loss, distance, error, limit)
     reached = np.array([value for value in meetings if value is not None])
-    at_floor = None
+    at_floor: Estimate | Unavailable = Unavailable("no model comes down to the resolution limit")
     if meeting is not None:
-        interval = _interval(reached) if reached.size > 0.5 * n_bootstrap else None
-        at_floor = Estimate(meeting, interval)
+        at_floor = Estimate.from_samples(meeting, reached if reached.size > 0.5 * n_bootstrap else None)
     return LossFidelity(
         n_models=loss.size,
-        spearman=spearman,
+        spearman=_rank_estimate(lambda a, b: float(spearmanr(a, b)[0]), loss, distance, samples),
         kendall=kendall,
-        p_no_relation=p_no_relation,
+        p_no_relation=_permutation_p(loss, distance, rng),
+        p_rising=p_rising,
         p_monotone=p_monotone,
+        chain=tuple(names[i] for i in resolved_chain(loss, distance, error)),
+        lowest=names[int(np.argmin(loss))],
         loss_at_floor=at_floor,
         share_reaching=reached.size / n_bootstrap,
-        verdict=_verdict(kendall.value, p_no_relation, p_monotone, loss.size),
     )
+
+
+def resolved_chain(loss: FloatArray, distance: FloatArray, error: FloatArray) -> list[int]:
+    """Places of the models of the longest chain of falling loss in which each step of the distance is resolved.
+
+    The chain begins with the model of the highest loss. Among chains that reach the lowest loss the longest is taken;
+    where none does, the one that comes nearest. A step is resolved when it is larger than its error by Bonferroni's
+    factor for as many steps as there are between neighbours.
+
+    Parameters
+    ----------
+    loss : ndarray of float, shape (K,)
+    distance : ndarray of float, shape (K,)
+    error : ndarray of float, shape (K,)
+        Independent errors of the distances.
+
+    Returns
+    -------
+    list of int
+    """
+    order = np.argsort(-loss, kind="stable")
+    reach = float(norm.isf(_CHANCE / 2 / max(len(order) - 1, 1)))
+    best: list[list[int]] = [[int(order[0])]]
+    for i in order[1:]:
+        before = [
+            chain
+            for chain in best
+            if chain and distance[chain[-1]] - distance[i] > reach * np.hypot(error[chain[-1]], error[i])
+        ]
+        best.append([*max(before, key=len), int(i)] if before else [])
+    return next(chain for chain in reversed(best) if chain)
 
 
 def _average_seeds(
     models: Sequence[str], loss: FloatArray, distance: FloatArray, error: FloatArray, loss_error: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Loss, SWD and their errors of each model from those of its runs."""
+) -> tuple[list[str], FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Names, losses, SWDs and their errors of the models from those of their runs."""
     names, index, count = np.unique(np.asarray(models), return_inverse=True, return_counts=True)
 
     def mean(values: FloatArray) -> FloatArray:
         return np.bincount(index, values) / count
 
     spare = loss.size - names.size
-    scatter = float(np.sum((distance - mean(distance)[index]) ** 2)) / spare if spare else 0.0
+    residual = distance - mean(distance)[index]
+    scatter = float(np.sum(residual**2)) / spare if spare else 0.0
     training = max(scatter - float(np.mean(error**2)), 0.0)
+    # Seeds that agree better than their errors allow were drawn with the same random numbers: their mean is then no
+    # better known than one of them.
+    shared = bool(spare) and chi2.cdf(np.sum((residual / error) ** 2), spare) < _SHARED
+    samples = np.ones(names.size) if shared else count
+    variance = mean(error**2) / samples + training / count
     # Losses are measured on the same jets: their error does not fall with the number of seeds.
-    return mean(loss), mean(distance), np.sqrt((mean(error**2) + training) / count), mean(loss_error)
+    return [str(name) for name in names], mean(loss), mean(distance), np.sqrt(variance), mean(loss_error)
 
 
 def _column(values: ArrayLike, name: str) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
-        raise InputError(f"{name} must be one finite number a model")
+        raise InputError(f"{name} must be one finite number for every model")
     return array
 
 
@@ -171,14 +275,7 @@ def _rank_estimate(
     values = np.array([statistic(a, b) for a, b in samples])
     values = values[np.isfinite(values)]
     # Three models have six orders: their resamplings say nothing about the next model.
-    return Estimate(
-        round(statistic(loss, distance), 12), _interval(values) if loss.size > 3 and values.size else None
-    )
-
-
-def _interval(values: FloatArray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.16, 0.84])
-    return float(low), float(high)
+    return Estimate.from_samples(round(statistic(loss, distance), 12), values if loss.size > 3 else None)
 
 
 def _permutation_p(loss: FloatArray, distance: FloatArray, rng: np.random.Generator) -> float:
@@ -229,20 +326,3 @@ def _loss_at(loss: FloatArray, distance: FloatArray, error: FloatArray, limit: f
     if i == x.size - 1:
         return float(x[i])
     return float(x[i] + (x[i + 1] - x[i]) * (limit - y[i]) / (y[i + 1] - y[i]))
-
-
-def _verdict(kendall: float, p_no_relation: float, p_monotone: float, n_models: int) -> str:
-    if p_monotone < 0.05:
-        return (
-            f"contradicts a monotonic relation: deviations from a rising curve this large have "
-            f"probability {p_monotone:.2g} over {n_models} models"
-        )
-    if p_no_relation < 0.05:
-        return (
-            f"supports a monotonic relation: Kendall's tau {kendall:.2f} over {n_models} models, by chance "
-            f"with probability {p_no_relation:.2g}, and no deviation beyond the errors"
-        )
-    return (
-        f"cannot tell: Kendall's tau {kendall:.2f} over {n_models} models would arise by chance with "
-        f"probability {p_no_relation:.2g}"
-    )

@@ -41,24 +41,30 @@ def score_particles(
 
     Parameters
     ----------
-    generated, reference : jets, see :class:`eval.jets.constituents.Constituents`; at least FEWEST_JETS each.
-    p : order of the distance.
-    n_repeats : random splits of the reference jets that measure the floor.
-    seed : of the splits.
+    generated : ak.Array or Constituents
+        At least FEWEST_JETS jets, see `eval.jets.constituents.Constituents`.
+    reference : ak.Array or Constituents
+        Likewise.
+    p : 1 or 2
+        Order of the distance.
+    n_repeats : int
+        Random splits of the reference jets that measure the floor.
+    seed : int
+        Of the splits.
 
     Returns
     -------
-    dict
+    dict of str to Score
         particle_pt (GeV), particle_eta_rel, particle_phi_rel.
 
     Raises
     ------
     InputError
-        For bad constituents or too few jets.
+        Bad constituents, or too few jets.
 
     Notes
     -----
-    The error is that of :func:`eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
+    The error is that of `eval.fidelity.distances.sliced_wasserstein`, with the potentials summed over each jet.
     """
     x = generated if isinstance(generated, Constituents) else Constituents(generated, "generated")
     y = reference if isinstance(reference, Constituents) else Constituents(reference, "reference")
@@ -74,7 +80,10 @@ def score_particles(
         value = cost ** (1 / p)
         # d W / d W^p, the step from errors of the cost to errors of the distance.
         to_distance = 1.0 if p == 1 else 0.5 / value if value > 0 else 0.0
-        error = factor * to_distance * np.hypot(_error_of_mean(phi, x), _error_of_mean(psi, y))
+        generated, reference_ = (
+            factor * to_distance * _error_of_mean(values, jets) for values, jets in ((phi, x), (psi, y))
+        )
+        error = float(np.hypot(generated, reference_))
         order = np.argsort(flat_y)
         sorted_y, jet_of = flat_y[order].astype(np.float32), y.jet_index[order]
 
@@ -91,7 +100,7 @@ def score_particles(
             return factor * cost_of_sorted(flat[in_a], flat[~in_a], p) ** (1 / p)
 
         floor = reference_floor(np.arange(len(y)), len(x), of_jets, n_repeats, seed)
-        distance = Distance(factor * value, float(error), float(error), 0.0, p, 1, len(x), len(y))
+        distance = Distance(factor * value, error, error, 0.0, generated, p, 1, len(x), len(y))
         scores[name] = Score(name, unit, distance, floor)
     return scores
 

@@ -1,16 +1,15 @@
 """Distances exactly as other papers report them, and the same with an error and a floor.
 
-Frechet and kernel physics distance (Kansal et al., arXiv:2211.10295) follow the JetNet library; the quantile-binned
-Kullback-Leibler divergence follows OmniJet-alpha (arXiv:2403.05618). Their conventions are kept, also where we would
-choose otherwise. What is judged against a floor is the plain distance of the two samples in hand, on all jets:
-docs/fidelity.md says which to trust for what.
+Frechet and kernel physics distance (Kansal et al., arXiv:2211.10295) follow the JetNet library. Its conventions are
+kept, also where we would choose otherwise. What is judged against a floor is the plain distance of the two samples in
+hand, on all jets: docs/fidelity.md says which to trust for what.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
 
@@ -18,7 +17,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
-from scipy.stats import entropy, iqr
+from scipy.stats import iqr
 
 from eval.errors import InputError, TooFewJets
 from eval.fidelity.distances import Distance
@@ -36,9 +35,6 @@ FPD_JETS = 50_000
 #: Fewest jets of either kind for the distances on energy flow polynomials.
 FEWEST_FOR_PHYSICS = 1000
 
-#: Fewest jets of either kind for a divergence, per bin: below, empty bins of a split would dominate its floor.
-FEWEST_PER_BIN = 20
-
 #: Names of the observables that the features of FPD and KPD are made of.
 FLOW_NAMES = tuple(graph_name(graph) for graph in FLOW_GRAPHS)
 
@@ -51,6 +47,14 @@ def physics_features(jets: ak.Array | Constituents) -> FloatArray:
 
     The 20 connected ones, and all their products up to degree 4 (the one of degree 0 is the constant 1). JetNet uses
     the pT as given; here it is divided by its sum, which is the same for JetNet's relative pT of complete jets.
+
+    Parameters
+    ----------
+    jets : ak.Array or Constituents
+
+    Returns
+    -------
+    ndarray of float, shape (J, 36)
     """
     constituents = jets if isinstance(jets, Constituents) else Constituents(jets)
     return products_of_polynomials(constituents.flow_polynomials)
@@ -82,20 +86,33 @@ def frechet_physics_distance(
 
     Parameters
     ----------
-    reference, generated : (m, d) and (n, d) features, usually :func:`physics_features`. Each is divided by the
-        largest absolute value of the reference.
-    min_samples, max_samples : smallest and largest batch N. By default JetNet's 20,000 and 50,000 where both samples
-        have as many, otherwise the smaller sample and 0.4 of it.
-    n_batches, n_points : batches averaged at each N, and values of N at even steps of 1/N.
-    replace : draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two
-        samples at hand, which still has the bias of their size; without replacement it reaches zero for samples of
-        one distribution.
-    seed : of the batches; JetNet's default.
+    reference : array-like of float, shape (m, d)
+        Features, usually `physics_features`. Each is divided by the largest absolute value of the reference.
+    generated : array-like of float, shape (n, d)
+        The same features of generated jets.
+    min_samples : int, optional
+        Smallest batch N; by default 0.4 of the largest.
+    max_samples : int, optional
+        Largest batch N; by default JetNet's 50,000 where both samples have as many, otherwise the smaller sample.
+    n_batches : int
+        Batches averaged at each N.
+    n_points : int
+        Values of N, at even steps of 1/N.
+    replace : bool
+        Draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two samples at
+        hand, which still has the bias of their size; without replacement it reaches zero for samples of one
+        distribution.
+    seed : int
+        Of the batches; JetNet's default.
+
+    Returns
+    -------
+    PublishedDistance
 
     Raises
     ------
     InputError
-        For fewer than 1,000 jets, features that differ in number, or values that are not finite.
+        There are fewer than 1,000 jets, features differ in number, or values are not finite.
     """
     x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     smaller = min(len(x), len(y))
@@ -141,13 +158,26 @@ def kernel_physics_distance(
 
     Parameters
     ----------
-    reference, generated : as for :func:`frechet_physics_distance`.
-    n_batches, batch_size, seed : JetNet's; batches are drawn with replacement. The error is half the central 68 %.
+    reference : array-like of float, shape (m, d)
+        As for `frechet_physics_distance`.
+    generated : array-like of float, shape (n, d)
+        Likewise.
+    n_batches : int
+        JetNet's; batches are drawn with replacement.
+    batch_size : int
+        JetNet's.
+    seed : int
+        JetNet's.
+
+    Returns
+    -------
+    PublishedDistance
+        Its error is half the central 68 % of the batches.
 
     Raises
     ------
     InputError
-        As :func:`frechet_physics_distance`.
+        As `frechet_physics_distance`.
     """
     x, y = _features(reference, generated, needed=FEWEST_FOR_PHYSICS)
     values = []
@@ -162,94 +192,70 @@ def kernel_physics_distance(
     )
 
 
-def quantile_kl(reference: ArrayLike, generated: ArrayLike, n_bins: int = 30) -> float:
-    """KL divergence, in nats, of the generated histogram from the reference one, in equiprobable bins of the reference.
-
-    The outer bins are open, and 1e-10 is added to every generated share, as OmniJet-alpha does. Two samples of n jets
-    from one distribution have about (n_bins - 1) / n.
-
-    Raises
-    ------
-    InputError
-        For empty or not finite samples.
-    """
-    x, y = (np.asarray(values, dtype=np.float64) for values in (reference, generated))
-    for name, sample in (("reference", x), ("generated", y)):
-        if sample.ndim != 1 or sample.size == 0 or not np.isfinite(sample).all():
-            raise InputError(f"{name} must be a list of finite numbers, found shape {sample.shape}")
-    edges = _quantile_edges(x, n_bins)
-    return _divergence(*(np.bincount(_bins(sample, edges), minlength=n_bins) for sample in (x, y)))
-
-
-def score_divergences(
-    generated: Mapping[str, ArrayLike],
-    reference: Mapping[str, ArrayLike],
-    n_bins: int = 30,
-    n_repeats: int = 50,
-    seed: int = 0,
-) -> dict[str, Score]:
-    """Quantile-binned KL divergence of every observable of both samples, with its error and floor.
-
-    The bins of the splits are those of the whole reference.
-
-    Raises
-    ------
-    InputError
-        For fewer than FEWEST_PER_BIN jets a bin, or values that are not finite.
-    """
-    scores = {}
-    for name in (name for name in reference if name in generated):
-        x, y = np.asarray(generated[name], dtype=np.float64), np.asarray(reference[name], dtype=np.float64)
-        value = quantile_kl(y, x, n_bins)
-        for what, sample in (("generated", x), ("reference", y)):
-            if len(sample) < FEWEST_PER_BIN * n_bins:
-                raise TooFewJets(
-                    f"{what} has {len(sample)} jets: at least {FEWEST_PER_BIN * n_bins} are needed for {n_bins} bins"
-                )
-        edges = _quantile_edges(y, n_bins)
-        bins_x, bins_y = _bins(x, edges), _bins(y, edges)
-        all_x, all_y = np.bincount(bins_x, minlength=n_bins), np.bincount(bins_y, minlength=n_bins)
-        variance = 0.0
-        for bins, without in (
-            (bins_x, lambda part, p=all_y, q=all_x: _divergence(p, q - part)),
-            (bins_y, lambda part, p=all_y, q=all_x: _divergence(p - part, q)),
-        ):
-            groups = np.random.default_rng(seed).permutation(len(bins)) % _GROUPS
-            table = np.bincount(groups * n_bins + bins, minlength=_GROUPS * n_bins).reshape(_GROUPS, n_bins)
-            variance += _jackknife([without(part) for part in table])
-        floor = reference_floor(
-            bins_y, len(x),
-            lambda a, b: _divergence(np.bincount(b, minlength=n_bins), np.bincount(a, minlength=n_bins)),
-            n_repeats, seed, squared=True,
-        )  # fmt: skip
-        scores[name] = Score(name, "nats", _plain(value, np.sqrt(variance), len(x), len(y)), floor)
-    return scores
-
-
 def score_frechet(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50, seed: int = 0) -> Score:
     """Frechet physics distance of the two samples, with its error and floor; JetNet's number is ``published``.
 
     Parameters
     ----------
-    generated, reference : (n, d) and (m, d) features, see :func:`frechet_physics_distance`.
-    n_repeats, seed : random splits that measure the floor, and their seed.
+    generated : array-like of float, shape (n, d)
+        Features, see `frechet_physics_distance`.
+    reference : array-like of float, shape (m, d)
+        The same of reference jets.
+    n_repeats : int
+        Random splits that measure the floor.
+    seed : int
+        Of splits and batches.
+
+    Returns
+    -------
+    Score
 
     Raises
     ------
     InputError
-        As :func:`frechet_physics_distance`.
+        As `frechet_physics_distance`.
     """
     published = frechet_physics_distance(reference, generated, seed=seed)
     y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)
-    error = _leave_out(x, y, _frechet, seed)
+    rng = np.random.default_rng(seed)
+    of_x, of_y = (rng.permutation(len(sample)) % _GROUPS for sample in (x, y))
+    generated_error, reference_error = (
+        _jackknife([_frechet(x[of_x != group], y) for group in range(_GROUPS)]),
+        _jackknife([_frechet(x, y[of_y != group]) for group in range(_GROUPS)]),
+    )
     floor = reference_floor(y, len(x), _frechet, n_repeats, seed, squared=True)
-    return Score("fpd", "", _plain(_frechet(x, y), error, len(x), len(y)), floor, None, published)
+    return Score(
+        "fpd",
+        "",
+        _plain(_frechet(x, y), generated_error, reference_error, len(x), len(y)),
+        floor,
+        None,
+        published,
+    )
 
 
 def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50, seed: int = 0) -> Score:
     """Kernel physics distance on all jets, with its error and floor; JetNet's number is ``published``.
 
-    Parameters and errors are those of :func:`score_frechet`. The splits behind the floor are over groups of jets.
+    Parameters
+    ----------
+    generated : array-like of float, shape (n, d)
+        Features, see `frechet_physics_distance`.
+    reference : array-like of float, shape (m, d)
+        The same of reference jets.
+    n_repeats : int
+        Random splits that measure the floor; they are over groups of jets.
+    seed : int
+        Of splits and batches.
+
+    Returns
+    -------
+    Score
+
+    Raises
+    ------
+    InputError
+        As `frechet_physics_distance`.
     """
     published = kernel_physics_distance(reference, generated, seed=seed)
     y, x = _features(reference, generated, FEWEST_FOR_PHYSICS)
@@ -259,10 +265,8 @@ def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50
         for sample in (x, y)
     )
     sums_x, sums_y = _total(parts_x), _total(parts_y)
-    error = np.sqrt(
-        _jackknife([_squared_mmd(sums_x - part, sums_y) for part in parts_x])
-        + _jackknife([_squared_mmd(sums_x, sums_y - part) for part in parts_y])
-    )
+    generated_error = _jackknife([_squared_mmd(sums_x - part, sums_y) for part in parts_x])
+    reference_error = _jackknife([_squared_mmd(sums_x, sums_y - part) for part in parts_y])
 
     def of_groups(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
         return _squared_mmd(*(_total([parts_y[k] for k in groups]) for groups in (a, b)))
@@ -270,44 +274,15 @@ def score_kernel(generated: ArrayLike, reference: ArrayLike, n_repeats: int = 50
     in_groups = _GROUPS * len(x) / len(y)
     floor = reference_floor(np.arange(_GROUPS), in_groups, of_groups, n_repeats, seed, squared=True)
     floor = replace(floor, n_generated=len(x), n_reference=len(y))
-    return Score(
-        "kpd", "", _plain(_squared_mmd(sums_x, sums_y), error, len(x), len(y)), floor, None, published
-    )
+    value = _squared_mmd(sums_x, sums_y)
+    distance = _plain(value, generated_error, reference_error, len(x), len(y))
+    return Score("kpd", "", distance, floor, None, published)
 
 
-def _plain(value: float, error: float, n_generated: int, n_reference: int) -> Distance:
-    """A distance without order or directions."""
-    return Distance(value, float(error), float(error), 0.0, None, 0, n_generated, n_reference)
-
-
-def _leave_out(
-    x: FloatArray, y: FloatArray, distance: Callable[[FloatArray, FloatArray], float], seed: int
-) -> float:
-    """Jackknife error of a distance, over groups of jets of either sample."""
-    rng = np.random.default_rng(seed)
-    of_x, of_y = (rng.permutation(len(sample)) % _GROUPS for sample in (x, y))
-    return float(
-        np.sqrt(
-            _jackknife([distance(x[of_x != group], y) for group in range(_GROUPS)])
-            + _jackknife([distance(x, y[of_y != group]) for group in range(_GROUPS)])
-        )
-    )
-
-
-def _quantile_edges(reference: FloatArray, n_bins: int) -> FloatArray:
-    edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1))
-    edges[0], edges[-1] = -np.inf, np.inf
-    return edges
-
-
-def _bins(sample: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
-    """Bin of every value; a value on an edge belongs to the bin above."""
-    return np.searchsorted(edges[1:-1], sample, side="right")
-
-
-def _divergence(reference: NDArray[np.int64], generated: NDArray[np.int64]) -> float:
-    """KL divergence, in nats, of two histograms."""
-    return float(entropy(reference / reference.sum(), generated / generated.sum() + 1e-10))
+def _plain(value: float, generated: float, reference: float, n_generated: int, n_reference: int) -> Distance:
+    """A distance without order or directions, from its value and the errors that the two samples make."""
+    error = float(np.hypot(generated, reference))
+    return Distance(value, error, error, 0.0, generated, None, 0, n_generated, n_reference)
 
 
 def _features(reference: ArrayLike, generated: ArrayLike, needed: int) -> tuple[FloatArray, FloatArray]:
@@ -390,5 +365,5 @@ def _squared_mmd(x: _KernelSums, y: _KernelSums) -> float:
 
 
 def _jackknife(values: list[float]) -> float:
-    """Variance of a statistic from its values with each of the groups left out."""
-    return (len(values) - 1) * float(np.var(values))
+    """Standard error of a statistic from its values with each of the groups left out."""
+    return float(np.sqrt((len(values) - 1) * np.var(values)))

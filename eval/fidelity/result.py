@@ -20,7 +20,15 @@ ERRORS_LEFT = 2.0
 
 @dataclass(frozen=True)
 class PublishedDistance:
-    """A distance and its error in the convention of its paper; ``settings`` holds what would change it."""
+    """A distance in the convention of its paper.
+
+    Attributes
+    ----------
+    value : float
+    error : float
+    settings : dict
+        What would change the value.
+    """
 
     value: float
     error: float
@@ -33,18 +41,34 @@ class Row:
 
     Attributes
     ----------
-    group : "joint", "observable", "particle", "divergence", "published", "matching" or "classifier".
-    name, unit : of the quantity.
-    value, error : the quantity and its statistical error.
-    floor, floor_spread : what reference against reference gives at the same size, and how much that scatters.
-    significance : spreads between value and floor, positive where the samples differ.
-    p_value : probability of such a value if both samples came from one distribution.
-    corrected : value with the floor taken off.
-    jets_to_resolve : jets of each kind that would resolve the corrected value; None where nothing is left.
-    resolved : whether the difference is seen at this number of jets.
-    tokenizer : the corrected value of tokenizer-only jets, where those were given.
-    published, published_error : the same in the convention of its paper, where that differs.
-    verdict : one sentence.
+    group : "joint", "observable", "particle", "published" or "classifier"
+    name : str
+        Of the quantity.
+    unit : str
+    value : float
+    error : float
+        Statistical error of the value.
+    floor : float
+        Mean of what reference against reference gives at the same size.
+    floor_spread : float
+        Its standard deviation.
+    significance : float
+        Spreads between value and floor, positive where the samples differ.
+    p_value : float
+        Probability of such a value if both samples came from one distribution.
+    corrected : float
+        Value with the floor taken off.
+    jets_to_resolve : int or None
+        Jets of each kind that would resolve the corrected value; None where nothing is left.
+    resolved : bool
+        Whether the difference is seen at this number of jets.
+    tokenizer : float or None
+        The corrected value of tokenizer-only jets, where those were given.
+    published : float or None
+        The value in the convention of its paper, where that differs.
+    published_error : float or None
+    verdict : str
+        One sentence.
     """
 
     group: str
@@ -69,8 +93,15 @@ class Row:
 class TokenizerFloor:
     """The distance that encoding and decoding alone puts between a sample and the reference.
 
-    ``corrected`` has the finite-sample floor of the tokenizer's own sample size taken off, so that it can be
-    compared with a generated sample of another size.
+    Attributes
+    ----------
+    value : float
+    standard_error : float
+    corrected : float
+        Value with the finite-sample floor of the tokenizer's own sample size taken off, so that it can be compared with
+        a generated sample of another size.
+    significance : float
+        Spreads of that floor between it and the value.
     """
 
     value: float
@@ -91,11 +122,16 @@ class Score:
 
     Attributes
     ----------
-    name : observable, or "joint".
-    unit : of value and floors: the observable's own, or "reference standard deviations" for the joint one.
-    distance, floor : see :mod:`eval.fidelity.distances` and :mod:`eval.fidelity.floors`.
-    tokenizer : floor of the tokenizer, where a tokenizer-only sample was given.
-    published : the same distance in the convention of its paper, where that is another number.
+    name : str
+        Observable, or "joint".
+    unit : str
+        Of value and floors: the observable's own, or "reference standard deviations" for the joint one.
+    distance : Distance
+    floor : Floor
+    tokenizer : TokenizerFloor or None
+        Floor of the tokenizer, where a tokenizer-only sample was given.
+    published : PublishedDistance or None
+        The same distance in the convention of its paper, where that is another number.
     """
 
     name: str
@@ -198,8 +234,10 @@ class Score:
 
     @classmethod
     def from_dict(cls, name: str, entry: dict[str, Any]) -> Score:
-        """Read what :meth:`to_dict` wrote."""
-        distance = Distance(**{key: entry[key] for key in Distance.__dataclass_fields__})
+        """Read what `to_dict` wrote."""
+        # Files of before version 3 do not say which part of the error the generated sample makes: all of it, then.
+        known = {"error_generated": entry["error_jets"], **entry}
+        distance = Distance(**{key: known[key] for key in Distance.__dataclass_fields__})
         floor = Floor(
             np.asarray(entry["floor"]["values"]),
             distance.n_generated,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import awkward as ak
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.fidelity.cautions import sample_warnings
 from eval.fidelity.distances import (
     Distance,
     Order,
@@ -24,22 +22,21 @@ from eval.fidelity.distances import (
     sliced_wasserstein_value,
 )
 from eval.fidelity.floors import RESOLVED_AT, Floor, reference_floor
-from eval.fidelity.matching import CoverageMatching
 from eval.fidelity.result import JOINT, Row, Score, TokenizerFloor
 from eval.fidelity.two_sample import TwoSampleTest
+from eval.fidelity.warnings import sample_warnings
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+from eval.results import Unavailable, plain
 
 FloatArray = NDArray[np.float64]
 Sample: TypeAlias = "ak.Array | Mapping[str, ArrayLike]"
 
 SCHEMA = "genscale.fidelity"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-#: Version 1 had the joint distance and the observables only.
-_READABLE_VERSIONS = (1, 2)
-
-#: Groups of scores that a result may have beside the observables.
-_FURTHER = ("particles", "divergences", "published")
+#: Version 1 had the joint distance and the observables only. Version 2 had divergences and coverage, too, which are not
+#: read any more.
+_READABLE_VERSIONS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,28 @@ class FidelityResult:
 
     Attributes
     ----------
-    joint : sliced Wasserstein distance of all joint observables.
-    observables : one-dimensional Wasserstein distance of each observable, in its own unit.
-    settings : everything that would change the numbers: observables, directions, order, repeats, seed.
-    n_generated, n_reference, n_tokenizer : sample sizes; n_tokenizer is None without a tokenizer floor.
-    warnings : what makes the comparison weaker than it looks.
-    particles : distances of the spectra of single particles (:mod:`eval.fidelity.particles`).
-    divergences : quantile-binned Kullback-Leibler divergence of each observable (:mod:`eval.fidelity.published`).
-    published : Frechet and kernel physics distance (:mod:`eval.fidelity.published`).
-    matching : coverage and minimum matching distance (:mod:`eval.fidelity.matching`).
-    classifiers : two-sample tests by classifiers (:mod:`eval.fidelity.two_sample`).
-    skipped : what was not measured -> why, and what it would need.
+    joint : Score
+        Sliced Wasserstein distance of all joint observables.
+    observables : dict of str to Score
+        One-dimensional Wasserstein distance of each observable, in its own unit.
+    settings : dict
+        Everything that would change the numbers: observables, directions, order, repeats, seed.
+    n_generated : int
+        Generated jets.
+    n_reference : int
+        Reference jets.
+    n_tokenizer : int or None
+        Tokenizer-only jets, where they were given.
+    warnings : tuple of str
+        What makes the comparison weaker than it looks.
+    particles : dict of str to Score
+        Distances of the spectra of single particles (`eval.fidelity.particles`).
+    published : dict of str to Score
+        Frechet and kernel physics distance (`eval.fidelity.published`).
+    classifiers : dict of str to TwoSampleTest
+        Two-sample tests by classifiers (`eval.fidelity.two_sample`).
+    skipped : dict of str to Unavailable
+        What was not measured, with what it would need.
     """
 
     joint: Score
@@ -69,11 +77,9 @@ class FidelityResult:
     n_tokenizer: int | None
     warnings: tuple[str, ...]
     particles: dict[str, Score] = field(default_factory=dict)
-    divergences: dict[str, Score] = field(default_factory=dict)
     published: dict[str, Score] = field(default_factory=dict)
-    matching: CoverageMatching | None = None
     classifiers: dict[str, TwoSampleTest] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, Unavailable] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -84,34 +90,28 @@ class FidelityResult:
         """Everything that was measured, one line each."""
         groups = (
             ("joint", {JOINT: self.joint}), ("observable", self.observables), ("particle", self.particles),
-            ("divergence", self.divergences), ("published", self.published),
+            ("published", self.published),
         )  # fmt: skip
         rows = [score.row(group) for group, scores in groups for score in scores.values()]
-        rows += self.matching.rows() if self.matching else []
         return rows + [test.row(name) for name, test in self.classifiers.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of fidelity.json: plain values, with None for what is not finite."""
-        return _finite(
-            {
-                "schema": SCHEMA,
-                "schema_version": SCHEMA_VERSION,
-                "n_generated": self.n_generated,
-                "n_reference": self.n_reference,
-                "n_tokenizer": self.n_tokenizer,
-                "settings": self.settings,
-                "joint": self.joint.to_dict(),
-                "observables": {name: score.to_dict() for name, score in self.observables.items()},
-                **{
-                    group: {name: score.to_dict() for name, score in getattr(self, group).items()}
-                    for group in _FURTHER
-                },
-                "matching": None if self.matching is None else asdict(self.matching),
-                "classifiers": {name: asdict(test) for name, test in self.classifiers.items()},
-                "skipped": self.skipped,
-                "warnings": list(self.warnings),
-            }
-        )
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "n_generated": self.n_generated,
+            "n_reference": self.n_reference,
+            "n_tokenizer": self.n_tokenizer,
+            "settings": plain(self.settings),
+            "joint": plain(self.joint),
+            "observables": plain(self.observables),
+            "particles": plain(self.particles),
+            "published": plain(self.published),
+            "classifiers": plain(self.classifiers),
+            "skipped": plain(self.skipped),
+            "warnings": list(self.warnings),
+        }
 
     def to_json(self) -> str:
         """Text of fidelity.json; strict JSON, without NaN or Infinity."""
@@ -119,12 +119,22 @@ class FidelityResult:
 
     @classmethod
     def from_json(cls, text: str, source: str = "fidelity.json") -> FidelityResult:
-        """Read what :meth:`to_json` wrote.
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+        source : str
+            Name of the text in error messages.
+
+        Returns
+        -------
+        FidelityResult
 
         Raises
         ------
         InputError
-            When the text is not JSON of this schema and version; `source` names it in the message.
+            The text is not JSON of this schema and version.
         """
         try:
             data = json.loads(text)
@@ -137,7 +147,6 @@ class FidelityResult:
         def scores(group: str) -> dict[str, Score]:
             return {name: Score.from_dict(name, entry) for name, entry in data.get(group, {}).items()}
 
-        matching = data.get("matching")
         return cls(
             joint=Score.from_dict(JOINT, data["joint"]),
             observables=scores("observables"),
@@ -147,11 +156,9 @@ class FidelityResult:
             n_tokenizer=data["n_tokenizer"],
             warnings=tuple(data["warnings"]),
             particles=scores("particles"),
-            divergences=scores("divergences"),
             published=scores("published"),
-            matching=None if matching is None else CoverageMatching(**_infinite(matching)),
             classifiers={name: TwoSampleTest(**entry) for name, entry in data.get("classifiers", {}).items()},
-            skipped=data.get("skipped", {}),
+            skipped={name: Unavailable(why) for name, why in data.get("skipped", {}).items()},
         )
 
 
@@ -172,19 +179,36 @@ def score(
 
     Parameters
     ----------
-    generated, reference : constituents (see :class:`eval.jets.constituents.Constituents`), or observables that
-        are already computed, name -> (J,) values.
-    tokenizer_floor : reference-like jets that were only encoded and decoded.
-    observables : names that go into the joint distance, and are scored one at a time too.
-    alone : further names that are scored one at a time only.
-    n_directions, p, seed : of the sliced distance.
-    n_repeats : random splits that measure each floor.
-    generated_weights : (J,) weights of the generated jets.
+    generated : ak.Array or mapping
+        Jets (see `eval.jets.constituents.Constituents`), or observables that are already computed: name to
+        values, shape (J,).
+    reference : ak.Array or mapping
+        Likewise.
+    tokenizer_floor : ak.Array or mapping, optional
+        Reference-like jets that were only encoded and decoded.
+    observables : iterable of str
+        Names that go into the joint distance, and are scored one at a time, too.
+    alone : iterable of str
+        Further names that are scored one at a time only.
+    n_directions : int
+        Of the sliced distance.
+    p : 1 or 2
+        Order of the distances.
+    n_repeats : int
+        Random splits that measure each floor.
+    seed : int
+        Of directions and splits.
+    generated_weights : array-like of float, shape (J,), optional
+        Weights of the generated jets.
+
+    Returns
+    -------
+    FidelityResult
 
     Raises
     ------
     InputError
-        For missing observables, unequal lengths, fewer than two jets, or numbers that are not finite.
+        Observables are missing, lengths are unequal, there are fewer than two jets, or numbers are not finite.
     """
     joint_names = tuple(dict.fromkeys(observables))
     names = tuple(dict.fromkeys((*joint_names, *alone)))
@@ -283,19 +307,3 @@ def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str,
                 f"{what}: {name} is not finite in {bad.size} of {column.size} jets, first in jet {bad[0]}"
             )
     return values
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot hold by None, all the way down."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _infinite(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo :func:`_finite` where only an error can be without end: that of a single batch."""
-    return {key: math.inf if value is None else value for key, value in entry.items()}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
+from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm import tqdm
 
 from eval.errors import InputError, TooFewJets
-from eval.fidelity.boosting import BoostedTrees, fit_boosted_trees
 from eval.fidelity.floors import RESOLVED_AT, even_size
 from eval.fidelity.result import Row
 from eval.tagging.rejection import area_under_curve
@@ -33,18 +33,27 @@ class TwoSampleTest:
 
     Attributes
     ----------
-    classifier : what was trained, and on what.
-    auc : mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
-    standard_error : over the held-out jets of all folds.
-    significance : (auc - 0.5) / null_error.
-    importance : drop of the AUC when one observable is shuffled among the held-out jets; empty if not measured.
-    n_generated, n_reference : jets that were held out, each once.
-    n_folds : 1 for a single division into jets to train on and jets to test on.
-    verdict : one sentence.
+    classifier : str
+        What was trained, and on what.
+    auc : float
+        Mean over folds of the held-out AUC; 0.5 when nothing is found, 1 when every jet is told apart.
+    standard_error : float
+        Over the held-out jets of all folds.
+    significance : float
+        (auc - 0.5) / null_error.
+    importance : dict of str to float
+        Drop of the AUC when one observable is shuffled among the held-out jets; empty if it was not measured.
+    n_generated : int
+        Generated jets that were held out, each once.
+    n_reference : int
+        Reference jets that were held out, each once.
+    n_folds : int
+        1 for a single division into jets to train on and jets to test on.
+    verdict : str
+        One sentence.
     """
 
     classifier: str
-
     auc: float
     standard_error: float
     significance: float
@@ -106,17 +115,29 @@ def classifier_two_sample_test(
 
     Parameters
     ----------
-    generated, reference : name -> (J,) values; sizes may differ.
-    names : observables to use; by default all that both samples have.
-    n_folds : each jet is held out once.
-    n_trees : trees of a model, of depth 3.
-    seed : of the folds and of the shuffling behind the importances.
-    progress : show a progress bar.
+    generated : mapping of str to array-like of float
+        Observables of generated jets, shape (J,) each.
+    reference : mapping of str to array-like of float
+        Observables of reference jets; their number may differ.
+    names : sequence of str, optional
+        Observables to use; by default all that both samples have.
+    n_folds : int
+        Each jet is held out once.
+    n_trees : int
+        Trees of a model, of depth 3.
+    seed : int
+        Of the folds and of the shuffling behind the importances.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    TwoSampleTest
 
     Raises
     ------
     InputError
-        For missing or not finite observables, or too few jets.
+        Observables are missing or not finite, or there are too few jets.
     """
     chosen = list(names) if names is not None else [name for name in reference if name in generated]
     if not chosen:
@@ -139,16 +160,21 @@ def classifier_two_sample_test(
         labels = np.repeat([1.0, 0.0], [len(part) for part in train])
         # Both kinds weigh the same, so that unequal sizes do not shift the log-odds.
         weights = np.repeat([0.5 * labels.size / len(part) for part in train], [len(part) for part in train])
-        model = fit_boosted_trees(np.concatenate(train), labels, weights, n_trees)
+        model = HistGradientBoostingClassifier(
+            max_iter=n_trees, max_depth=3, max_bins=32, min_samples_leaf=40, l2_regularization=1.0,
+            early_stopping=False, random_state=seed,
+        )  # fmt: skip
+        model.fit(np.concatenate(train), labels, weights)
         held_out = [sample[assigned == fold] for sample, assigned in zip(samples, folds, strict=True)]
-        bins = model.bins(np.concatenate(held_out))
-        area, error = _area(model, bins, len(held_out[0]))
+        jets = np.concatenate(held_out)
+        area, error = _area(model, jets, len(held_out[0]))
         areas.append(area)
         errors.append(error)
         for k in range(len(chosen)):
-            shuffled = bins.copy()
-            rng.shuffle(shuffled[:, k])
-            drops[fold, k] = area - _area(model, shuffled, len(held_out[0]))[0]
+            kept = jets[:, k].copy()
+            rng.shuffle(jets[:, k])
+            drops[fold, k] = area - _area(model, jets, len(held_out[0]))[0]
+            jets[:, k] = kept
     return TwoSampleTest.of(
         f"boosted trees on {len(chosen)} observables",
         float(np.mean(areas)),
@@ -171,8 +197,8 @@ def _null_error(n_generated: int, n_reference: int, n_folds: int) -> float:
     return float(np.sqrt(variance * (2 if n_folds > 1 else 1)))
 
 
-def _area(model: BoostedTrees, bins: NDArray[np.int64], n_generated: int) -> tuple[float, float]:
-    scores = model.log_odds_of_bins(bins)
+def _area(model: HistGradientBoostingClassifier, jets: FloatArray, n_generated: int) -> tuple[float, float]:
+    scores = model.decision_function(jets)
     return area_under_curve(scores[:n_generated], scores[n_generated:])
 
 

@@ -1,12 +1,12 @@
 """Sequential recombination of many jets at once: kT and Cambridge/Aachen trees in numpy.
 
-N-subjettiness needs kT axes and soft drop needs a Cambridge/Aachen tree. FastJet (GPL) is the reference,
-and the tests hold every number against it; here the same pairwise algorithm runs over a batch of jets of
-nearly equal length, one merge per jet and pass, so that the Python cost is shared by hundreds of jets.
+N-subjettiness needs kT axes and soft drop needs a Cambridge/Aachen tree. FastJet (GPL) is the reference with which
+the tests compare every number; here the same pairwise algorithm runs over a batch of jets of nearly equal length, one
+merge per jet and pass, so that hundreds of jets share the overhead of Python.
 
-Both algorithms use a radius larger than any jet, which means that every particle ends in one tree and
-the distance to the beam never matters (Catani et al., Nucl. Phys. B406 (1993) 187; Dokshitzer et al.,
-JHEP 08 (1997) 001; Wobisch and Wengler, hep-ph/9907280).
+Both algorithms use a radius larger than any jet, so that all particles of a jet end in one tree and the distance to
+the beam never matters (Catani et al., Nucl. Phys. B406 (1993) 187; Dokshitzer et al., JHEP 08 (1997) 001; Wobisch and
+Wengler, hep-ph/9907280).
 """
 
 from __future__ import annotations
@@ -25,17 +25,26 @@ IntArray = NDArray[np.int64]
 class ClusterTrees:
     """The binary trees of a batch of B jets with room for C particles each.
 
-    Nodes 0 ... C - 1 are particles, node C + s was made by merge s. A jet with n particles makes its first
-    merge at s = C - n, so that at each s all jets that take part have the same number of nodes left, and
-    the root of every jet with at least two particles is node 2C - 2.
+    Nodes 0 ... C - 1 are particles, and node C + s is made by merge s. A jet with n particles makes its first merge at
+    s = C - n, so that at each s all jets that take part have the same number of nodes left, and the root of every jet
+    with at least two particles is node 2C - 2.
 
     Attributes
     ----------
-    counts : (B,) particles of each jet.
-    pt, rapidity, phi : (B, 2C - 1) kinematics of the nodes, GeV and radians.
-    momenta : (B, 2C - 1, 4) px, py, pz, E of the nodes in GeV; the sum of their particles in either scheme.
-    children : (B, 2C - 1, 2) the nodes that were merged; -1 for particles and unused nodes.
-    parents : (B, 2C - 1) the node that this one went into; 2C - 1 for the root, -1 for unused nodes.
+    counts : array of int, shape (B,)
+        Number of particles of each jet.
+    pt : array of float, shape (B, 2C - 1)
+        Transverse momenta of the nodes in GeV.
+    rapidity : array of float, shape (B, 2C - 1)
+        Rapidities of the nodes.
+    phi : array of float, shape (B, 2C - 1)
+        Azimuths of the nodes in radians.
+    momenta : array of float, shape (B, 2C - 1, 4)
+        px, py, pz, E of the nodes in GeV: the sum of their particles, in either recombination scheme.
+    children : array of int, shape (B, 2C - 1, 2)
+        The two nodes that were merged into each node; -1 for particles and unused nodes.
+    parents : array of int, shape (B, 2C - 1)
+        The node into which each node was merged; 2C - 1 for the root, -1 for unused nodes.
     """
 
     counts: IntArray
@@ -47,19 +56,26 @@ class ClusterTrees:
     parents: IntArray
 
     def root(self) -> IntArray:
-        """Node that holds the whole jet, (B,); node 0 for jets of one particle or none."""
+        """Return the node that holds the whole jet, shape (B,); node 0 for jets of at most one particle."""
         return np.where(self.counts > 1, self.pt.shape[1] - 1, 0)
 
     def exclusive(self, n: int) -> tuple[IntArray, IntArray]:
-        """Nodes that are left when the clustering is stopped at n of them.
+        """Return the nodes that are left when the clustering is stopped at n of them.
+
+        Parameters
+        ----------
+        n : int
+            Number of nodes.
 
         Returns
         -------
-        jets : (K,) rows of the jets with at least n particles.
-        nodes : (K, n) their n nodes.
+        jets : array of int, shape (K,)
+            Rows of the jets with at least n particles.
+        nodes : array of int, shape (K, n)
+            The n nodes of each of them.
         """
         total = self.parents.shape[1]
-        first_later = total - (n - 1)  # nodes from here on are made by the last n - 1 merges
+        first_later = total - (n - 1)  # the last n - 1 merges make the nodes from here on
         alive = self.parents[:, :first_later] >= first_later
         jets = np.flatnonzero(self.counts >= n)
         return jets, np.nonzero(alive[jets])[1].reshape(-1, n)
@@ -75,11 +91,24 @@ def cluster(
 
     Parameters
     ----------
-    momenta : (B, C, 4) px, py, pz, E in GeV, zero after each jet's own particles.
-    counts : (B,) number of particles of each jet, in falling order.
-    algorithm : "kt", d_ij = min(pT_i, pT_j)^2 dR_ij^2, or "cambridge", d_ij = dR_ij^2.
-    recombination : "e" adds four-momenta; "wta" (winner takes all, Bertolini, Chan and Thaler,
-        arXiv:1310.7584) adds pT and keeps the direction of the harder one.
+    momenta : array of float, shape (B, C, 4)
+        px, py, pz, E in GeV, zero after the particles of each jet.
+    counts : array of int, shape (B,)
+        Number of particles of each jet, in decreasing order.
+    algorithm : str
+        "kt", d_ij = min(pT_i, pT_j)^2 dR_ij^2, or "cambridge", d_ij = dR_ij^2.
+    recombination : str
+        "e" adds four-momenta; "wta" (winner takes all, Bertolini, Chan and Thaler, arXiv:1310.7584) adds pT and keeps
+        the direction of the harder node.
+
+    Returns
+    -------
+    ClusterTrees
+
+    Raises
+    ------
+    ValueError
+        `counts` are not in decreasing order.
     """
     n_jets, capacity = momenta.shape[:2]
     if np.any(np.diff(counts) > 0):
@@ -110,7 +139,7 @@ def cluster(
         if k == 0:
             continue
         width = distance.shape[1]
-        if left < 0.8 * width:  # forget vacated slots now and then: the search below is over all slots
+        if left < 0.8 * width:  # remove empty slots from time to time: the search below is over all slots
             width = left
             distance = np.ascontiguousarray(distance[:, :width, :width])
         rows = np.arange(k)
@@ -128,7 +157,7 @@ def cluster(
         children[:k, made, 0], children[:k, made, 1] = i, j
         parents[rows, i] = parents[rows, j] = made
 
-        # The merged node takes slot i, the last node moves into slot j, the last slot falls empty.
+        # The merged node takes slot i, the last node moves into slot j, and the last slot becomes empty.
         last = left - 1
         new_weight = new_pt**2 if algorithm == "kt" else np.ones(k)
         for slots, new in (
@@ -158,11 +187,11 @@ def cluster(
 
 
 def soft_drop(trees: ClusterTrees, z_cut: float = 0.1, beta: float = 0.0, radius: float = 0.8) -> FloatArray:
-    """Four-momenta (B, 4) of the soft-dropped jets, in GeV, from Cambridge/Aachen trees.
+    """Return the four-momenta of the soft-dropped jets, in GeV, shape (B, 4), from Cambridge/Aachen trees.
 
-    The tree is opened from its root along the harder branch until
+    The tree is declustered from its root along the harder branch until
     min(pT1, pT2) / (pT1 + pT2) > z_cut (dR12 / radius)^beta (Larkoski et al., arXiv:1402.2657, eq. 1.1).
-    A jet without such a splitting is groomed down to a single particle, as in FastJet contrib.
+    A jet without such a splitting is groomed to a single particle, as in FastJet contrib.
     """
     node = trees.root()
     open_rows = np.flatnonzero(trees.counts > 1)
@@ -186,7 +215,7 @@ def kinematics(momenta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]
     """Return pT (GeV), rapidity and phi (radians) of px, py, pz, E in the last axis; 0 for a zero vector."""
     px, py, pz, energy = np.moveaxis(momenta, -1, 0)
     pt2 = px**2 + py**2
-    # log((E + |pz|) / mT) keeps its digits at large |y|; rounding may make the mass squared negative.
+    # log((E + |pz|) / mT) is precise at large |y|; rounding may make the mass squared negative.
     mt2 = pt2 + np.maximum((energy - pz) * (energy + pz) - pt2, 0.0)
     safe = mt2 > 0
     ratio = np.where(safe, energy + np.abs(pz), 1.0) / np.sqrt(np.where(safe, mt2, 1.0))
@@ -194,7 +223,7 @@ def kinematics(momenta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]
 
 
 def squared_distance(y1: FloatArray, phi1: FloatArray, y2: FloatArray, phi2: FloatArray) -> FloatArray:
-    """Squared distance in rapidity and azimuth (the short way round); arguments broadcast."""
+    """Return the squared distance in rapidity and azimuth (the smaller angle); the arguments are broadcast."""
     square = y1 - y2
     square *= square
     dphi = phi1 - phi2

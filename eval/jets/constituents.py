@@ -1,4 +1,4 @@
-"""Jets as eval sees them: constituents by pT, eta_rel and phi_rel, checked once, padded in even batches."""
+"""The constituents of jets, given by pT, eta_rel and phi_rel: checked once, padded in batches of similar length."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ IntArray = NDArray[np.int64]
 #: Radius of the jets of JetClass; it sets the scale of the N-subjettinesses and of soft drop.
 JET_RADIUS = 0.8
 
-#: Numbers in one padded batch of pairs: a few megabytes, so that the passes over it stay near the cache.
+#: Number of pairs in one padded batch: a few megabytes, so that repeated passes over it use the cache.
 _PAIRS_PER_BATCH = 500_000
 
 
 class Constituents:
-    """The constituents of J jets, as flat arrays, with everything derived from them computed once.
+    """The P constituents of J jets, as flat arrays; all derived quantities are computed only once.
 
     Parameters
     ----------
-    jets : ak.Array of shape J * var * {pt, eta_rel, phi_rel}; pt in GeV, angles in radians, relative to
-        the jet axis. Particles are massless unless there is a field ``mass`` (GeV). A field ``charge``
-        (units of e) is used where an observable needs it. Any order of particles; a jet may be empty.
-    name : what messages call this sample.
+    jets : ak.Array
+        J lists of records with pt in GeV, and eta_rel and phi_rel in radians, relative to the jet axis. Particles are
+        massless unless there is a field ``mass`` (GeV). A field ``charge`` (units of e) is used by observables that
+        need it. Particles may have any order, and a jet may be empty.
+    name : str
+        Name of the sample in error messages.
 
     Raises
     ------
     InputError
-        When a field is missing, a number is not finite, or a pT is not positive.
+        A field is missing, a number is not finite, or a pT is not positive.
 
     Notes
     -----
-    Massless particles are boosted along the beam by a shift of eta, so relative coordinates lose nothing. For
-    massive ones eta_rel is read as the pseudorapidity in the frame where the jet axis is at eta = 0.
+    A boost along the beam shifts the eta of massless particles, so that relative coordinates lose no information. For
+    massive particles eta_rel is taken as the pseudorapidity in the frame in which the jet axis is at eta = 0.
     """
 
     def __init__(self, jets: ak.Array, name: str = "jets") -> None:
@@ -78,7 +80,7 @@ class Constituents:
         return self.counts.size
 
     def require(self, n_jets: int) -> None:
-        """Raise TooFewJets unless there are at least this many jets, with particles in some."""
+        """Raise TooFewJets unless there are at least this many jets, and particles in some of them."""
         if len(self) < n_jets or self.pt.size == 0:
             raise TooFewJets(
                 f"{self.name} has {len(self)} jets with {self.pt.size} particles: at least {n_jets} jets are needed"
@@ -86,33 +88,36 @@ class Constituents:
 
     @cached_property
     def momenta(self) -> FloatArray:
-        """Px, py, pz, E of the particles in GeV, (P, 4)."""
+        """Px, py, pz, E of the particles in GeV, shape (P, 4)."""
         pz = self.pt * np.sinh(self.eta)
         energy = np.sqrt((self.pt * np.cosh(self.eta)) ** 2 + self.mass**2)
         return np.stack([self.pt * np.cos(self.phi), self.pt * np.sin(self.phi), pz, energy], axis=-1)
 
     @cached_property
     def jet_momenta(self) -> FloatArray:
-        """Px, py, pz, E of the jets in GeV, (J, 4)."""
+        """Px, py, pz, E of the jets in GeV, shape (J, 4)."""
         return np.stack([self.sum(component) for component in self.momenta.T], axis=-1)
 
     @cached_property
     def scalar_pt(self) -> FloatArray:
-        """Scalar sum of the particles' pT in GeV, (J,); zero for an empty jet."""
+        """Scalar sum of the particles' pT in GeV, shape (J,); zero for an empty jet."""
         return self.sum(self.pt)
 
     def sum(self, values: FloatArray) -> FloatArray:
-        """Sum of a per-particle quantity over each jet, (J,)."""
+        """Return the sum of a per-particle quantity over each jet, shape (J,)."""
         return np.bincount(self.jet_index, values, len(self)).astype(np.float64)
 
     def batches(self) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-        """Yield the jets that are not empty, from many particles to few, in batches of nearly equal length.
+        """Yield the jets that are not empty, in order of decreasing number of particles, in batches of similar length.
 
         Yields
         ------
-        rows : (B,) positions of the jets.
-        counts : (B,) their numbers of particles, falling.
-        momenta : (B, C, 4) px, py, pz, E, padded with zeros.
+        rows : array of int, shape (B,)
+            Positions of the jets.
+        counts : array of int, shape (B,)
+            Their numbers of particles, in decreasing order.
+        momenta : array of float, shape (B, C, 4)
+            px, py, pz, E in GeV, padded with zeros.
         """
         order = np.argsort(-self.counts, kind="stable")
         order = order[self.counts[order] > 0]
@@ -126,7 +131,7 @@ class Constituents:
             yield rows, self.counts[rows], padded
 
     def per_jet(self, width: int, function: Callable[..., Any]) -> FloatArray:
-        """Collect ``function(counts, momenta) -> (B, width)`` over all batches; rows of empty jets are 0."""
+        """Collect ``function(counts, momenta)``, shape (B, width), over all batches; rows of empty jets are 0."""
         result = np.zeros((len(self), width))
         for rows, counts, momenta in self.batches():
             result[rows] = function(counts, momenta)
@@ -134,22 +139,22 @@ class Constituents:
 
     @cached_property
     def n_subjettiness(self) -> FloatArray:
-        """tau_1 ... tau_4 as columns, (J, 4), as :func:`n_subjettiness` defines them."""
+        """tau_1 ... tau_4 as defined by the function `n_subjettiness`, shape (J, 4)."""
         return self.per_jet(4, lambda counts, p: n_subjettiness(p, cluster(p, counts, "kt", "wta")))
 
     @cached_property
     def energy_correlators(self) -> FloatArray:
-        """e_2 and e_3 with beta = 1 as columns, (J, 2)."""
+        """e_2 and e_3 with beta = 1, shape (J, 2)."""
         return self.per_jet(2, lambda _, p: energy_correlators(p))
 
     @cached_property
     def flow_polynomials(self) -> FloatArray:
-        """The 20 connected energy flow polynomials of degree one to four, (J, 20)."""
+        """The 20 connected energy flow polynomials of degree one to four, shape (J, 20)."""
         return self.per_jet(len(FLOW_GRAPHS), lambda _, p: flow_polynomials(p))
 
     @cached_property
     def hardest_pt(self) -> FloatArray:
-        """The pT of the three hardest particles of each jet as columns, in GeV, (J, 3)."""
+        """The pT of the three hardest particles of each jet in GeV, shape (J, 3)."""
 
         def hardest(_: IntArray, momenta: FloatArray) -> FloatArray:
             pt = np.sort(np.hypot(momenta[:, :, 0], momenta[:, :, 1]), axis=1)[:, ::-1][:, :3]
@@ -159,25 +164,33 @@ class Constituents:
 
     @cached_property
     def soft_drop_momenta(self) -> FloatArray:
-        """Px, py, pz, E of the soft-dropped jets (z_cut 0.1, beta 0), (J, 4), in GeV."""
+        """Px, py, pz, E of the soft-dropped jets (z_cut 0.1, beta 0) in GeV, shape (J, 4)."""
         return self.per_jet(4, lambda counts, p: soft_drop(cluster(p, counts, "cambridge", "e")))
 
 
 def n_subjettiness(
     momenta: FloatArray, trees: ClusterTrees, n_max: int = 4, radius: float = JET_RADIUS
 ) -> FloatArray:
-    """N-subjettiness tau_1 ... tau_n_max with beta = 1, (B, n_max), about exclusive subjet axes.
+    """Return N-subjettiness tau_1 ... tau_n_max with beta = 1, about exclusive subjet axes.
 
-    tau_N = sum_i pT_i min_a dR(i, a) / (radius sum_i pT_i) (Thaler and Van Tilburg, arXiv:1011.2268,
-    eq. 2). A jet with at most N particles has tau_N = 0: each particle is its own axis.
+    tau_N = sum_i pT_i min_a dR(i, a) / (radius sum_i pT_i) (Thaler and Van Tilburg, arXiv:1011.2268, eq. 2). A jet
+    with at most N particles has tau_N = 0, because each particle is its own axis.
 
     Parameters
     ----------
-    momenta : (B, C, 4) the padded particles that were clustered, px, py, pz, E in GeV.
-    trees : their kT trees; with "wta" recombination this is FastJet contrib's ``WTA_KT_Axes`` with
-        ``NormalizedMeasure(1, radius)``, with "e" its ``KT_Axes``.
-    n_max : largest N.
-    radius : normalisation R0 in radians.
+    momenta : array of float, shape (B, C, 4)
+        px, py, pz, E in GeV of the padded particles that were clustered.
+    trees : ClusterTrees
+        Their kT trees. With "wta" recombination the result is that of FastJet contrib's ``WTA_KT_Axes`` with
+        ``NormalizedMeasure(1, radius)``, with "e" that of its ``KT_Axes``.
+    n_max : int
+        Largest N.
+    radius : float
+        Normalisation R0.
+
+    Returns
+    -------
+    array of float, shape (B, n_max)
     """
     pt, rapidity, phi = kinematics(momenta)
     result = np.zeros((momenta.shape[0], n_max))
@@ -192,6 +205,6 @@ def n_subjettiness(
 
 
 def invariant_mass(momenta: FloatArray) -> FloatArray:
-    """Mass in GeV of px, py, pz, E in the last axis; rounding below zero counts as zero."""
+    """Return the mass in GeV of px, py, pz, E in the last axis; squares that rounding makes negative count as zero."""
     px, py, pz, energy = np.moveaxis(momenta, -1, 0)
     return np.sqrt(np.maximum((energy - pz) * (energy + pz) - px**2 - py**2, 0.0))

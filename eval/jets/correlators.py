@@ -1,9 +1,9 @@
 """Energy correlation functions and energy flow polynomials, by matrix products instead of sums over tuples.
 
-With z_i = pT_i / sum pT and theta_ij = dR_ij, an energy flow polynomial of a multigraph is the sum over all
-assignments of particles to its vertices of the product of z over vertices and of theta over edges (Komiske,
-Metodiev and Thaler, arXiv:1712.07124, eq. 1.2; EnergyFlow's measure "hadr" with beta = 1). Up to four edges
-every connected graph is built from leaves, chains and triangles: none needs more than one matrix product.
+With z_i = pT_i / sum pT and theta_ij = dR_ij, an energy flow polynomial of a multigraph is the sum, over all
+assignments of particles to its vertices, of the product of z over vertices and of theta over edges (Komiske, Metodiev
+and Thaler, arXiv:1712.07124, eq. 1.2; EnergyFlow's measure "hadr" with beta = 1). All connected graphs with up to four
+edges consist of leaves, chains and triangles, so that none needs more than one matrix product.
 """
 
 from __future__ import annotations
@@ -43,21 +43,26 @@ FLOW_GRAPHS: Final[tuple[tuple[tuple[int, int], ...], ...]] = (
 
 
 def fractions_and_angles(momenta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Momentum fractions z (B, C) and pairwise angles theta (B, C, C) of padded jets; padding has z = 0."""
+    """Return momentum fractions z (B, C) and pairwise angles theta (B, C, C) of padded jets; padding has z = 0."""
     pt, rapidity, phi = kinematics(momenta)
     theta = np.sqrt(squared_distance(rapidity[:, :, None], phi[:, :, None], rapidity[:, None], phi[:, None]))
     return pt / pt.sum(axis=1, keepdims=True), theta
 
 
 def energy_correlators(momenta: FloatArray) -> FloatArray:
-    """Normalised correlators e_2 and e_3 with beta = 1 as columns, (B, 2).
+    """Return the normalised correlators e_2 and e_3 with beta = 1.
 
-    e_2 = sum_{i<j} z_i z_j theta_ij and e_3 = sum_{i<j<k} z_i z_j z_k theta_ij theta_ik theta_jk (Larkoski,
-    Salam and Thaler, arXiv:1305.0007, eq. 1). With A_ij = sqrt(z_i z_j) theta_ij, e_3 is Tr(A^3) / 6.
+    e_2 = sum_{i<j} z_i z_j theta_ij and e_3 = sum_{i<j<k} z_i z_j z_k theta_ij theta_ik theta_jk (Larkoski, Salam and
+    Thaler, arXiv:1305.0007, eq. 1). With A_ij = sqrt(z_i z_j) theta_ij, e_3 is Tr(A^3) / 6.
 
     Parameters
     ----------
-    momenta : (B, C, 4) px, py, pz, E in GeV, padded with zeros.
+    momenta : array of float, shape (B, C, 4)
+        px, py, pz, E in GeV, padded with zeros.
+
+    Returns
+    -------
+    array of float, shape (B, 2)
     """
     z, theta = fractions_and_angles(momenta)
     root = np.sqrt(z)
@@ -67,23 +72,28 @@ def energy_correlators(momenta: FloatArray) -> FloatArray:
 
 
 def flow_polynomials(momenta: FloatArray) -> FloatArray:
-    """All connected energy flow polynomials of degree one to four, (B, 20), in the order of FLOW_GRAPHS.
+    """Return all connected energy flow polynomials of degree one to four, in the order of FLOW_GRAPHS.
 
     Parameters
     ----------
-    momenta : (B, C, 4) px, py, pz, E in GeV, padded with zeros.
+    momenta : array of float, shape (B, C, 4)
+        px, py, pz, E in GeV, padded with zeros.
+
+    Returns
+    -------
+    array of float, shape (B, 20)
     """
     z, theta = fractions_and_angles(momenta)
     theta2 = theta * theta
 
     def leaf(power: FloatArray) -> FloatArray:
-        """Sum over a neighbour that hangs on each particle by this many edges, (B, C)."""
+        """Return the sum over a neighbour that is connected to each particle by `power` edges, shape (B, C)."""
         return (power @ z[:, :, None])[:, :, 0]
 
     leaf1, leaf2, leaf3, leaf4 = leaf(theta), leaf(theta2), leaf(theta2 * theta), leaf(theta2 * theta2)
-    arm = (theta @ (z * leaf1)[:, :, None])[:, :, 0]  # a chain of two edges that starts at each particle
-    wide_arm = (theta2 @ (z * leaf1)[:, :, None])[:, :, 0]  # the same with its first edge doubled
-    two_steps = (theta * z[:, None]) @ theta  # both ends of a chain of two edges held fixed, (B, C, C)
+    arm = (theta @ (z * leaf1)[:, :, None])[:, :, 0]  # chains of two edges that start at each particle
+    wide_arm = (theta2 @ (z * leaf1)[:, :, None])[:, :, 0]  # the same with a double first edge
+    two_steps = (theta * z[:, None]) @ theta  # chains of two edges between each pair of particles, (B, C, C)
     triangle = ((theta * two_steps) @ z[:, :, None])[:, :, 0]  # triangles through each particle
 
     def total(values: FloatArray) -> FloatArray:
@@ -118,5 +128,5 @@ def flow_polynomials(momenta: FloatArray) -> FloatArray:
 
 
 def graph_name(edges: tuple[tuple[int, int], ...]) -> str:
-    """Name of an energy flow polynomial by its edges, such as efp_01_02_12 for the triangle."""
+    """Return the name of an energy flow polynomial, made of its edges: efp_01_02_12 is the triangle."""
     return "efp_" + "_".join(f"{i}{j}" for i, j in edges)

@@ -1,4 +1,4 @@
-"""The one registry of jet observables: name, unit, formula, source, range and how to compute it."""
+"""The registry of jet observables: name, unit, formula, source, range and function."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Observable:
-    """One number per jet.
+    """A quantity with one value per jet.
 
     Attributes
     ----------
-    name : key in dictionaries, JSON and CSV.
-    label : LaTeX for the axis of a figure, without unit.
-    unit : "GeV", or "" for a pure number.
-    formula : definition in words and symbols.
-    source : paper that defines it.
-    range : lowest and highest possible value; a generated jet outside is impossible, not merely rare.
-    compute : from checked constituents to (J,) values.
+    name : str
+        Key in dictionaries, JSON and CSV.
+    label : str
+        LaTeX for the axis of a figure, without unit.
+    unit : str
+        "GeV", or "" for a pure number.
+    formula : str
+        Definition in words and symbols.
+    source : str
+        Paper that defines the observable.
+    range : tuple of float
+        Lowest and highest possible value; no jet can lie outside.
+    compute : callable
+        Function from checked constituents to the values, shape (J,).
     """
 
     name: str
@@ -42,12 +49,12 @@ class Observable:
 
     @property
     def axis_label(self) -> str:
-        """Label with the unit in brackets."""
+        """The label with the unit in brackets."""
         return f"{self.label} [{self.unit}]" if self.unit else self.label
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Quotient, 0 where the denominator is 0: the defined value for jets with too few particles."""
+    """Return the quotient, or 0 where the denominator is 0, which is the convention for jets of too few particles."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
@@ -210,31 +217,34 @@ _ALL: Final = (
 #: Every observable by name.
 REGISTRY: Final[dict[str, Observable]] = {observable.name: observable for observable in _ALL}
 
-#: The five that the sliced Wasserstein distance uses unless told otherwise: our choice, since Amram et al.
-#: (arXiv:2605.28940) name five physical quantities but not which.
+#: The default observables of the sliced Wasserstein distance. Amram et al. (arXiv:2605.28940) use five physical
+#: quantities but do not say which; this is the project's choice.
 DEFAULT_FIVE: Final = ("jet_pt", "jet_mass", "tau21", "tau32", "multiplicity")
 
 
 def compute_observables(
     jets: ak.Array | Constituents, names: Iterable[str] = DEFAULT_FIVE, sample: str = "jets"
 ) -> dict[str, FloatArray]:
-    """Observables of every jet.
+    """Compute observables of every jet.
 
     Parameters
     ----------
-    jets : J * var * {pt, eta_rel, phi_rel}, see :class:`eval.jets.constituents.Constituents`.
-    names : keys of :data:`REGISTRY`.
-    sample : what messages call the jets.
+    jets : ak.Array or Constituents
+        J lists of records pt, eta_rel, phi_rel; see `eval.jets.constituents.Constituents`.
+    names : iterable of str
+        Keys of `REGISTRY`.
+    sample : str
+        Name of the sample in error messages.
 
     Returns
     -------
-    dict
-        Each name with its (J,) values, in the units of the registry. An empty jet has 0 everywhere.
+    dict of str to array of float, shape (J,)
+        Values in the units of the registry; all are 0 for an empty jet.
 
     Raises
     ------
     InputError
-        For an unknown name or bad constituents.
+        A name is unknown, or the constituents are invalid.
     """
     names = tuple(names)
     for name in names:

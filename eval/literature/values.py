@@ -3,34 +3,45 @@
 What they mean here, and how runs of one's own are set beside them, is the matter of ``eval.literature.claims``.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from math import hypot
 
 VIGL, AMRAM, USLU = "arXiv:2602.15781", "arXiv:2605.28940", "arXiv:2606.19781"
 ATLAS = "ATL-SOFT-PUB-2026-002"
 
+#: Variant of the constants of repeated data that belong to generation.
+GENERATION = "generation"
+
 
 @dataclass(frozen=True)
 class Constant:
-    """A published number.
+    """A published number, or the place of one that nobody has published.
 
     Attributes
     ----------
     key : str
         Name in this project's words: "alpha", "L_inf", "lambda", ...
-    value : float
-    low, high : float or None
-        Published interval, where there is one.
+    value : float or None
+        None where a quantity is measured here and no number was published for it.
+    low : float or None
+        Lower end of the published interval, if there is one.
+    high : float or None
+        Upper end of the published interval.
     source : str
+        Paper.
     setting : str
         Jets, classes and training that it belongs to.
     variant : str
-        Which of several in one setting: inputs, or pre-training.
+        Which of several in one setting: inputs, pre-training, or task.
     transfers : bool
-        Whether it may be compared across data sets: exponents and ratios of one task may, losses and amplitudes not.
+        Whether it may be compared across data sets. Exponents and ratios of one task may be, losses and amplitudes may
+        not.
     """
 
     key: str
-    value: float
+    value: float | None
     low: float | None
     high: float | None
     source: str
@@ -39,14 +50,20 @@ class Constant:
     transfers: bool = True
 
     def __str__(self) -> str:
-        ends = "" if self.low is None or self.high is None else f" [{self.low:g}, {self.high:g}]"
+        if self.value is None:
+            return "no published number"
+        ends = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.value:g}{ends}"
 
 
-_SINGLE = "JetClass, 10 classes, 21 features, single epoch"
+_SINGLE = "JetClass, 10 classes, 21 features, single pass"
 _REPEATED = "JetClass, 10 classes, repeated data"
 _FINE_TUNED = "JetClass, 10 classes, 9 features"
-_FLAVOUR = "small-R jets, b/c/light, single epoch"
+_FLAVOUR = "small-R jets, b/c/light, single pass"
+_TOKENS = "tokens of jets, repeated data"
+
+#: Exponents of the single-pass law of Vigl et al. and their intervals: value, low, high.
+_ALPHA, _BETA = (0.44, 0.40, 0.48), (0.22, 0.21, 0.23)
 
 #: L_inf, B_rep and beta_rep of each input configuration of Vigl et al.
 _INPUTS = {
@@ -65,15 +82,31 @@ _PRETRAINING = {
     "pre-trained on all": (0.224, 0.249),
 }
 
+
+def _size_exponent(
+    alpha: tuple[float, float, float], beta: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Propagate published exponents to a = beta/(alpha + beta), the exponent of the compute-optimal size.
+
+    The errors of alpha and beta are taken as independent, because their correlation was not published.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = alpha, beta
+    by_alpha, by_beta = -y / (x + y) ** 2, x / (x + y) ** 2
+    below = hypot(by_alpha * (x_high - x), by_beta * (y - y_low))
+    above = hypot(by_alpha * (x - x_low), by_beta * (y_high - y))
+    a = y / (x + y)
+    return round(a, 2), a - below, a + above
+
+
 CONSTANTS: tuple[Constant, ...] = (
     Constant("L_inf", 0.32, 0.29, 0.34, VIGL, _SINGLE, transfers=False),
     Constant("A", 11.27, 8.01, 15.14, VIGL, _SINGLE, transfers=False),
-    Constant("alpha", 0.44, 0.40, 0.48, VIGL, _SINGLE),
+    Constant("alpha", *_ALPHA, VIGL, _SINGLE),
     Constant("B", 7.22, 6.66, 7.89, VIGL, _SINGLE, transfers=False),
-    Constant("beta", 0.22, 0.21, 0.23, VIGL, _SINGLE),
+    Constant("beta", *_BETA, VIGL, _SINGLE),
     Constant("gamma", 0.15, 0.13, 0.16, VIGL, _SINGLE),
-    # Not printed beside the others: beta/(alpha + beta) of the values above.
-    Constant("a", 0.33, None, None, VIGL, _SINGLE),
+    # Not printed beside the others, but implied by them.
+    Constant("a", *_size_exponent(_ALPHA, _BETA), VIGL, _SINGLE),
     Constant("lambda", 0.47, None, None, VIGL, _REPEATED),
     Constant("cost", 10.0, None, None, VIGL, _REPEATED),
     *(
@@ -88,6 +121,10 @@ CONSTANTS: tuple[Constant, ...] = (
     ),
     Constant("alpha", 0.68, None, None, ATLAS, _FLAVOUR, transfers=False),
     Constant("beta", 0.07, None, None, ATLAS, _FLAVOUR, transfers=False),
+    *(
+        Constant(key, None, None, None, "", _TOKENS, GENERATION, transfers=False)
+        for key in ("lambda", "beta_rep", "beta_rep - beta", "size slope", "cost")
+    ),
 )
 
 #: Inputs that stand for a paper's default.
@@ -95,12 +132,25 @@ FULL_INPUTS = "21 features, 128 particles"
 
 
 def published(key: str, source: str = VIGL, variant: str = "") -> Constant:
-    """The constant of a source.
+    """Return a constant of a source.
+
+    Parameters
+    ----------
+    key : str
+        Name of the constant.
+    source : str
+        The paper.
+    variant : str
+        Inputs, pre-training or task, if the source has several.
+
+    Returns
+    -------
+    Constant
 
     Raises
     ------
     KeyError
-        There is none.
+        There is no such constant.
     """
     for constant in CONSTANTS:
         if (constant.key, constant.source, constant.variant) == (key, source, variant):

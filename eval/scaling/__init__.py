@@ -1,6 +1,6 @@
 """Scaling laws that can be believed: forms, fits, intervals, windows, plans. numpy and scipy only.
 
-Three lines::
+Three lines are enough:
 
     from eval.scaling import fit, read_points
     result = fit(read_points("points.csv"))
@@ -12,7 +12,7 @@ Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 from eval.errors import InputError
 from eval.results import Estimate
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
-from eval.scaling.entropy import ReferenceLevels, class_levels, entropies
+from eval.scaling.entropy import ReferenceLevels, ReferenceModels, Sequences, class_levels, reference_levels
 from eval.scaling.fit_law import fit, profile
 from eval.scaling.law import Law, Parameter
 from eval.scaling.misfit import Misfit, misfit
@@ -58,7 +58,9 @@ __all__ = [
     "Profile",
     "Ranking",
     "ReferenceLevels",
+    "ReferenceModels",
     "RepeatedData",
+    "Sequences",
     "Spread",
     "Status",
     "Threshold",
@@ -70,7 +72,6 @@ __all__ = [
     "compare_laws",
     "contrast",
     "early_stopped",
-    "entropies",
     "envelope",
     "fit",
     "get_law",
@@ -84,6 +85,7 @@ __all__ = [
     "plan",
     "profile",
     "read_points",
+    "reference_levels",
     "repeated_data",
     "repetition_gain",
     "sensitivity",

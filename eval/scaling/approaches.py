@@ -1,10 +1,8 @@
 """Approaches 1 and 2 to the compute-optimal line.
 
-Both estimate N* = k_N C^a and D* = k_D C^b from the data directly (Hoffmann et al., arXiv:2203.15556).
-Approach 1 reads
-them off the envelope of training curves, Approach 2 off parabolas through runs of equal compute. Approach 3,
-a law
-for the whole surface, is ``fit``.
+Both estimate N* = k_N C^a and D* = k_D C^b directly from the losses (Hoffmann et al., arXiv:2203.15556): approach 1
+from the envelope of training curves, approach 2 from parabolas through runs of equal compute. Approach 3, a law for
+the whole surface, is ``fit``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,13 +36,12 @@ parabola on equal steps dips by at most a quarter of it; one that dips further d
 
 @dataclass(frozen=True)
 class Optimum:
-    """One estimate of the compute-optimal model: an envelope crossing or the minimum of a slice.
+    """One estimate of the compute-optimal model: a crossing of training curves, or the minimum of a slice.
 
-    ``N``, ``D`` are its best values, ``error_N`` and ``error_D`` the standard errors of their logarithms (0:
-    not known).
-    ``reason`` says why it was rejected; empty when it was used. ``x``, ``y`` are the ln N and losses behind
-    it and
-    ``curve`` the parabola's coefficients in ln N - mean(x), highest power first.
+    ``N`` and ``D`` are the best values at the compute ``C``, ``error_N`` and ``error_D`` the standard errors of their
+    logarithms (0 if not known). ``reason`` says why the estimate was rejected, and is empty if it was used. ``x`` and
+    ``y`` are the ln N and the losses of the slice, ``curve`` the coefficients of its parabola in ln N - mean(x),
+    highest power first.
     """
 
     C: float
@@ -59,7 +56,7 @@ class Optimum:
     curve: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         plain = {name: getattr(self, name) for name in ("C", "N", "D", "L", "error_N", "error_D")}
         return {k: v if np.isfinite(v) else None for k, v in plain.items()} | {"reason": self.reason}
 
@@ -71,14 +68,17 @@ class FrontierFit:
     Attributes
     ----------
     approach : int
+        1 or 2.
     params : mapping of str to Estimate
         ``k_N``, ``a`` (N* = k_N C^a) and ``k_D``, ``b`` (D* = k_D C^b).
     optima : tuple of Optimum
-        Everything looked at, with the reason where it was rejected.
+        All estimates, those that were rejected with the reason.
     n_points : int
+        Number of points in the table.
     interpolated : bool
         Whether slices were cut through training curves.
     warnings : tuple of str
+        Caveats of the result.
     """
 
     approach: int
@@ -94,7 +94,7 @@ class FrontierFit:
         return tuple(o for o in self.optima if not o.reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form; the keys of ``fit.json`` that have a meaning here."""
+        """Return plain values for JSON, under those keys of ``fit.json`` that apply."""
         return {
             "schema_version": SCHEMA_VERSION,
             "law": "compute-optimal",
@@ -110,7 +110,7 @@ class FrontierFit:
         }
 
     def to_json(self, path: Any = None) -> str:
-        """JSON text; written to ``path`` where given."""
+        """Return the JSON text, and write it to ``path`` if given."""
         return write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
@@ -124,14 +124,26 @@ class FrontierFit:
 def envelope(points: Points, *, bootstrap: int = 200, seed: int = 0) -> FrontierFit:
     """Approach 1: where the training curves of neighbouring sizes cross, their geometric mean is optimal.
 
-    For L = E + A/N^alpha + B/D^beta the curves of N e^-h and N e^h cross at a compute for which N is optimal
-    up to a factor
-    that depends on h alone: on sizes of constant ratio the exponent ``a`` has no bias.
+    For L = E + A/N^alpha + B/D^beta the curves of N e^-h and N e^h cross at a compute at which N is optimal up to a
+    factor that depends on h alone. For sizes of constant ratio the exponent ``a`` is therefore unbiased.
+
+    Parameters
+    ----------
+    points : Points
+        Losses along the training of at least three sizes.
+    bootstrap : int
+        Number of resamples for the intervals.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    FrontierFit
 
     Raises
     ------
     InputError
-        Fewer than three sizes with two points each, or fewer than two crossings.
+        There are fewer than three sizes with two points each, or fewer than two crossings.
     """
     curves = _curves(points, least=2)
     if len(curves) < 3:
@@ -149,14 +161,26 @@ def envelope(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Frontier
 def isoflop(points: Points, *, bootstrap: int = 200, seed: int = 0) -> FrontierFit:
     """Approach 2: the minimum of a parabola in ln N (and one in ln D) through runs of equal compute.
 
-    Runs within 2 % of compute form a slice. Where fewer than two slices have four sizes, slices are cut
-    through the training curves of each size instead (monotone interpolation of L in ln D, never
-    extrapolated).
+    Runs whose compute differs by at most 2 % form a slice. If fewer than two slices have four sizes, slices are cut
+    through the training curves of each size instead (by monotone interpolation of L in ln D, without extrapolation).
+
+    Parameters
+    ----------
+    points : Points
+        Losses of runs of equal compute, or along the training of at least four sizes.
+    bootstrap : int
+        Number of resamples for the intervals.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    FrontierFit
 
     Raises
     ------
     InputError
-        Fewer than two accepted minima.
+        Fewer than two minima are accepted.
     """
     slices = _slices(points)
     interpolated = sum(len(s[1]) >= MIN_SIZES for s in slices) < 2
@@ -165,7 +189,7 @@ def isoflop(points: Points, *, bootstrap: int = 200, seed: int = 0) -> FrontierF
         slices = _cut_slices(points)
         notes = ("slices were cut through training curves: neighbouring minima share runs",)
     parabolas = [_parabola(*s) for s in slices]
-    # One noise level for all slices: four to nine points each are too few to estimate their own.
+    # One noise level for all slices: four to nine points are too few to estimate the noise of each slice.
     squares, free = sum(p[1] for p in parabolas), sum(p[2] for p in parabolas)
     variance = squares / free if free else np.nan
     found = [_minimum(s, p[0], p[3], variance) for s, p in zip(slices, parabolas, strict=True)]
@@ -190,7 +214,7 @@ def _off_centre(found: Sequence[Optimum]) -> tuple[str, ...]:
 
 
 def _curves(points: Points, least: int) -> dict[float, tuple[FloatArray, FloatArray]]:
-    """Training curve of each size: rising ln D and the mean loss there."""
+    """Return the training curve of each size: ln D in increasing order, and the mean loss at each."""
     n, d = points.variable("N"), points.variable("D")
     curves = {}
     rounded = np.exp(np.round(np.log(n), 6))  # sizes that differ by rounding are one model
@@ -216,13 +240,14 @@ def _crossing(
     pair = f"N = {small:.3g} and {large:.3g}"
     if low >= high:
         return Optimum(middle, reason=f"curves of {pair} share no compute")
-    log_c = np.linspace(low, high, 2001)
+    # Without the ends, where rounding decides whether a curve is defined: a loss that is not would pass for a crossing.
+    log_c = np.linspace(low, high, 2001)[1:-1]
     ahead = loss(small, log_c) - loss(large, log_c) > 0
     switches = np.flatnonzero(ahead[1:] & ~ahead[:-1])
     if not switches.size:
         which = "larger" if ahead[0] else "smaller"
         return Optimum(middle, reason=f"curves of {pair} do not cross: the {which} is better throughout")
-    # Noise makes curves cross more than once; the middle crossing is the robust one.
+    # Noise makes curves cross more than once; the middle crossing is the most robust one.
     at = log_c[switches[len(switches) // 2]]
     best = float(loss(small, np.array([at]))[0])
     others = [float(loss(size, np.array([at]))[0]) for size in curves if size not in (small, large)]
@@ -243,7 +268,7 @@ def _slices(points: Points) -> list[Slice]:
     return [
         (float(np.exp(c[rows].mean())), n[rows], d[rows], points.L[rows])
         for rows in np.split(order, edges)
-        # Runs at ever so slightly different compute chain into a "slice" that spans decades: not one budget.
+        # Runs of slightly different compute may form a chain that spans decades, which is not one budget.
         if len(np.unique(n[rows])) >= 3 and np.ptp(c[rows]) <= 2 * SAME_BUDGET
     ]
 
@@ -277,7 +302,7 @@ def _cut_slices(points: Points) -> list[Slice]:
 def _parabola(
     compute: float, log_n: FloatArray, log_d: FloatArray, loss: FloatArray
 ) -> tuple[FloatArray, float, int, FloatArray]:
-    """Coefficients in ln N, sum of squares, degrees of freedom, coefficients in ln D."""
+    """Return the coefficients in ln N, sum of squares, degrees of freedom, and coefficients in ln D."""
     by_n = np.polyfit(log_n - log_n.mean(), loss, 2) if len(np.unique(log_n)) >= 3 else np.zeros(3)
     by_d = np.polyfit(log_d - log_d.mean(), loss, 2) if len(np.unique(log_d)) >= 3 else np.zeros(3)
     rest = loss - np.polyval(by_n, log_n - log_n.mean())
@@ -285,7 +310,7 @@ def _parabola(
 
 
 def _vertex(curve: FloatArray, x: FloatArray, variance: float) -> tuple[float, float]:
-    """Minimum of a parabola about mean(x) and its standard error by propagation."""
+    """Return the minimum of a parabola about mean(x), and its standard error by error propagation."""
     second, first, _ = curve
     design = np.vander(x - x.mean(), 3)
     covariance = variance * np.linalg.pinv(design.T @ design)
@@ -358,7 +383,7 @@ def _frontier(
 def _line(
     x: FloatArray, y: FloatArray, error: FloatArray, resamples: int, rng: np.random.Generator
 ) -> tuple[tuple[float, float], FloatArray | None]:
-    """Weighted straight line; intercept and slope, and draws (B, 2) from their Student distribution.
+    """Fit a weighted straight line; return intercept and slope, and draws (B, 2) from their Student distribution.
 
     Where the minima scatter more than their errors allow, the excess is a scatter between slices that is added to every
     error (random effects: Paule & Mandel 1982): scaling all errors alike would leave most of the weight with the few

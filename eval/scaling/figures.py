@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult
 from eval.scaling.window import WindowResult
+from eval.style import BLUE, FAINT, PALETTE, VERMILION, shades, styled
 
 FloatArray = NDArray[np.float64]
 
@@ -25,15 +25,8 @@ UNITS = {"N": "N (parameters)", "D": "D (data)", "C": "C (FLOPs)", "U": "U (uniq
 def _axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> tuple[Figure, Axes]:
     if ax is not None:
         return ax.figure, ax  # type: ignore[return-value]  # a subfigure serves as well
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
-    return figure, ax
-
-
-def _colours(values: FloatArray) -> dict[float, Any]:
-    """One colour a value, in the order of the values."""
-    unique = np.unique(values)
-    shades = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, len(unique)))
-    return dict(zip(unique.tolist(), shades, strict=True))
+    figure = Figure(figsize=size)
+    return figure, figure.subplots()
 
 
 def _note(result: FitResult) -> str:
@@ -47,6 +40,7 @@ def _note(result: FitResult) -> str:
     return "\n".join(lines)
 
 
+@styled
 def fit_panel(
     points: Points, result: FitResult, variable: str | None = None, ax: Axes | None = None
 ) -> Figure:
@@ -64,24 +58,22 @@ def fit_panel(
     line = np.geomspace(x.min(), x.max() * (10 if not others else 1), 200)
     if not others:
         ax.plot(x, y, "o", ms=4, color="black")
-        _curve(ax, result, {variable: line}, line, "C0")
+        _curve(ax, result, {variable: line}, line, BLUE)
     elif len(others) == 1:
         other = points.variable(others[0])
-        for value, colour in _colours(other).items():
+        for value, colour in shades(np.unique(other).tolist()).items():
             here = other == value
             ax.plot(x[here], y[here], "o", ms=3.5, color=colour, label=f"{others[0]} = {value:.3g}")
             _curve(ax, result, {variable: line, others[0]: np.full_like(line, value)}, line, colour)
         if len(np.unique(other)) <= 10:
-            ax.legend(fontsize=7, loc="upper right")
+            ax.legend(fontsize=8, loc="upper right")
     else:
         ax.plot(x, y, "o", ms=4, color="black")
-        ax.plot(x, result.predict(**{n: points.variable(n) for n in result.law.variables}), "_", color="C0")
+        ax.plot(x, result.predict(**{n: points.variable(n) for n in result.law.variables}), "_", color=BLUE)
     ax.set(xscale="log", xlabel=UNITS[variable], ylabel=UNITS["L"])
     if x.max() > 10 * x.min():
         ax.xaxis.set_minor_formatter(NullFormatter())  # labels of minor ticks would run into each other
-    ax.text(
-        0, -0.19, _note(result), transform=ax.transAxes, fontsize=7, va="top"
-    )  # below: no point is hidden
+    ax.text(0, -0.2, _note(result), transform=ax.transAxes, fontsize=9, va="top")  # below: no point is hidden
     return figure
 
 
@@ -92,17 +84,18 @@ def _curve(ax: Axes, result: FitResult, x: dict[str, Any], line: FloatArray, col
         ax.fill_between(line, low, high, color=colour, alpha=0.2, lw=0)
 
 
+@styled
 def fit_panels(fits: Mapping[str, tuple[Points, FitResult]]) -> Figure:
     """``fit_panel`` of several fits in a row; keys are titles."""
-    figure, axes = plt.subplots(
-        1, len(fits), figsize=(4.6 * len(fits), 4.6), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(4.2 * len(fits), 4.8))
+    axes = figure.subplots(1, len(fits), squeeze=False)
     for ax, (title, (points, result)) in zip(axes[0], fits.items(), strict=True):
         fit_panel(points, result, ax=ax)
         ax.set_title(title)
     return figure
 
 
+@styled
 def loss_surface(points: Points, result: FitResult, ax: Axes | None = None) -> Figure:
     """Contours of the fitted loss over N and D, the runs, and the compute-optimal line with its 68 % band."""
     figure, ax = _axes(ax)
@@ -117,14 +110,14 @@ def loss_surface(points: Points, result: FitResult, ax: Axes | None = None) -> F
     frontier = Frontier.of(result)
     flops = np.geomspace(points.compute.min() / 10, points.compute.max() * 10, 60)
     size = np.array([frontier.size(c) for c in flops])
-    ax.plot(size[:, 0], flops / (frontier.k * size[:, 0]), "r-", lw=1.5, label="compute-optimal")
+    ax.plot(size[:, 0], flops / (frontier.k * size[:, 0]), color=VERMILION, lw=1.5, label="compute-optimal")
     if size.shape[1] > 1:
         low, high = np.quantile(size[:, 1:], [0.16, 0.84], axis=1)
         # At fixed C the uncertainty of N* runs along the iso-compute line, hence the polygon.
         ax.fill(
             np.append(low, high[::-1]),
             np.append(flops / (frontier.k * low), (flops / (frontier.k * high))[::-1]),
-            color="red",
+            color=VERMILION,
             alpha=0.15,
             lw=0,
         )
@@ -134,11 +127,14 @@ def loss_surface(points: Points, result: FitResult, ax: Axes | None = None) -> F
     return figure
 
 
+@styled
 def isoflop_slices(result: FrontierFit) -> Figure:
     """Slices of equal compute with parabolas and minima, and the line through the minima (approach 2)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.0), layout="constrained")
-    shades = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, max(len(result.optima), 2)))
-    for optimum, colour in zip(sorted(result.optima, key=lambda o: o.C), shades, strict=False):
+    figure = Figure(figsize=(9.4, 4.0))
+    left, right = figure.subplots(1, 2)
+    colours = shades(sorted(o.C for o in result.optima))
+    for optimum in result.optima:
+        colour = colours[optimum.C]
         x, y = np.array(optimum.x), np.array(optimum.y)
         if not x.size:
             continue
@@ -155,7 +151,11 @@ def isoflop_slices(result: FrontierFit) -> Figure:
     line = np.geomspace(c.min(), c.max(), 50)
     slope = result.params["a"]
     right.plot(
-        line, result.params["k_N"].value * line**slope.value, "r-", lw=1, label=f"N* = k_N C^a, a = {slope}"
+        line,
+        result.params["k_N"].value * line**slope.value,
+        color=VERMILION,
+        lw=1,
+        label=f"N* = k_N C^a, a = {slope}",
     )
     left.set(xscale="log", xlabel=UNITS["N"], ylabel=UNITS["L"])
     right.set(xscale="log", yscale="log", xlabel=UNITS["C"], ylabel="compute-optimal N")
@@ -164,6 +164,7 @@ def isoflop_slices(result: FrontierFit) -> Figure:
     return figure
 
 
+@styled
 def residuals(points: Points, result: FitResult) -> Figure:
     """Logarithmic residuals against every variable there is; a trend means the law is wrong."""
     names = [v for v in ("N", "D", "U") if getattr(points, v) is not None]
@@ -171,9 +172,8 @@ def residuals(points: Points, result: FitResult) -> Figure:
         names.append("C")
     prediction = result.predict(**{name: points.variable(name) for name in result.law.variables})
     ratio = np.log(points.L / prediction)
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(3.6 * len(names), 3.2))
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         ax.axhline(0, color="grey", lw=0.8)
         ax.plot(points.variable(name), ratio, "o", ms=3.5, color="black", alpha=0.7)
@@ -182,13 +182,15 @@ def residuals(points: Points, result: FitResult) -> Figure:
     return figure
 
 
+@styled
 def corner(result: FitResult) -> Figure:
     """Bootstrap distributions of all constants, singly and in pairs; scales in logarithm."""
     if result.samples is None:
         raise InputError("corner: this fit has no bootstrap; fit with bootstrap > 0")
     moving = [i for i in range(result.law.size) if np.ptp(result.samples[:, i]) > 0]
     k = len(moving)
-    figure, axes = plt.subplots(k, k, figsize=(1.9 * k, 1.9 * k), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(1.9 * k, 1.9 * k))
+    axes = figure.subplots(k, k, squeeze=False)
     columns, best, labels = [], [], []
     for i in moving:
         parameter = result.law.parameters[i]
@@ -203,12 +205,12 @@ def corner(result: FitResult) -> Figure:
             if column > row:
                 ax.set_visible(False)
             elif column == row:
-                ax.hist(columns[row], bins=30, color="C0", alpha=0.7)
-                ax.axvline(best[row], color="red", lw=1)
+                ax.hist(columns[row], bins=30, color=BLUE, alpha=0.7)
+                ax.axvline(best[row], color=VERMILION, lw=1)
                 ax.set_yticks([])
             else:
-                ax.plot(columns[column], columns[row], ".", ms=1.5, color="C0", alpha=0.5)
-                ax.plot(best[column], best[row], "r+", ms=8)
+                ax.plot(columns[column], columns[row], ".", ms=1.5, color=BLUE, alpha=0.5)
+                ax.plot(best[column], best[row], "+", color=VERMILION, ms=8)
             if row == k - 1:
                 ax.set_xlabel(labels[column], fontsize=8)
             if column == 0 and row > 0:
@@ -216,43 +218,65 @@ def corner(result: FitResult) -> Figure:
     return figure
 
 
-def window_figure(tasks: Mapping[str, WindowResult], level: str | Mapping[str, str] = "uniform") -> Figure:
-    """Occupancy of the learnable window against compute, all tasks on one axis.
+@styled
+def window_figure(tasks: Mapping[str, WindowResult]) -> Figure:
+    """Draw the occupancy of the learnable window against compute, and its size in nats per jet, for all tasks.
 
-    Solid where runs exist, dashed beyond; the band is the bootstrap's 68 %. Fits without a compute axis (laws
-    of one variable other than C) have no place here.
+    Occupancy is zero for the reference model at which the window starts (a bigram table, the class shares) and one at
+    the fitted floor. Lines are solid where runs exist and dashed beyond; the band is the bootstrap's 68 %.
+
+    Parameters
+    ----------
+    tasks : mapping of str to WindowResult
+        Windows by the name of the task.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There is no task, or a fit is of one variable other than C and therefore has no compute axis.
     """
     if not tasks:
         raise InputError('window_figure: give at least one task, as {"generation": window(...)}')
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9.4, 4.0), width_ratios=(2.2, 1), layout="constrained"
-    )
+    figure = Figure(figsize=(9.4, 4.0))
+    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
     ranges = {task: _compute_range(result) for task, result in tasks.items()}
     low = min(r[0] for r in ranges.values()) / 10
     high = max(r[1] for r in ranges.values()) * 1e4
     flops = np.geomspace(low, high, 300)
     for i, (task, result) in enumerate(tasks.items()):
-        name = level if isinstance(level, str) else level[task]
-        value, bottom, top = result.occupancy(name, "C", flops)
+        value, bottom, top = result.occupancy(result.start, "C", flops)
         trained = (flops >= ranges[task][0]) & (flops <= ranges[task][1])
-        left.plot(flops, value, "--", lw=1, color=f"C{i}")
-        left.plot(flops[trained], value[trained], "-", lw=2.2, color=f"C{i}", label=f"{task} ({name})")
+        left.plot(flops, value, "--", lw=1, color=PALETTE[i % len(PALETTE)])
+        left.plot(
+            flops[trained],
+            value[trained],
+            "-",
+            lw=2.2,
+            color=PALETTE[i % len(PALETTE)],
+            label=f"{task}, from the {result.start}",
+        )
         if np.isfinite(bottom).all():
-            left.fill_between(flops, bottom, top, color=f"C{i}", alpha=0.2, lw=0)
-        reference, floor = result.levels[name].reference, result.floor
-        right.bar(i, reference, color="lightgrey", width=0.6)
-        right.bar(i, floor.value, color=f"C{i}", width=0.6)
-        if floor.ci68 is not None:
-            right.errorbar(i, floor.value, yerr=_bars(floor.value, floor.ci68), color="black", capsize=4)
-        share = result.levels[name].share
-        known = "" if share.identified is not False else " (n. i.)"
-        right.text(i, reference, f"window {share.value:.0%}{known}", ha="center", va="bottom", fontsize=7)
+            left.fill_between(flops, bottom, top, color=PALETTE[i % len(PALETTE)], alpha=0.2, lw=0)
+        size = result.main.window_per_jet
+        learned = result.tokens_per_jet * (result.main.reference - result.lowest_loss)
+        right.bar(i, size.value, color=FAINT, width=0.6)
+        right.bar(i, learned, color=PALETTE[i % len(PALETTE)], width=0.6)
+        if size.ci68 is not None:
+            right.errorbar(i, size.value, yerr=_bars(size.value, size.ci68), color="black", capsize=4)
+        known = "" if size.identified is not False else " (n. i.)"
+        top_of_bar = max(size.value, learned)
+        right.text(i, top_of_bar, f" {size.value:.3g}{known}\n", ha="center", va="bottom", fontsize=9)
     for mark in (0.9, 0.95, 0.99):
         left.axhline(mark, color="grey", lw=0.6, ls=":")
     left.set(xscale="log", ylim=(0, 1.03), xlabel=UNITS["C"], ylabel="occupancy of the window")
     left.legend(fontsize=8, loc="lower right")
     right.set_xticks(range(len(tasks)), list(tasks))
-    right.set_ylabel("floor (colour) and reference (grey), nats")
+    right.set_ylabel("nats per jet\n(grey: window, colour: learned)", fontsize=10)
+    right.margins(y=0.15)
     return figure
 
 

@@ -144,18 +144,28 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
 
 
 def profile(points: Points, result: FitResult, name: str) -> Profile:
-    """Profile interval of one constant of a fit: the other answer beside the bootstrap.
+    """Return the profile interval of one constant of a fit, as an alternative to the bootstrap.
 
-    The bootstrap asks how the best fit moves when the points change; the profile asks which values of the
-    constant
-    the points at hand still allow. A constant is safe when both agree.
+    The bootstrap asks how the best fit changes if the points change; the profile asks which values of the constant are
+    compatible with the points at hand. A constant is well determined if both agree.
 
     Parameters
     ----------
-    points, result : Points, FitResult
-        The points and what ``fit`` made of them.
+    points : Points
+        The fitted points.
+    result : FitResult
+        The fit.
     name : str
         A constant of the law.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    InputError
+        The law has no such constant.
     """
     if name not in result.law.names:
         raise InputError(f"name: {name} is not one of {', '.join(result.law.names)}")

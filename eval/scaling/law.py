@@ -1,12 +1,10 @@
-"""The laws: each a small frozen object with formula, parameters, bounds, units and analytic gradient.
+"""Scaling laws: small frozen objects with formula, parameters, bounds, units and analytic gradient.
 
-A law is evaluated in *coordinates*: the logarithm of parameters that are scales, the value of the others;
-and in
-*transformed variables*: ln x (the rejection law alone uses x itself). Fits subtract the mean of each
-transformed
-variable first, because A and alpha of A/N^alpha are almost perfectly correlated when N is counted in units of
-one parameter and almost uncorrelated when it is counted in units of the typical model. All laws keep their
-form under this change of units, so it is an affine map of coordinates (``Law.centring``).
+A law is evaluated in *coordinates*, which are the logarithms of parameters that are scales and the values of others,
+and in *transformed variables*, ln x (only the rejection law uses x itself). Fits first subtract the mean of each
+transformed variable, because A and alpha of A/N^alpha are almost perfectly correlated if N is counted in units of one
+parameter, and almost uncorrelated if it is counted in units of the typical model. All laws keep their form under this
+change of units, so that it is an affine map of the coordinates (``Law.centring``).
 """
 
 from abc import ABC, abstractmethod
@@ -30,13 +28,20 @@ class Parameter:
 
     Attributes
     ----------
-    name, unit, meaning : str
-    lower, upper : float
-        Physical bounds of the value; fits add bounds taken from the data to scales.
+    name : str
+        Symbol of the constant.
+    meaning : str
+        What it stands for.
+    unit : str
+        Its unit.
+    lower : float
+        Lower physical bound; fits add bounds from the data for scales.
+    upper : float
+        Upper physical bound.
     log : bool
-        Fitted as its logarithm: a positive scale.
+        Whether its logarithm is fitted, as for positive scales.
     kind : {"scale", "exponent"}
-        By which rule it is identified (see `eval.results.Estimate.judged`).
+        The rule by which it is identified (see `eval.results.Estimate.judged`).
     """
 
     name: str
@@ -49,12 +54,12 @@ class Parameter:
 
 
 def exponent_parameter(name: str, meaning: str) -> Parameter:
-    """An exponent: between a thousandth and five."""
+    """Return an exponent, bounded between a thousandth and five."""
     return Parameter(name, meaning, lower=EXPONENT_BOUNDS[0], upper=EXPONENT_BOUNDS[1], kind="exponent")
 
 
 def scale_at_one(name: str, meaning: str) -> Parameter:
-    """The value of a power-law term at x = 1."""
+    """Return an amplitude: the value of a power-law term at x = 1."""
     return Parameter(name, meaning, unit="nats", log=True)
 
 
@@ -62,7 +67,7 @@ FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")
 
 
 class Law(ABC):
-    """Base of all laws; frozen subclasses define ``evaluate``, ``centring`` and ``starts``."""
+    """Base class of all laws; frozen subclasses define ``evaluate``, ``centring`` and ``starts``."""
 
     name: str
     formula: str
@@ -82,33 +87,33 @@ class Law(ABC):
         return len(self.parameters)
 
     def transform(self, x: FloatArray) -> FloatArray:
-        """Variables as the law uses them: ln x."""
+        """Return the transformed variables: ln x."""
         return np.log(x)
 
     def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
-        """Typical value (k,) of each transformed variable (k, n), about which a fit works."""
+        """Return the typical value (k,) of each transformed variable (k, n), about which a fit is done."""
         return np.average(u, axis=1, weights=weight)
 
     @abstractmethod
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Values (S, n) and gradient (S, p, n) by coordinate, for coordinates (S, p) and variables (k, n)."""
+        """Return values (S, n) and their gradient (S, p, n) at coordinates (S, p) and variables (k, n)."""
 
     @abstractmethod
     def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Matrix (p, p) and offset (p,) from coordinates about ``centre`` (k,) to natural coordinates."""
+        """Return matrix (p, p) and offset (p,) of the map from coordinates about ``centre`` (k,) to natural ones."""
 
     @abstractmethod
     def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
-        """Coordinates (count, p) from which a global search about centred variables begins."""
+        """Return coordinates (count, p) from which a global search about centred variables begins."""
 
     def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Box (p,), (p,) of the coordinates about centred variables ``u`` (k, n), responses ``y`` (n,)."""
+        """Return lower and upper bounds (p,) of coordinates about centred ``u`` (k, n), for responses ``y`` (n,)."""
         low, high = np.empty(self.size), np.empty(self.size)
         for i, p in enumerate(self.parameters):
             if p.log:
-                # At the centre of the data a term below 1e-8 of the loss is absent; one of 1e4 never occurs.
+                # At the centre of the data a term below 1e-8 of the loss is negligible; one of 1e4 never occurs.
                 low[i], high[i] = np.log(1e-8 * y.min()), np.log(1e4 * y.max())
             elif p.name == "E":
                 low[i], high[i] = p.lower, y.max()
@@ -117,7 +122,7 @@ class Law(ABC):
         return low, high
 
     def coordinates(self, values: ArrayLike) -> FloatArray:
-        """Coordinates of natural parameter values, (..., p) to (..., p)."""
+        """Return the coordinates of natural parameter values, (..., p) to (..., p)."""
         q = np.array(values, dtype=np.float64)
         for i, p in enumerate(self.parameters):
             if p.log:
@@ -125,7 +130,7 @@ class Law(ABC):
         return q
 
     def values(self, q: ArrayLike) -> FloatArray:
-        """Natural parameter values of coordinates, (..., p) to (..., p)."""
+        """Return the natural parameter values of coordinates, (..., p) to (..., p)."""
         values = np.array(q, dtype=np.float64)
         for i, p in enumerate(self.parameters):
             if p.log:
@@ -145,14 +150,18 @@ class Law(ABC):
         return np.atleast_2d(self.coordinates(values)), u, arrays[0].shape
 
     def predict(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
-        """Value of the law.
+        """Return the value of the law.
 
         Parameters
         ----------
-        values : mapping or array-like, shape (p,) or (S, p)
+        values : mapping of str to float, or array-like of float, shape (p,) or (S, p)
             Natural parameters, by name or in order; several sets give a leading axis.
-        **x : array-like
-            Variables by name, broadcast together: ``law.predict(values, N=1e6, D=[1e6, 1e7])``.
+        **x : array-like of float
+            Variables by name, which are broadcast: ``law.predict(values, N=1e6, D=[1e6, 1e7])``.
+
+        Returns
+        -------
+        array of float
         """
         q, u, shape = self._inputs(values, x)
         f, _ = self.evaluate(q, u)
@@ -160,7 +169,7 @@ class Law(ABC):
         return f[0].reshape(shape) if single else f.reshape(len(f), *shape)
 
     def gradient(self, values: Mapping[str, float] | ArrayLike, **x: ArrayLike) -> FloatArray:
-        """Derivative of the law by each natural parameter; shape (p, *x)."""
+        """Return the derivative of the law with respect to each natural parameter, shape (p, *x)."""
         q, u, shape = self._inputs(values, x)
         _, jacobian = self.evaluate(q[:1], u)
         natural = self.values(q[0])
@@ -169,10 +178,10 @@ class Law(ABC):
 
 
 def project(basis: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
-    """Least squares with coefficients >= 0 for many bases at once: (S, m, n), (n,), (n,) to (S, m).
+    """Solve least squares with coefficients >= 0 for many bases at once: (S, m, n), (n,), (n,) to (S, m).
 
-    Variable projection: for given exponents the additive laws are linear in the rest. With m <= 3 terms
-    trying every subset of them is exact and stays one batched solve per subset.
+    This is variable projection: for given exponents the additive laws are linear in the other constants. With m <= 3
+    terms, trying every subset of them is exact and takes one batched solution per subset.
     """
     size, m, _ = basis.shape
     weighted = basis * weight
@@ -195,7 +204,7 @@ def project(basis: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
 
 
 def spread(count: int, low: ArrayLike, high: ArrayLike, rng: np.random.Generator) -> FloatArray:
-    """Evenly spread points of a box, shape (count, k): a randomly shifted R_k sequence (Roberts 2018)."""
+    """Return evenly spread points of a box, shape (count, k): a randomly shifted R_k sequence (Roberts 2018)."""
     low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     k = len(low)
     ratio = 2.0
@@ -207,5 +216,5 @@ def spread(count: int, low: ArrayLike, high: ArrayLike, rng: np.random.Generator
 
 
 def log_positive(amplitude: FloatArray, y: FloatArray) -> FloatArray:
-    """Log of projected amplitudes; zero ones start at a thousandth of the loss, where they can still grow."""
+    """Return ln of projected amplitudes; those of zero start at a thousandth of the loss, from where they can grow."""
     return np.log(np.maximum(amplitude, 1e-3 * y.min()))

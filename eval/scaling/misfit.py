@@ -75,8 +75,13 @@ def misfit(points: Points, result: FitResult) -> Misfit:
     Parameters
     ----------
     points : Points
-        Those of the fit.
+        The fitted points.
     result : FitResult
+        The fit.
+
+    Returns
+    -------
+    Misfit
     """
     rms = float(np.sqrt(np.mean(np.log(points.L / result.at(points)) ** 2)))
     variables = np.stack([points.variable(name) for name in result.law.variables])
@@ -96,7 +101,7 @@ def scatter_of_repeats(x: FloatArray, y: FloatArray) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class ModelError:
-    """What a law misses beyond the scatter of repeated runs (the lack of fit of regression), in ln y.
+    """Deviation of a law from the points beyond the scatter of repeated runs (lack of fit in regression), in ln y.
 
     Attributes
     ----------
@@ -104,11 +109,12 @@ class ModelError:
         Sum of squares of repeats about their means.
     spare_pure : int
         Its degrees of freedom.
-    lack, strength : ndarray, shape (s,)
-        Residuals of those means along the s directions that the constants leave free, squared, and their variance there
-        if the law had a smooth error of amplitude one.
-    root : ndarray, shape (n, m)
-        From independent normal numbers to smooth errors of amplitude one at the points.
+    lack : array of float, shape (s,)
+        Squared residuals of those means along the s directions that the constants leave free.
+    strength : array of float, shape (s,)
+        Variance along these directions if the law had a smooth error of amplitude one.
+    root : array of float, shape (n, m)
+        Matrix that turns independent normal numbers into smooth errors of amplitude one at the points.
     """
 
     pure: float
@@ -144,7 +150,8 @@ class ModelError:
         means = np.bincount(place.ravel(), np.log(problem.y[used])) / count
         lack = (axes.T @ (root_count * (means - np.log(f[0])))) ** 2
         repeats = int(count.sum()) - len(count)
-        root = np.linalg.cholesky(_correlation(everywhere) + 1e-10 * np.eye(everywhere.shape[1]))
+        correlation = _correlation(everywhere) + 1e-10 * np.eye(everywhere.shape[1])
+        root = np.asarray(np.linalg.cholesky(correlation), dtype=np.float64)
         return cls(
             scatter**2 * repeats,
             repeats,

@@ -1,4 +1,4 @@
-"""Compute-optimal models and data from a fitted law: what to train for a budget, what a wanted loss costs."""
+"""Compute-optimal models and data from a fitted law: what to train with a budget, and what a loss costs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 class Frontier:
     """Compute-optimal line of a law with C = k N D: N* = G (C/k)^a, D* = (C/k)^b / G, L* = E + K/C^gamma.
 
-    Each field is an array over parameter sets (the fit first, then its bootstrap); ``power`` is alpha_D for
-    Kaplan's law, whose bracket is an additive law with exponents alpha_N/alpha_D and 1, else one.
+    Each field is an array over sets of constants: those of the fit, then those of its bootstrap. ``power`` is one,
+    except for Kaplan's law, whose bracket is an additive law with exponents alpha_N/alpha_D and 1: there it is alpha_D.
     """
 
     floor: FloatArray
@@ -33,7 +33,7 @@ class Frontier:
 
     @classmethod
     def of(cls, result: FitResult) -> "Frontier":
-        """Frontier of the best fit and of every resample, stacked in this order."""
+        """Return the line of the best fit and those of all resamples, in this order."""
         samples = result.refits
         column = dict(zip(result.law.names, samples.T, strict=True))
         one = np.ones(len(samples))
@@ -54,19 +54,19 @@ class Frontier:
         return cls(floor, np.exp(log_g), a, b, constant, gamma, power, result.flops_factor)
 
     def size(self, flops: float) -> FloatArray:
-        """N* of a budget."""
+        """Return N* of a budget."""
         return self.G * (flops / self.k) ** self.a
 
     def data(self, flops: float) -> FloatArray:
-        """D* of a budget."""
+        """Return D* of a budget."""
         return (flops / self.k) ** self.b / self.G
 
     def loss(self, flops: float | FloatArray) -> FloatArray:
-        """L* of a budget."""
+        """Return L* of a budget."""
         return (self.floor + self.K * np.asarray(flops) ** -self.gamma) ** self.power
 
     def flops_for(self, loss: float | FloatArray) -> FloatArray:
-        """Least budget that reaches a loss; infinite at or below the floor."""
+        """Return the smallest budget that reaches a loss; infinite at or below the floor."""
         left = np.asarray(loss) ** (1 / self.power) - self.floor
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.where(left > 0, (self.K / np.maximum(left, 1e-300)) ** (1 / self.gamma), np.inf)
@@ -79,18 +79,25 @@ class Plan:
     Attributes
     ----------
     question : str
-        The budget or goal in words.
-    N, D, C, L : Estimate
-        Compute-optimal model, data, FLOPs and the loss expected there.
-    spread : mapping of str to (low, high)
-        Range of N, D, C, L over the bootstrap fits all of whose constants lie inside their 95 % intervals.
+        The budget or the goal in words.
+    N : Estimate
+        Compute-optimal number of parameters.
+    D : Estimate
+        Compute-optimal amount of data.
+    C : Estimate
+        Training FLOPs.
+    L : Estimate
+        Expected loss.
+    spread : mapping of str to tuple of float
+        Range of N, D, C and L over those bootstrap fits of which all constants lie inside their 95 % intervals.
     reachable : bool
-        Whether the best fit reaches the wanted loss at all (always true for budgets).
+        Whether the best fit reaches the wanted loss (always true for budgets).
     chance : float or None
-        Share of the bootstrap fits that reach it.
+        Fraction of the bootstrap fits that reach it.
     more : mapping of str to float
-        FLOPs and data beyond the largest fitted run.
+        FLOPs and data needed beyond those of the largest fitted run.
     warnings : tuple of str
+        Caveats of the answer.
     """
 
     question: str
@@ -105,7 +112,7 @@ class Plan:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
 
         def finite(x: float) -> float | None:
             return float(x) if np.isfinite(x) else None
@@ -146,25 +153,31 @@ def plan(
     data: float | None = None,
     loss: float | None = None,
 ) -> Plan:
-    """Compute-optimal N, D and expected loss for exactly one of: a budget, fixed data, a wanted loss.
+    """Return the compute-optimal N and D and the expected loss for exactly one of a budget, given data, or a loss.
 
     Parameters
     ----------
     result : FitResult
-        Of a law with N and D.
-    flops : float
-        Training budget.
-    gpu_hours, flops_per_second : float
-        The same budget as hours at a measured rate.
-    data : float
-        D is given: the compute-optimal N for it.
-    loss : float
-        The least budget that reaches this loss.
+        Fit of a law of N and D.
+    flops : float, optional
+        Training budget in FLOPs.
+    gpu_hours : float, optional
+        Training budget in hours, at the rate `flops_per_second`.
+    flops_per_second : float, optional
+        Measured rate of training.
+    data : float, optional
+        Given amount of data, for which N is compute-optimal.
+    loss : float, optional
+        Loss that the smallest budget is to reach.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     InputError
-        None or several questions, a value that is not positive, a law without N and D.
+        None or several of these are given, a value is not positive, or the law does not depend on N and D.
     """
     if (gpu_hours is None) != (flops_per_second is None):
         raise InputError("plan: gpu_hours and flops_per_second come together")

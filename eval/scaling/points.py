@@ -1,4 +1,4 @@
-"""The table of points that every fit starts from: read, checked by row and column, never silently changed."""
+"""The table of points from which every fit starts: checked by row and column, and never changed silently."""
 
 import csv
 import json
@@ -28,26 +28,28 @@ class Points:
 
     Attributes
     ----------
-    N : ndarray or None
-        Model parameters (the caller says which count: total, or without the embedding).
-    D : ndarray or None
-        Data seen in training: tokens or jets.
-    L : ndarray
+    L : array of float
         Validation loss in nats, positive.
-    C : ndarray or None
-        Training FLOPs as counted; ``compute`` falls back to 6ND.
-    U : ndarray or None
-        Unique data, for laws of repeated data; ``D`` where absent.
-    weight : ndarray or None
+    N : array of float or None
+        Model parameters; the caller decides whether all are counted, or those without the embedding.
+    D : array of float or None
+        Data seen in training: tokens or jets.
+    C : array of float or None
+        Training FLOPs as counted; without them ``compute`` is 6ND.
+    U : array of float or None
+        Unique data, for laws of repeated data; without them ``D`` is used.
+    weight : array of float or None
         Factor on each point's contribution to the objective.
-    group, seed : ndarray of str or None
-        Labels; the bootstrap can resample whole groups.
-    extra : mapping
-        Further columns, kept as read.
+    group : array of str or None
+        Labels of points whose noise is shared; the bootstrap can resample whole groups.
+    seed : array of str or None
+        Labels of the seeds of repeated runs.
+    extra : mapping of str to sequence of str
+        Further columns, as they were read.
     source : str
-        File name used in messages.
-    rows : ndarray of int
-        Line (file) or index (arrays) of each point, used in messages.
+        File name for error messages.
+    rows : array of int
+        Line (file) or index (arrays) of each point, for error messages.
     """
 
     L: FloatArray
@@ -75,12 +77,35 @@ class Points:
         weight: ArrayLike | None = None,
         seed: ArrayLike | None = None,
     ) -> "Points":
-        """Build and check points from array-likes of one length.
+        """Build and check points from array-likes of equal length; the columns are the attributes of the class.
+
+        Parameters
+        ----------
+        L : array-like of float, shape (n,)
+            Losses.
+        N : array-like of float, shape (n,), optional
+            Model parameters.
+        D : array-like of float, shape (n,), optional
+            Data.
+        C : array-like of float, shape (n,), optional
+            Training FLOPs.
+        U : array-like of float, shape (n,), optional
+            Unique data.
+        group : array-like of str, shape (n,), optional
+            Labels of groups.
+        weight : array-like of float, shape (n,), optional
+            Weights.
+        seed : array-like of str, shape (n,), optional
+            Labels of seeds.
+
+        Returns
+        -------
+        Points
 
         Raises
         ------
         InputError
-            When lengths differ or a value is missing, not finite or not positive; names column and index.
+            Lengths differ, or a value is missing, not finite or not positive; the message names column and index.
         """
         numeric = {"L": L, "N": N, "D": D, "C": C, "U": U, "weight": weight}
         columns: dict[str, Any] = {
@@ -101,7 +126,7 @@ class Points:
 
     @property
     def compute(self) -> FloatArray:
-        """Training FLOPs: the counted ``C`` where given, else 6ND; shape ``(n,)``."""
+        """Training FLOPs, shape ``(n,)``: the counted ``C`` if given, otherwise 6ND."""
         if self.C is not None:
             return self.C
         if self.N is None or self.D is None:
@@ -110,14 +135,14 @@ class Points:
 
     @property
     def flops_factor(self) -> tuple[float, float]:
-        """K of C = k N D: geometric mean over the points, and its spread (standard deviation of ln k)."""
+        """The factor k of C = k N D: its geometric mean over the points, and the standard deviation of ln k."""
         if self.C is None or self.N is None or self.D is None:
             return FLOPS_PER_PARAMETER_AND_TOKEN, 0.0
         log_k = np.log(self.C / (self.N * self.D))
         return float(np.exp(log_k.mean())), float(log_k.std())
 
     def variable(self, name: str) -> FloatArray:
-        """Column of one of the variables ``N, D, C, U, L`` (defaults: C = 6ND, U = D)."""
+        """Return the column of one of the variables ``N, D, C, U, L`` (by default C = 6ND and U = D)."""
         if name == "C":
             return self.compute
         values = getattr(self, name)
@@ -128,7 +153,7 @@ class Points:
         return values
 
     def select(self, keep: ArrayLike) -> "Points":
-        """Points where ``keep`` (mask or indices) holds."""
+        """Return the points selected by ``keep`` (a mask or indices)."""
         index = np.arange(len(self))[np.asarray(keep)]
         chosen = {
             name: values[index]
@@ -138,12 +163,25 @@ class Points:
         return replace(self, **chosen, extra={k: [v[i] for i in index] for k, v in self.extra.items()})
 
     def within(self, name: str, low: float = 0.0, high: float = np.inf) -> "Points":
-        """Points with one of the variables ``N, D, C, U, L`` between ``low`` and ``high``, both included.
+        """Return the points for which a variable lies in a range.
+
+        Parameters
+        ----------
+        name : str
+            One of ``N, D, C, U, L``.
+        low : float
+            Lower end of the range, included.
+        high : float
+            Upper end of the range, included.
+
+        Returns
+        -------
+        Points
 
         Raises
         ------
         InputError
-            No such column, or no such point.
+            There is no such column, or no such point.
         """
         values = self.variable(name)
         keep = (values >= low) & (values <= high)
@@ -156,11 +194,11 @@ class Points:
 
     @property
     def duplicates(self) -> list[tuple[int, ...]]:
-        """Rows that share N, D, C, U, seed and loss with another: reported to the user, never dropped."""
+        """Return rows that share N, D, C, U, seed and loss with another; they are reported, but never dropped."""
         return _same_rows(self, ("N", "D", "C", "U", "seed", "L"))
 
     def warnings(self) -> list[str]:
-        """Observations about the table that a reader of the fit should know."""
+        """Return peculiarities of the table that a reader of the fit should know."""
         found = []
         if self.duplicates:
             shown = "; ".join(", ".join(map(str, rows)) for rows in self.duplicates[:5])
@@ -220,21 +258,26 @@ def read_points(
 ) -> Points:
     """Read ``POINTS.csv`` (or JSON lines): columns ``N``, ``D``, ``L``; optional ``C U seed weight group``.
 
-    Without ``group`` a column ``run``, which the tables of studies have, says which losses share their noise.
+    Without ``group`` the column ``run`` of a study's table says which losses share their noise.
 
     Parameters
     ----------
-    path : path
+    path : str or path-like
         A ``.csv`` file with a header, or ``.jsonl`` with one object per line.
-    columns : mapping, optional
-        Where the file names things otherwise: ``{"N": "params", "L": "val_loss"}``.
-    where : mapping, optional
-        Keep the rows whose column equals the value: ``{"task": "generator"}``.
+    columns : mapping of str to str, optional
+        Names in the file that differ: ``{"N": "params", "L": "val_loss"}``.
+    where : mapping of str to str, optional
+        Keep rows in which a column has a value: ``{"task": "generator"}``.
+
+    Returns
+    -------
+    Points
 
     Raises
     ------
     InputError
-        Missing file or column, empty table, or a cell that is not a positive number; names row and column.
+        The file or a column is missing, the table is empty, or a cell is not a positive number; the message names row
+        and column.
     """
     path = Path(path)
     if not path.is_file():
@@ -267,7 +310,7 @@ def read_points(
             found[name] = np.array(table[column], dtype=str)
     used = {names[name] for name in found}
     if "group" not in found and any(table.get("run", ())):
-        # A training run is what repeats: its losses share initialisation and order of data. The column stays, too.
+        # The losses of one training run share initialisation and order of data. The column itself is kept, too.
         found["group"] = np.array(table["run"], dtype=str)
     extra = {key: tuple(cells) for key, cells in table.items() if key not in used}
     points = Points(**found, extra=extra, source=str(path), rows=np.array(lines, dtype=np.int64))
@@ -317,5 +360,5 @@ def _read_json_lines(path: Path) -> tuple[dict[str, list[str]], list[int]]:
             raise InputError(f"{path}: line {line}: not a JSON object ({error.msg})") from None
         lines.append(line)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    # repr of a float restores it exactly, so the text form loses nothing.
+    # repr restores a float exactly, so that the text loses no digits.
     return {name: ["" if row.get(name) is None else str(row[name]) for row in rows] for name in names}, lines

@@ -8,15 +8,23 @@ from eval.scaling.repetition.effective import EffectiveData
 
 
 def get_law(name: str, variable: str | None = None) -> Law:
-    """Law by the name used on the command line and in ``fit.json``.
+    """Return a law by its name on the command line and in ``fit.json``.
 
-    ``variable`` (N, D, C or U) belongs to the laws of one variable: power, power-nofloor, logarithmic,
-    broken, m4.
+    Parameters
+    ----------
+    name : str
+        Name of the law.
+    variable : str, optional
+        N, D, C or U, for the laws of one variable: power, power-nofloor, logarithmic, broken, m4.
+
+    Returns
+    -------
+    Law
 
     Raises
     ------
     InputError
-        Unknown name, or a variable missing or superfluous.
+        The name is unknown, or the variable is missing or superfluous.
     """
     surfaces = {
         "additive": Additive(),

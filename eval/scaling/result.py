@@ -1,4 +1,4 @@
-"""What a fit returns, and its JSON form (``fit.json``)."""
+"""The result of a fit, and its JSON form (``fit.json``)."""
 
 import os
 from collections.abc import Mapping
@@ -29,35 +29,47 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A fitted law (approach 3) with intervals, and everything needed to judge it.
+    """A fitted law (approach 3) with intervals, and everything that is needed to judge it.
 
     Attributes
     ----------
     law : Law
-    approach : int
-    params, derived : mapping of str to Estimate
-        Constants of the law; compute-optimal exponents a, b, gamma where the law has N and D.
-    objective, objective_kind : float, str
-        Value at the optimum and its definition in words.
+        The law that was fitted.
+    params : mapping of str to Estimate
+        Constants of the law.
+    objective : float
+        Value of the objective at the optimum.
+    objective_kind : str
+        Definition of the objective in words.
     status : Status
-    starts, starts_at_optimum : int
+        How the fit ended.
+    starts : int
+        Number of starts of the global search.
+    starts_at_optimum : int
+        Number of starts that ended at the optimum.
     n_points : int
+        Number of fitted points.
+    approach : int
+        3.
+    derived : mapping of str to Estimate
+        Compute-optimal exponents a, b and gamma, for laws of N and D.
     bounds_hit : tuple of str
-        Parameters on a bound at the optimum.
-    data_window : mapping
+        Constants that lie on a bound at the optimum.
+    data_window : mapping of str to tuple of float
         Range of each variable in the fitted points.
-    samples : ndarray, shape (B, p), or None
-        Bootstrap refits, natural parameters in the law's order.
+    samples : array of float, shape (B, p), or None
+        Constants of the bootstrap refits, in the law's order.
     bootstrap_unit : str
         "points", "groups", "none", or "points of few groups", whose intervals are too short.
     loss : Objective
-        What was minimised.
+        The objective that was minimised.
     model_error : float or None
-        What the law misses beyond the scatter of repeated runs, in ln L; part of ``samples`` and of all intervals. None
-        where no run was repeated.
+        Deviation of the law from the losses beyond the scatter of repeated runs, in ln L; it is part of ``samples`` and
+        of all intervals. None if no run was repeated.
     flops_factor : float
-        k of C = k N D.
+        The factor k of C = k N D.
     warnings : tuple of str
+        Caveats of the fit.
     """
 
     law: Law
@@ -93,11 +105,11 @@ class FitResult:
         U: ArrayLike | None = None,
         L: ArrayLike | None = None,
     ) -> FloatArray:
-        """Loss (or rejection) of the fitted law at the given variables, broadcast together."""
+        """Return the loss (or rejection) of the fitted law at the given variables, which are broadcast."""
         return self.law.predict(self.values, **_given(N=N, D=D, C=C, U=U, L=L))
 
     def at(self, points: Points) -> FloatArray:
-        """Fitted values at points, shape ``(n,)``."""
+        """Return the fitted values at points, shape ``(n,)``."""
         with np.errstate(over="ignore"):
             return self.law.predict(
                 self.values, **{name: points.variable(name) for name in self.law.variables}
@@ -105,11 +117,11 @@ class FitResult:
 
     @property
     def refits(self) -> FloatArray:
-        """Constants of the best fit, then of every resample, shape ``(1 + bootstrap, p)``."""
+        """Constants of the best fit, followed by those of every resample, shape ``(1 + bootstrap, p)``."""
         return self.values[None] if self.samples is None else np.vstack([self.values, self.samples])
 
     def predict_interval(self, level: float = 0.6827, **x: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Ends of the bootstrap's central interval of the fitted law at the given variables."""
+        """Return the ends of the central bootstrap interval of the fitted law at the given variables."""
         if self.samples is None:
             raise InputError("predict_interval: this fit has no bootstrap; fit with bootstrap > 0")
         all_values = self.law.predict(self.samples, **x)
@@ -117,7 +129,7 @@ class FitResult:
         return low, high
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form; ``fit.json``'s contract plus what ``genscale plan`` needs."""
+        """Return plain values for ``fit.json``, including those that ``genscale plan`` needs."""
         plain: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "law": self.law.name,
@@ -146,17 +158,26 @@ class FitResult:
         return plain
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """JSON text; written to ``path`` where given (aside first, then renamed)."""
+        """Return the JSON text, and write it to ``path`` if given (through a temporary file)."""
         return write_json(self.to_dict(), path)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "FitResult":
         """Read a ``fit.json`` of approach 3.
 
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        FitResult
+
         Raises
         ------
         InputError
-            No such file, not JSON, another schema, or a missing key.
+            There is no such file, it is not JSON, has another schema, or lacks a key.
         """
         plain = read_json(path)
         if plain.get("approach") != 3:

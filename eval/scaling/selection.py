@@ -26,20 +26,25 @@ _LOWEST = 0.2
 
 @dataclass(frozen=True)
 class Score:
-    """How one law fits and how it predicts.
+    """How well one law fits, and how well it predicts.
 
     Attributes
     ----------
     law : str
+        Name of the law.
     formula : str
+        Its formula.
     constants : int
+        Number of its constants.
     objective : float
-        On all points.
+        Objective on all points.
     aicc : float
         Corrected Akaike criterion of the fit to all points; lower is better. Infinite when there are too few
         points.
-    rms_inside, rms_beyond : float
-        Root mean squared ln-residual of the fit below the compute cut, on the points below and above it.
+    rms_inside : float
+        Root mean squared ln-residual, on the points below the compute cut, of the fit to these points.
+    rms_beyond : float
+        Root mean squared ln-residual of the same fit on the points above the cut.
     bias_beyond : float
         Mean ln(prediction/measurement) above the cut.
     """
@@ -64,7 +69,10 @@ class Ranking:
         Best extrapolation first.
     cut : float
         FLOPs; laws were fitted below and judged above.
-    n_below, n_above : int
+    n_below : int
+        Number of points below the cut.
+    n_above : int
+        Number of points above the cut.
     failed : dict of str to str
         Laws that could not be fitted below the cut, with the reason.
     """
@@ -128,20 +136,33 @@ def compare_laws(
     delta: float | None = None,
     seed: int = 0,
 ) -> Ranking:
-    """Fit every law below a compute cut and judge it above; AICc on all points beside it.
+    """Fit every law below a compute cut and judge it above; also compute AICc on all points.
 
     Parameters
     ----------
     points : Points
+        Losses of training runs.
     laws : sequence of str or Law
-        Names take ``variable`` when they are laws of one variable.
+        Laws, or their names.
+    variable : str, optional
+        Variable of laws of one variable that are given by name.
     cut : float, optional
         FLOPs; by default the 70th percentile of the points' compute.
+    loss : str
+        Objective, as for ``fit``.
+    delta : float
+        Huber threshold, as for ``fit``.
+    seed : int
+        Seed of the starts.
+
+    Returns
+    -------
+    Ranking
 
     Raises
     ------
     InputError
-        No points above or below the cut, or no law that can be fitted.
+        There are no points above or below the cut, or no law can be fitted.
     """
     compute = points.compute
     cut = float(np.quantile(compute, 0.7)) if cut is None else cut

@@ -20,16 +20,18 @@ class IsoflopBias:
 
     Attributes
     ----------
-    a_true, a_found : float
-        Exponent of the law, and what parabolas make of it.
+    a_true : float
+        Compute-optimal exponent of the law.
+    a_found : float
+        Exponent that the parabolas give.
     factor : float
-        Their N* over the true N* at ``at_compute``.
+        N* of the parabolas over the true N* at ``at_compute``.
     at_compute : float
         Ten times the largest compute of the points.
     asymmetry : float
         alpha/beta.
     off_centre : float
-        Mean distance of the slices' middle from the optimum in e-folds of N.
+        Mean distance between the middle of a slice and the optimum, in e-folds of N.
     width : float
         Mean width of the slices in decades of N.
     """
@@ -57,7 +59,7 @@ class IsoflopBias:
 
 
 def isoflop_bias(points: Points, result: FitResult) -> IsoflopBias:
-    """Bias of Approach 2 on these N and D, were the fitted additive law exact."""
+    """Return the bias of approach 2 at these N and D if the fitted additive law were exact."""
     if result.law.name not in ("additive", "additive-tied"):
         raise InputError(f"law {result.law.name}: the bias of approach 2 is defined for the additive laws")
     n, d = points.variable("N"), points.variable("D")
@@ -86,10 +88,12 @@ class Comparison:
 
     Attributes
     ----------
-    approaches : mapping of int to result or str
-        A text says why an approach does not apply to the points.
+    approaches : mapping of int to FrontierFit, FitResult or str
+        Results by approach; a text says why an approach does not apply to the points.
     bias : IsoflopBias or None
+        Bias of approach 2 that the fitted law implies.
     warnings : tuple of str
+        Caveats of the comparison.
     """
 
     approaches: Mapping[int, "FrontierFit | FitResult | str"]
@@ -105,7 +109,7 @@ class Comparison:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         return {
             "schema_version": SCHEMA_VERSION,
             "approach": "all",
@@ -118,7 +122,7 @@ class Comparison:
         }
 
     def to_json(self, path: Any = None) -> str:
-        """JSON text; written to ``path`` where given."""
+        """Return the JSON text, and write it to ``path`` if given."""
         return write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
@@ -133,7 +137,7 @@ class Comparison:
 def compare_approaches(
     points: Points, parametric: FitResult, *, bootstrap: int = 200, seed: int = 0
 ) -> Comparison:
-    """Approaches 1 and 2 beside a fitted additive law, and the bias of Approach 2 that this law implies."""
+    """Compare approaches 1 and 2 with a fitted additive law, and give the bias of approach 2 that the law implies."""
     found: dict[int, FrontierFit | FitResult | str] = {}
     for number, method in ((1, envelope), (2, isoflop)):
         try:

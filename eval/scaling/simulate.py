@@ -1,4 +1,4 @@
-"""Points from a known law: the truth behind tests of recovery, of coverage and of bias."""
+"""Points simulated from a known law, for tests of recovery, coverage and bias, and for planning."""
 
 from collections.abc import Mapping
 
@@ -15,18 +15,29 @@ FloatArray = NDArray[np.float64]
 def simulate(
     law: Law, values: Mapping[str, float], *, noise: float = 0.0, seed: int = 0, **x: ArrayLike
 ) -> Points:
-    """Points of ``law`` at variables ``x``, with log-normal noise of relative size ``noise``.
+    """Simulate points of ``law`` at variables ``x``, with log-normal noise.
 
     Parameters
     ----------
     law : Law
-    values : mapping
+        The law.
+    values : mapping of str to float
         Natural parameters by name.
     noise : float
         Standard deviation of ln L.
     seed : int
-    **x : array-like
-        ``N=..., D=...`` (and ``C``, ``U``), of one length.
+        Seed of the noise.
+    **x : array-like of float
+        ``N=..., D=...`` (and ``C``, ``U``), of equal length.
+
+    Returns
+    -------
+    Points
+
+    Raises
+    ------
+    InputError
+        The noise is negative.
     """
     if noise < 0:
         raise InputError(f"noise: must not be negative, found {noise}")
@@ -37,7 +48,7 @@ def simulate(
 
 
 def grid(N: ArrayLike, D: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """All pairs of model sizes and data: flat N and D."""
+    """Return all pairs of model sizes and data as flat arrays N and D."""
     n, d = np.meshgrid(np.asarray(N, dtype=np.float64), np.asarray(D, dtype=np.float64), indexing="ij")
     return n.ravel(), d.ravel()
 
@@ -50,7 +61,7 @@ def isoflop_grid(
     decades: float = 1.5,
     k: float = FLOPS_PER_PARAMETER_AND_TOKEN,
 ) -> tuple[FloatArray, FloatArray]:
-    """IsoFLOP slices: ``sizes`` models over ``decades`` about ``centre`` (one a budget), D = C/(k N)."""
+    """Return IsoFLOP slices: ``sizes`` models over ``decades`` about ``centre`` (one per budget), D = C/(k N)."""
     c = np.atleast_1d(np.asarray(budgets, dtype=np.float64))
     middle = np.broadcast_to(np.asarray(centre, dtype=np.float64), c.shape)
     n = middle[:, None] * 10 ** np.linspace(-decades / 2, decades / 2, sizes)

@@ -3,14 +3,11 @@
 One batched Levenberg-Marquardt iteration serves the multi-start search, the bootstrap (whose resamples are
 weights of the same points) and the profile (whose scan points are starts with one coordinate fixed).
 
-With residuals above the Huber threshold the objective is close to a sum of absolute values. Its Newton
-matrix is made
-of the few points inside the threshold; the matrix of iteratively reweighted least squares bounds it from
-above.
-The damping interpolates between them: the first gives the last steps their speed, the second makes
-every rejected step safer. Half of the starts lower the threshold in stages, the others meet it at once,
-since a
-smoothed objective can hide a minimum as well as remove a false one.
+With residuals above the Huber threshold the objective is close to a sum of absolute values. Its Newton matrix is made
+of the few points below the threshold; the matrix of iteratively reweighted least squares is an upper bound of it. The
+damping interpolates between the two: the first makes the last steps fast, the second makes every step after a
+rejected one safer. Half of the starts lower the threshold in stages and the others use it at once, because a smoothed
+objective can hide a minimum as well as remove a spurious one.
 """
 
 from dataclasses import dataclass
@@ -31,24 +28,30 @@ SAME_MINIMUM = 1e-6
 
 @dataclass(frozen=True)
 class Problem:
-    """A law, data about their centre and an objective; coordinates are ``offset + basis z``.
+    """A law, centred data and an objective; the coordinates are ``offset + basis z``.
 
     Attributes
     ----------
     law : Law
-    u : ndarray, shape (k, n)
+        The law.
+    u : array of float, shape (k, n)
         Transformed variables minus ``centre``.
-    y : ndarray, shape (n,)
+    y : array of float, shape (n,)
         Responses.
-    weight : ndarray, shape (n,)
+    weight : array of float, shape (n,)
+        Weights of the points.
     objective : Objective
-    centre : ndarray, shape (k,)
-    low, high : ndarray, shape (p,)
-        Box of the coordinates.
-    free : ndarray of bool, shape (p,)
-        Coordinates that move; the others follow from ``fixed``.
-    fixed : ndarray, shape (p,)
-        *Natural* coordinates of the fixed ones (ignored where free).
+        The objective to minimise.
+    centre : array of float, shape (k,)
+        Centres of the transformed variables.
+    low : array of float, shape (p,)
+        Lower bounds of the coordinates.
+    high : array of float, shape (p,)
+        Upper bounds of the coordinates.
+    free : array of bool, shape (p,)
+        Coordinates that are fitted; the others follow from ``fixed``.
+    fixed : array of float, shape (p,)
+        *Natural* coordinates of the fixed constants (ignored for free ones).
     """
 
     law: Law
@@ -72,7 +75,7 @@ class Problem:
         objective: Objective,
         fixed: dict[str, float] | None = None,
     ) -> "Problem":
-        """Centre variables ``x`` (k, n) and take bounds from the data."""
+        """Centre the variables ``x`` (k, n), and take bounds from the data."""
         u = law.transform(x)
         centre = law.centre(u, weight)
         u = u - centre[:, None]
@@ -82,11 +85,10 @@ class Problem:
         return cls(law, u, y, weight, objective, centre, low, high, free, law.coordinates(values))
 
     def reduction(self, fixed: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Matrix (p, m) and offsets (S, p) of the affine map from free to centred coordinates.
+        """Return matrix (p, m) and offsets (S, p) of the affine map from free to centred coordinates.
 
-        ``fixed`` (S, p) overrides the fixed natural coordinates, start by start. A fixed natural scale ties
-        its
-        centred coordinate to the exponents: ln A = ln A_c + alpha <ln N>.
+        ``fixed`` (S, p) replaces the fixed natural coordinates of each start. A fixed natural scale couples its centred
+        coordinate to the exponents: ln A = ln A_c + alpha <ln N>.
         """
         fixed = np.atleast_2d(self.fixed if fixed is None else fixed)
         matrix, shift = self.law.centring(self.centre)
@@ -100,17 +102,17 @@ class Problem:
         return basis, offset
 
     def natural(self, q: FloatArray) -> FloatArray:
-        """Natural parameter values (..., p) of centred coordinates (..., p)."""
+        """Return natural parameter values (..., p) of centred coordinates (..., p)."""
         matrix, shift = self.law.centring(self.centre)
         return self.law.values(q @ matrix.T + shift)
 
     def centred(self, values: FloatArray) -> FloatArray:
-        """Centred coordinates (..., p) of natural parameter values (..., p)."""
+        """Return centred coordinates (..., p) of natural parameter values (..., p)."""
         matrix, shift = self.law.centring(self.centre)
         return (self.law.coordinates(values) - shift) @ np.linalg.inv(matrix).T
 
     def residual(self, q: FloatArray, y: FloatArray | None = None) -> FloatArray:
-        """Residuals (S, n) of coordinates (S, p), of other responses ``y`` (S, n) where given."""
+        """Return residuals (S, n) of coordinates (S, p), from other responses ``y`` (S, n) if given."""
         f, _ = self.law.evaluate(np.atleast_2d(q), self.u)
         y = self.y if y is None else y
         return np.log(f) - np.log(y) if self.objective.log else f - y
@@ -118,7 +120,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Minima:
-    """End points of a batch: coordinates (S, p), objectives (S,), whether each converged (S,)."""
+    """End points of a batch: coordinates (S, p), objectives (S,), and whether each converged (S,)."""
 
     q: FloatArray
     value: FloatArray
@@ -128,7 +130,7 @@ class Minima:
 def _residual_and_jacobian(
     problem: Problem, q: FloatArray, target: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Residuals (S, n) and their slopes (S, p, n); ``target`` is what the objective compares with (see `_target`)."""
+    """Return residuals (S, n) and their derivatives (S, p, n); ``target`` comes from `_target`."""
     with np.errstate(all="ignore"):  # a trial step may leave the law's domain; it is rejected by its value
         f, jacobian = problem.law.evaluate(q, problem.u)
         if not problem.objective.log:
@@ -153,7 +155,10 @@ def descend(
     iterations: int = 200,
     tolerance: float = 1e-13,
 ) -> Minima:
-    """Batched damped Newton from ``q`` (S, p); weights and responses ``y`` (S, n) and thresholds ``delta`` (S,)."""
+    """Descend from ``q`` (S, p) by batched damped Newton steps.
+
+    Weights and responses ``y`` have the shape (S, n), thresholds ``delta`` (S,).
+    """
     size, n = len(q), len(problem.y)
     threshold = np.broadcast_to(
         np.asarray(problem.objective.threshold if delta is None else delta, dtype=np.float64), (size,)
@@ -162,7 +167,7 @@ def descend(
     fixed_rows = None if fixed is None else np.broadcast_to(fixed, (size, len(problem.free)))
     end, value = np.array(q, dtype=np.float64), np.empty(size)
     converged = np.zeros(size, dtype=bool)
-    # Blocks keep the Jacobians inside the processor's cache.
+    # Blocks, so that the Jacobians fit into the processor's cache.
     block = max(8, 24_000 // n)
     for first in range(0, size, block):
         part = slice(first, first + block)
@@ -225,7 +230,7 @@ def _descend_block(
         curvature = weight * (inside + damping[:, None] * reweight)
         hessian = np.matmul(jacobian * curvature[:, None, :], jacobian.transpose(0, 2, 1))
         diagonal = np.einsum("spp->sp", hessian)
-        # A direction no point constrains (an absent term's exponent) gets a unit entry and stays put.
+        # A direction that no point constrains (the exponent of an absent term) gets a unit entry and does not move.
         tiny = 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
         diagonal += damping[:, None] * diagonal + tiny
         blocked = ((z <= low) & (gradient > 0)) | ((z >= high) & (gradient < 0))
@@ -257,7 +262,7 @@ def _descend_block(
         done = settled | stuck
         if done.any():
             out_z[live[done]], out_value[live[done]] = z[done], value[done]
-            # Damping that grew without bound: no descent is left in floating point, at a kink.
+            # If the damping grows without bound, floating point allows no further descent (at a kink).
             out_converged[live[done]] = (settled | stuck)[done] & np.isfinite(value[done])
             keep = ~done
             live, z, value, residual, jacobian = (a[keep] for a in (live, z, value, residual, jacobian))
@@ -271,7 +276,7 @@ def _descend_block(
 
 
 def _stages(objective: Objective, coarsest: float = np.inf) -> list[float]:
-    """Thresholds down to the objective's own by factors of ten, from at most ``coarsest`` times it."""
+    """Return thresholds that decrease to the objective's own by factors of ten, from at most ``coarsest`` times it."""
     final = objective.threshold
     if not np.isfinite(final):
         return []
@@ -297,7 +302,7 @@ def refine(
     coarsest: float = np.inf,
     tolerance: float = 1e-13,
 ) -> Minima:
-    """Descend from ``q``; the starts chosen by ``staged`` go through decreasing thresholds first."""
+    """Descend from ``q``, first with decreasing thresholds for the starts selected by ``staged``."""
     q = np.array(q)
     for delta in _stages(problem.objective, coarsest):
         part, responses = (None if rows is None else rows[staged] for rows in (weight, y))
@@ -310,7 +315,7 @@ def refine(
 def descend_likelihood(
     problem: Problem, q: FloatArray, weight: FloatArray, y: FloatArray | None = None
 ) -> Minima:
-    """Alternate between scale and parameters of the Huber likelihood; the threshold follows down."""
+    """Minimise the Huber likelihood by alternating between scale and parameters; the threshold follows the scale."""
     relative = problem.objective.threshold
     threshold = np.full(len(q), 1e-2)
     value, converged = np.full(len(q), np.inf), np.zeros(len(q), dtype=bool)
@@ -319,7 +324,7 @@ def descend_likelihood(
         q, converged = found.q, found.converged
         residual = problem.residual(q, y)
         scale = best_scale(residual, weight, relative)
-        # A surface without noise would drive the scale to zero; float precision of ln f ends it.
+        # Without noise the scale would approach zero; the float precision of ln f is its lower limit.
         scale = np.maximum(scale, 1e-15 / relative)
         before, value = value, negative_log_likelihood(residual, weight, relative, scale)
         target = np.maximum(relative * scale, threshold / 10)
@@ -335,7 +340,7 @@ def _search_likelihood(problem: Problem, q: FloatArray) -> Minima:
 
 
 def distinct(problem: Problem, minima: Minima, limit: int = 3) -> FloatArray:
-    """Coordinates of the best few different minima: the starts of every bootstrap resample."""
+    """Return the coordinates of the best few distinct minima, from which all bootstrap resamples start."""
     order = np.argsort(minima.value)
     chosen: list[int] = []
     for i in order:
@@ -354,7 +359,7 @@ def distinct(problem: Problem, minima: Minima, limit: int = 3) -> FloatArray:
 
 
 def polish(problem: Problem, q: FloatArray, value: float) -> tuple[FloatArray, float]:
-    """Last digits by scipy's L-BFGS-B: objective scaled to one, coordinates to their curvature."""
+    """Find the last digits by scipy's L-BFGS-B, with the objective scaled to one and coordinates to their curvature."""
     if problem.objective.kind == "huber-likelihood" or value <= 1e-28:
         return q, value
     delta = problem.objective.threshold

@@ -26,7 +26,7 @@ POINTS_OF_FEW_GROUPS = "points of few groups"
 def bootstrap_counts(
     n: int, resamples: int, rng: np.random.Generator, groups: NDArray[np.str_] | None = None
 ) -> FloatArray:
-    """How often each point is drawn, shape (resamples, n); whole groups are drawn together when given."""
+    """Return how often each point is drawn, shape (resamples, n); groups, if given, are drawn as a whole."""
     if groups is None:
         return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
     names, member = np.unique(groups, return_inverse=True)
@@ -55,10 +55,10 @@ def resample(
     y: FloatArray | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
-    """Refit resamples ``counts`` (B, n) from ``starts`` (K, p): coordinates (B, p) and objectives (B,).
+    """Refit resamples ``counts`` (B, n) from ``starts`` (K, p); return coordinates (B, p) and objectives (B,).
 
-    The starts are the distinct minima of the full fit: which of them is lowest may change with the resample. Each
-    resample may have responses ``y`` (B, n) of its own.
+    The starts are the distinct minima of the full fit, because which of them is lowest may change with the resample.
+    Each resample may have its own responses ``y`` (B, n).
     """
     size, k = len(counts), len(starts)
     q, value = np.empty((size, starts.shape[1])), np.empty(size)
@@ -89,9 +89,9 @@ def on_bound(problem: Problem, q: FloatArray) -> tuple[NDArray[np.bool_], NDArra
 
 
 def bound_reasons(problem: Problem, best: FloatArray, q: FloatArray | None) -> dict[str, str]:
-    """Which constants run into a bound, or an empty string; ``q`` (B, p) are bootstrap coordinates.
+    """Return, for each constant, the bound into which it runs, or an empty string; ``q`` (B, p) are from the bootstrap.
 
-    An interval that a bound cuts short looks narrow: its width says nothing.
+    An interval that is truncated by a bound looks narrow, so that its width is meaningless.
     """
     low, high = on_bound(problem, best[None])
     reasons = dict.fromkeys(problem.law.names, "")
@@ -111,9 +111,9 @@ def bound_reasons(problem: Problem, best: FloatArray, q: FloatArray | None) -> d
 def estimates(
     problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
-    """Estimates of the law's constants; held ones have no interval. ``samples`` (B, p) are natural values.
+    """Return estimates of the law's constants; fixed ones have no interval. ``samples`` (B, p) are natural values.
 
-    ``reasons`` are those that the width of an interval does not show.
+    ``reasons`` say why constants are not identified, other than by the width of their intervals.
     """
     return {
         p.name: Estimate.from_samples(
@@ -126,7 +126,7 @@ def estimates(
 def derived(
     problem: Problem, values: FloatArray, samples: FloatArray | None, reasons: Mapping[str, str]
 ) -> dict[str, Estimate]:
-    """Compute-optimal exponents of laws of N and D: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
+    """Return the compute-optimal exponents of laws of N and D: N* ~ C^a, D* ~ C^b, L* - E ~ C^-gamma.
 
     a = beta/(alpha + beta), b = alpha/(alpha + beta), gamma = alpha beta/(alpha + beta)
     (Hoffmann et al., arXiv:2203.15556, eq. 4).
@@ -161,14 +161,19 @@ class Profile:
     Attributes
     ----------
     name : str
-    values : ndarray, shape (m,)
+        The constant.
+    values : array of float, shape (m,)
         Scanned values of the constant.
-    deviance : ndarray, shape (m,)
-        Rise of the objective, scaled to follow chi-squared with one degree of freedom.
-    ci68, ci95 : tuple of float
-        Where the deviance stays below 1.00 and 3.84; the scan's end where it never rises above.
-    closed68, closed95 : bool
-        Whether both ends were reached inside the scan.
+    deviance : array of float, shape (m,)
+        Increase of the objective, scaled to follow chi-squared with one degree of freedom.
+    ci68 : tuple of float
+        Range in which the deviance is below 1.00; it ends at the end of the scan if the deviance does not exceed it.
+    ci95 : tuple of float
+        Range in which the deviance is below 3.84.
+    closed68 : bool
+        Whether both ends of `ci68` lie inside the scan.
+    closed95 : bool
+        Whether both ends of `ci95` lie inside the scan.
     """
 
     name: str
@@ -183,14 +188,12 @@ class Profile:
 def profile_of(
     problem: Problem, best: FloatArray, name: str, points: int = 61, reach: float = 8.0
 ) -> Profile:
-    """Profile interval of one constant (natural value) of the fit with coordinates ``best`` (p,).
+    """Return the profile of one constant (natural value) of the fit with coordinates ``best`` (p,).
 
-    Twice the rise of the objective, over the variance of its slope and times its curvature in the residual,
-    follows
-    chi-squared with one degree of freedom (robust likelihood ratio: Huber & Ronchetti 2009, ch. 6). For mean
-    squares this is the usual profile. The scan runs over ``reach`` local standard errors on either side, cut
-    at the
-    bounds, in the logarithm for scales.
+    Twice the increase of the objective, divided by the variance of its slope and multiplied by its curvature in the
+    residual, follows chi-squared with one degree of freedom (robust likelihood ratio: Huber & Ronchetti 2009, ch. 6).
+    For mean squares this is the usual profile. The scan extends over ``reach`` local standard errors on either side, up
+    to the bounds, and is logarithmic for scales.
     """
     law, index = problem.law, problem.law.names.index(name)
     free = problem.free.copy()
@@ -229,11 +232,10 @@ def profile_of(
 
 
 def _information(problem: Problem, residual: FloatArray) -> float:
-    """E[psi']/E[psi^2] of the residuals: turns a rise of the objective into a deviance.
+    """Return E[psi']/E[psi^2] of the residuals, which turns an increase of the objective into a deviance.
 
-    Far above the Huber threshold psi' counts points in a narrow strip, too few to count: the strip is
-    widened to
-    a kernel bandwidth and the count scaled back.
+    If most residuals are far above the Huber threshold, psi' counts the few points in a narrow strip; the strip is
+    therefore widened to a kernel bandwidth, and the count scaled back.
     """
     weight, delta = problem.weight, problem.objective.threshold
     free = max(len(residual) - int(problem.free.sum()), 1)
@@ -254,7 +256,7 @@ def _scan(problem: Problem, q: FloatArray, fixed: FloatArray) -> Minima:
 
 
 def _standard_errors(problem: Problem, best: FloatArray) -> FloatArray:
-    """Rough errors of natural coordinates from the least-squares matrix; only to choose a scan's width."""
+    """Return rough errors of natural coordinates from the least-squares matrix, to choose the width of a scan."""
     _, jacobian = problem.law.evaluate(best[None], problem.u)
     residual = problem.residual(best)[0]
     f = np.exp(residual) * problem.y if problem.objective.log else 1.0

@@ -1,21 +1,29 @@
-"""The learnable window: what lies between a reference level and the floor, and how much of it is learned.
+"""The learnable window: what a model can know beyond a reference model, and how much of it is learned.
 
-For a reference loss L_ref (a model that knows nothing, or little) and a fitted floor L_inf, the window is
-W = L_ref - L_inf, the occupancy of a loss L is w = (L_ref - L)/W, and the saturation scale of N, D or C is
-its least
-value with w >= 0.9, 0.95, 0.99 when nothing else limits (C: along the compute-optimal line).
-No published source fixes these definitions; they are this project's choice.
+For the loss L_ref of a reference model that knows little and a fitted irreducible loss L_inf, the window is
+W = L_ref - L_inf, and the occupancy of a loss L is w = (L_ref - L) / W. The saturation scale of N, D or C is the least
+value with w >= 0.9, 0.95, 0.99 when nothing else limits (for C: along the compute-optimal line). No published source
+fixes these definitions; they are this project's choice.
+
+Refining a codebook adds the same nats to the losses of all models of tokens, apart from what the finer codes let them
+learn. W is a difference of losses and goes to a limit, which belongs to the jets. The share W / L_ref goes to zero for
+any jets, and must not be compared between tokenizers. For the same reason occupancy starts at the reference model that
+knows most (the bigram table of a generator, the class shares of a tagger) rather than at a uniform guess, of whose
+window a bigram table alone occupies most. W in nats per jet is also the mean log ratio of the densities that the best
+model and the reference model assign to a jet, because the volumes of the cells cancel.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate
+from eval.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.entropy import ReferenceLevels
 from eval.scaling.forms import POWER_NAMES, Power
 from eval.scaling.plan import Frontier
@@ -26,55 +34,64 @@ FloatArray = NDArray[np.float64]
 
 OCCUPANCIES = (0.9, 0.95, 0.99)
 
+#: Reference models at which occupancy starts, where a task has one of them.
+STARTS: Final = ("bigram", "prior")
+
 
 @dataclass(frozen=True)
 class Saturation:
-    """Least value of one variable at which the window is occupied to a given share."""
+    """Least value of one variable at which the window is occupied to a given degree.
+
+    Attributes
+    ----------
+    variable : "N", "D" or "C"
+    occupancy : float
+    scale : Estimate
+    beyond_data : float
+        Scale relative to the largest fitted value: above one it is an extrapolation.
+    """
 
     variable: str
     occupancy: float
     scale: Estimate
     beyond_data: float
-    """Scale over the largest fitted value: above one it is an extrapolation."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        beyond = self.beyond_data if np.isfinite(self.beyond_data) else None
-        return {
-            "variable": self.variable,
-            "occupancy": self.occupancy,
-            "scale": self.scale.to_dict(),
-            "beyond_data": beyond,
-        }
 
 
 @dataclass(frozen=True)
 class Level:
-    """The window below one reference level; all in nats (per token or per jet, as the fitted loss is)."""
+    """The window below the loss of one reference model; in the unit of the fitted loss where nothing else is said.
+
+    Attributes
+    ----------
+    name : str
+    reference : float
+        L_ref.
+    held_out : float or None
+        Loss of the reference model itself on held-out jets, where it was measured: L_ref is not above it.
+    window : Estimate
+        L_ref - L_inf.
+    window_per_jet : Estimate
+        The same in nats per jet.
+    share : Estimate
+        Window / L_ref. It depends on the codebook: no number to compare between tokenizers.
+    reached : Estimate
+        Occupancy of the lowest measured loss.
+    saturation : tuple of Saturation
+    """
 
     name: str
     reference: float
+    held_out: float | None
     window: Estimate
+    window_per_jet: Estimate
     share: Estimate
-    """Window over reference: the part of the information that is pattern."""
     reached: Estimate
-    """Occupancy of the lowest measured loss."""
     saturation: tuple[Saturation, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {
-            "reference": self.reference,
-            "window": self.window.to_dict(),
-            "share": self.share.to_dict(),
-            "reached": self.reached.to_dict(),
-            "saturation": [s.to_dict() for s in self.saturation],
-        }
 
 
 @dataclass(frozen=True, eq=False)
 class WindowResult:
-    """Windows of one task below all its reference levels.
+    """Windows of one task below the losses of all its reference models.
 
     Attributes
     ----------
@@ -83,25 +100,62 @@ class WindowResult:
     lowest_loss : float
         Lowest measured loss.
     levels : mapping of str to Level
+    start : str
+        The level at which occupancy starts.
+    tokens_per_jet : float
+        Terms of the loss in a jet; 1 for a tagger.
     fit : FitResult
-        The fit the floor comes from.
+        The fit that the floor comes from.
     sensitivity : mapping of str to Estimate
-        The floor when part of the points is left out: it moves more than the quoted errors.
+        The floor when some of the points are left out: it moves by more than the quoted errors.
     excluded : mapping of str to str
-        Reference levels at or below the floor, which have no window, with the reason.
+        Levels at or below the floor, which have no window, with the reason.
     """
 
     floor: Estimate
     lowest_loss: float
     levels: Mapping[str, Level]
+    start: str
+    tokens_per_jet: float
     fit: FitResult
     sensitivity: Mapping[str, Estimate] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def main(self) -> Level:
+        """The level at which occupancy starts."""
+        return self.levels[self.start]
+
     def occupancy(
         self, level: str, variable: str, x: ArrayLike, interval: float = 0.6827
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Occupancy along one variable, nothing else limiting: value and interval ends, shape of ``x``."""
+        """Occupancy along one variable when nothing else limits.
+
+        Parameters
+        ----------
+        level : str
+            Level at which it starts.
+        variable : str
+            N, D or C.
+        x : array-like of float
+            Values of the variable.
+        interval : float
+            Probability content of the interval.
+
+        Returns
+        -------
+        value : ndarray of float
+            Occupancies, in the shape of ``x``.
+        low : ndarray of float
+            Lower end of the interval of each; not a number without a bootstrap.
+        high : ndarray of float
+            Upper end.
+
+        Raises
+        ------
+        InputError
+            For a level or a variable that this window does not have.
+        """
         if level not in self.levels:
             raise InputError(f"level: {level} is not one of {', '.join(self.levels)}")
         terms = _terms(self.fit)
@@ -119,24 +173,30 @@ class WindowResult:
         return w[0], low, high
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
+        levels = plain(self.levels)
+        for level in levels.values():
+            del level["name"]
         return {
             "schema_version": SCHEMA_VERSION,
-            "floor": self.floor.to_dict(),
+            "floor": plain(self.floor),
             "lowest_loss": self.lowest_loss,
-            "levels": {name: level.to_dict() for name, level in self.levels.items()},
+            "tokens_per_jet": self.tokens_per_jet,
+            "start": self.start,
+            "levels": levels,
             "excluded": dict(self.excluded),
-            "floor_by_fit_window": {name: e.to_dict() for name, e in self.sensitivity.items()},
+            "floor_by_fit_window": plain(self.sensitivity),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a level and saturation scale, for a table (CSV)."""
+        """One row for every level and saturation scale, for a table (CSV)."""
         return [
             {
                 "level": level.name,
                 "reference": level.reference,
                 **_cells("floor", self.floor),
                 **_cells("window", level.window),
+                **_cells("window_per_jet", level.window_per_jet),
                 **_cells("share", level.share),
                 **_cells("reached", level.reached),
                 "variable": s.variable,
@@ -162,33 +222,40 @@ def window(
     lowest_loss: float | None = None,
     occupancies: tuple[float, ...] = OCCUPANCIES,
 ) -> WindowResult:
-    """Learnable window below each reference level, with the bootstrap of the fit behind every interval.
+    """Learnable window below the loss of each reference model, every interval from the bootstrap of the fit.
 
     Parameters
     ----------
     levels : ReferenceLevels or mapping of str to float
-        Losses of reference models in nats, in the units of the fitted loss. For tagging ``class_levels``.
+        Losses of reference models in nats, in the unit of the fitted loss: ``reference_levels`` for a generator,
+        ``class_levels`` for a tagger. Occupancy starts at the first of ``STARTS``, or, where none is given, at the
+        lowest.
     fit : FitResult
         A law with a floor: ``additive``, ``additive-tied`` or ``power`` of one variable.
     variants : sequence of Variant, optional
-        From ``sensitivity``: the floors of fits to parts of the points, kept beside the result.
+        From ``sensitivity``: the floors of fits to some of the points, kept beside the result.
     lowest_loss : float, optional
         Lowest measured loss; by default that of the fitted points.
     occupancies : tuple of float
-        Shares for the saturation scales.
+        Occupancies for the saturation scales.
+
+    Returns
+    -------
+    WindowResult
 
     Raises
     ------
     InputError
-        A law without floor, or no reference level at all above it.
+        For a law without a floor, and where the level at which occupancy starts is not above it.
     """
-    references = levels.levels if isinstance(levels, ReferenceLevels) else dict(levels)
+    if not isinstance(levels, ReferenceLevels):
+        levels = ReferenceLevels(levels)
     terms = _terms(fit)
     floor = next(iter(terms.values()))[0]
     lowest = fit.data_window["L"][0] if lowest_loss is None else lowest_loss
     floor_reason = fit.params["E"].reason
     found, excluded = {}, {}
-    for name, reference in references.items():
+    for name, reference in levels.levels.items():
         if not (np.isfinite(reference) and reference > floor[0]):
             excluded[name] = f"{reference:.4g} is not above the floor {floor[0]:.4g}"
             continue
@@ -202,42 +269,47 @@ def window(
         found[name] = Level(
             name,
             float(reference),
+            levels.held_out.get(name),
             _estimate(reference - floor, floor_reason),
+            _estimate(levels.tokens_per_jet * (reference - floor), floor_reason),
             _estimate((reference - floor) / reference, floor_reason),
             _estimate((reference - lowest) / (reference - floor), floor_reason),
             saturation,
         )
-    if not found:
-        raise InputError(f"levels: none lies above the floor {floor[0]:.4g} (found {references})")
+    start = next(
+        (name for name in STARTS if name in levels.levels), min(levels.levels, key=levels.levels.__getitem__)
+    )
+    if start not in found:
+        raise InputError(f"levels: there is nothing to learn below the {start} level, {excluded[start]}")
     floors = {v.name: v.fit.params["E"] for v in variants}
-    return WindowResult(fit.params["E"], float(lowest), found, fit, floors, excluded)
+    return WindowResult(
+        fit.params["E"], float(lowest), found, start, levels.tokens_per_jet, fit, floors, excluded
+    )
 
 
-def contrast(
-    results: Mapping[str, WindowResult], level: str | Mapping[str, str] = "uniform"
-) -> list[dict[str, Any]]:
-    """One row a task: floor, window, share and the compute that fills it, side by side.
+def contrast(results: Mapping[str, WindowResult]) -> list[dict[str, Any]]:
+    """One row for every task: floor, window, occupancy and the compute that fills it, from where each one starts.
 
     Parameters
     ----------
     results : mapping of str to WindowResult
         ``{"generation": ..., "tagging": ...}``.
-    level : str or mapping
-        Reference level, one for all tasks or by task.
+
+    Returns
+    -------
+    list of dict
+        Numbers with the ends of their 68 % intervals, and whether each is identified.
     """
     rows = []
     for task, result in results.items():
-        name = level if isinstance(level, str) else level[task]
-        if name not in result.levels:
-            raise InputError(f"level: {task} has no level {name} ({', '.join(result.levels)})")
-        chosen = result.levels[name]
-        row: dict[str, Any] = {"task": task, "level": name, "reference": chosen.reference}
+        level = result.main
+        row: dict[str, Any] = {"task": task, "level": level.name, "reference": level.reference}
         for key, estimate in {
             "floor": result.floor,
-            "window": chosen.window,
-            "share": chosen.share,
-            "reached": chosen.reached,
-            **{f"C_{s.occupancy:g}": s.scale for s in chosen.saturation if s.variable == "C"},
+            "window": level.window,
+            "window_per_jet": level.window_per_jet,
+            "reached": level.reached,
+            **{f"C_{s.occupancy:g}": s.scale for s in level.saturation if s.variable == "C"},
         }.items():
             row |= _cells(key, estimate) | {f"{key}_identified": estimate.identified}
         rows.append(row)
@@ -285,13 +357,8 @@ def _saturation(
             reason = "the 95% interval reaches zero"
         elif np.log10(high / low) > 2:
             reason = f"the 95% interval spans {np.log10(high / low):.1f} decades"
-    estimate = Estimate(
-        estimate.value,
-        estimate.ci68,
-        estimate.ci95,
-        None if estimate.ci95 is None and not reason else not reason,
-        reason,
-    )
+    if reason:
+        estimate = replace(estimate, identified=False, reason=reason)
     return Saturation(variable, share, estimate, float(scale[0] / fit.data_window[variable][1]))
 
 

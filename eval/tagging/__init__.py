@@ -1,1 +1,1 @@
-"""What class probabilities mean for physics: rejections, their law, calibration."""
+"""Physics of class probabilities: background rejections, their dependence on the loss, calibration."""

@@ -1,11 +1,11 @@
-"""Do class probabilities mean what they say? Reliability, calibration error over its floor, temperature.
+"""Calibration of class probabilities: reliability, calibration error over its floor, temperature.
 
-Of the jets to which a calibrated tagger gives 70 %, 70 % are of that class. The expected calibration error (ECE) of a
-finite sample is never zero, also for a perfect tagger: its floor is what labels drawn from the tagger's own
-probabilities give, and only the excess over it means anything (Broecker & Smith 2007; Roelofs et al. arXiv:2012.08668).
-A temperature T, the one number that softmax(ln p / T) is fitted with, says in which direction a tagger errs: above
-one it is overconfident (Guo et al., arXiv:1706.04599). Its error is that of a misspecified model (sandwich): no
-temperature need be exactly right.
+A tagger is calibrated if 70 % of the jets to which it gives a probability of 70 % are of that class. The expected
+calibration error (ECE) of a finite sample is never zero, even for a perfect tagger: its floor is the ECE of labels
+drawn from the tagger's own probabilities, and only the excess over the floor is meaningful (Broecker & Smith 2007;
+Roelofs et al., arXiv:2012.08668). The temperature T that minimises the loss of softmax(ln p / T) tells in which
+direction a tagger errs: above one it is overconfident (Guo et al., arXiv:1706.04599). Its error is that of a
+misspecified model (the sandwich estimator), because no temperature needs to be exactly right.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eval.tagging.score import check_probabilities
 
 FloatArray = NDArray[np.float64]
 
-#: A deviation is called resolved below this probability under perfect calibration.
+#: A deviation is called resolved if its probability under perfect calibration is below this value.
 RESOLVED_P = 0.01
 
 #: Temperatures tried.
@@ -34,21 +34,28 @@ _COLDEST, _HOTTEST = 0.02, 50.0
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often an event happened, against the probability it was given.
+    """Observed frequencies of an event against its stated probabilities.
 
     Attributes
     ----------
-    stated : ndarray, shape (B,)
-        Mean probability given in each bin; bins hold equal numbers of jets.
-    observed, low, high : ndarray, shape (B,)
-        Share in which the event happened, and its 68 % Clopper-Pearson interval.
-    count : ndarray of int, shape (B,)
+    stated : array of float, shape (B,)
+        Mean stated probability in each bin; the bins hold equal numbers of jets.
+    observed : array of float, shape (B,)
+        Fraction of the jets in each bin for which the event happened.
+    low : array of float, shape (B,)
+        Lower end of its 68 % Clopper-Pearson interval.
+    high : array of float, shape (B,)
+        Upper end of that interval.
+    count : array of int, shape (B,)
+        Number of jets in each bin.
     error : float
         Expected calibration error: mean of ``|observed - stated|``, weighted by count.
-    floor, floor_spread : float
-        Mean and standard deviation of the same number under perfect calibration, at this sample size.
+    floor : float
+        Mean of this error under perfect calibration, at this sample size.
+    floor_spread : float
+        Standard deviation of this error under perfect calibration.
     p_value : float
-        Probability under perfect calibration of an error at least as large.
+        Probability, under perfect calibration, of an error at least as large.
     """
 
     stated: FloatArray
@@ -63,18 +70,19 @@ class Reliability:
 
     @property
     def resolved(self) -> bool:
-        """Whether the error stands out from its floor."""
+        """Whether the error is significantly above its floor."""
         return self.p_value < RESOLVED_P
 
     def resolved_among(self, events: int) -> bool:
-        """Whether it stands out as one of several events that were looked at.
+        """Whether the error is significantly above its floor if it is one of several events that were examined.
 
-        A few hundred draws of the floor cannot show a probability as small as this takes: their spread must.
+        This takes probabilities that are too small for a few hundred draws of the floor, so that the standard deviation
+        of the draws is used.
         """
         return self.resolved and self.error > self.floor + norm.isf(RESOLVED_P / events) * self.floor_spread
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         arrays = ("stated", "observed", "low", "high", "count")
         plain = {name: getattr(self, name).tolist() for name in arrays}
         names = ("error", "floor", "floor_spread", "p_value")
@@ -88,16 +96,21 @@ class Calibration:
     Attributes
     ----------
     n_jets : int
+        Number of test jets.
     confidence : Reliability
-        Of the likeliest class: its probability, and whether it is right.
+        Reliability of the most probable class: its probability, and whether it is right.
     classes : mapping of str to Reliability
-        Of each class on its own: its probability, and whether the jet is one.
+        Reliability of each class: its probability, and whether the jet is of this class.
     at_temperature : Reliability
-        As ``confidence``, once the best temperature has been applied: what a temperature cannot mend.
-    temperature, temperature_error : float
-        T that minimises the loss of softmax(ln p / T), and its standard error; T above 1 is overconfident.
-    loss, loss_at_temperature : float
-        Nats per jet before and after.
+        As ``confidence`` at the best temperature: the part that no temperature can correct.
+    temperature : float
+        The T that minimises the loss of softmax(ln p / T); above 1 the tagger is overconfident.
+    temperature_error : float
+        Standard error of T.
+    loss : float
+        Loss in nats per jet.
+    loss_at_temperature : float
+        Loss in nats per jet at the best temperature.
     """
 
     n_jets: int
@@ -112,13 +125,13 @@ class Calibration:
     @property
     def significance(self) -> float:
         """Deviation of ln T from zero in standard errors; positive is overconfident."""
-        if self.temperature_error == 0:  # probabilities of zero and one are the same at every temperature
+        if self.temperature_error == 0:  # no temperature changes probabilities of zero and one
             return 0.0
         return float(np.log(self.temperature) * self.temperature / self.temperature_error)
 
     @property
     def verdict(self) -> str:
-        """What these jets allow to say, in one sentence."""
+        """The conclusion that these jets allow, in one sentence."""
         c = self.confidence
         size = (
             f"expected calibration error {100 * c.error:.2f} points, of which {100 * c.floor:.2f} ± "
@@ -141,7 +154,7 @@ class Calibration:
         return f"no miscalibration resolved: {temperature}, {size}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         return {
             "n_jets": self.n_jets,
             "confidence": self.confidence.to_dict(),
@@ -164,23 +177,31 @@ def calibrate(
     resamples: int = 200,
     seed: int = 0,
 ) -> Calibration:
-    """Calibration of the likeliest class and of every class.
+    """Measure the calibration of the most probable class and of every class.
 
     Parameters
     ----------
-    probabilities : array-like, shape (n, classes)
+    probabilities : array-like of float, shape (n, classes)
+        Class probabilities; rows sum to one.
     labels : array-like of int, shape (n,)
+        Column of the true class of each jet.
     class_names : sequence of str
+        Name of each column.
     n_bins : int
-        Bins of equal numbers of jets; at least 2 and at most a tenth of the jets.
+        Number of bins, which hold equal numbers of jets; at least 2 and at most a tenth of the jets.
     resamples : int
-        Sets of labels drawn from the probabilities, behind floors and p-values.
+        Number of sets of labels that are drawn from the probabilities for floors and p-values.
     seed : int
+        Seed of these labels.
+
+    Returns
+    -------
+    Calibration
 
     Raises
     ------
     InputError
-        As ``score_tagger``, or bins that the jets cannot fill.
+        There are too few jets for the bins, or the input is invalid as in `score_tagger`.
     """
     p, y, names = check_probabilities(probabilities, labels, class_names)
     n = len(y)
@@ -206,7 +227,7 @@ def calibrate(
 def reliability(
     stated: FloatArray, happened: NDArray[np.bool_], n_bins: int, resamples: int, rng: np.random.Generator
 ) -> Reliability:
-    """Reliability of one event: probabilities (n,) and whether it happened (n,), in bins of equal counts."""
+    """Measure the reliability of one event from its probabilities (n,) and outcomes (n,), in bins of equal counts."""
     order = np.argsort(stated, kind="stable")
     p, hit = stated[order], happened[order].astype(np.float64)
     edges = np.linspace(0, len(p), n_bins + 1).astype(int)
@@ -234,12 +255,12 @@ def reliability(
 
 
 def _temperature(p: FloatArray, y: NDArray[np.int64]) -> tuple[float, float, tuple[float, float]]:
-    """Best temperature, its sandwich error, and the losses at T = 1 and there."""
+    """Return the best temperature, its sandwich error, and the losses at T = 1 and at the best temperature."""
     logits = np.log(np.maximum(p, 1e-45))
     rows = np.arange(len(y))
 
     def slopes(inverse: float) -> tuple[FloatArray, FloatArray]:
-        """First and second derivative of each jet's loss by 1/T, (n,) and (n,)."""
+        """Return the first and second derivative of each jet's loss with respect to 1/T, (n,) and (n,)."""
         share = np.exp(log_softmax(inverse * logits, axis=1))
         mean = (share * logits).sum(axis=1)
         return mean - logits[rows, y], (share * logits**2).sum(axis=1) - mean**2
@@ -247,7 +268,7 @@ def _temperature(p: FloatArray, y: NDArray[np.int64]) -> tuple[float, float, tup
     def total(inverse: float) -> float:
         return float(slopes(inverse)[0].mean())
 
-    # The loss is convex in 1/T: its slope changes sign once, or the best T lies at an end.
+    # The loss is convex in 1/T: its derivative changes sign once, or the best T lies at an end of the range.
     low, high = 1 / _HOTTEST, 1 / _COLDEST
     if total(low) >= 0:
         inverse = low

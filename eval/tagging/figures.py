@@ -1,6 +1,6 @@
 """Figures of tagging: rejection against loss, ROC curves and their limit, reliability.
 
-Styled as ``eval.fidelity.figures``: no figure is registered with pyplot.
+No figure is registered with pyplot.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import beta
 
 from eval.errors import InputError
-from eval.fidelity.figures import hep_style
+from eval.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, styled
 from eval.tagging.calibration import Calibration, Reliability
 from eval.tagging.law import RejectionLaw
 from eval.tagging.prediction import Prediction, RocBand
 from eval.tagging.score import BACKGROUND, SignalScore
 
-MEASURED, LAW, LIMIT = "#4d4d4d", "#0072B2", "#D55E00"
-BANDS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+MEASURED, LAW, LIMIT = GREY, BLUE, VERMILION
+BANDS = (BLUE, GREEN, ORANGE, PURPLE, SKY)
 
 _LABELS = {
     "Hbb": r"$H \to b\bar{b}$", "Hcc": r"$H \to c\bar{c}$", "Hgg": r"$H \to gg$", "H4q": r"$H \to 4q$",
@@ -30,22 +30,35 @@ _LABELS = {
 }  # fmt: skip
 
 
-@hep_style
+@styled
 def rejection_against_loss(
     laws: Mapping[str, RejectionLaw], predictions: Mapping[str, Sequence[Prediction]] | None = None
 ) -> Figure:
-    """Figure 5 of Vigl et al.: rejection of QCD against test loss, a panel a class, with R(L) and its 68 % band.
+    """Draw the rejection of QCD against the test loss, one panel per class, with R(L) and its 68 % band.
+
+    This is figure 5 of Vigl et al. (arXiv:2602.15781).
 
     Parameters
     ----------
-    laws : class name -> law.
-    predictions : class name -> predictions, drawn as diamonds with both errors; open where not identified, and left
-        out where the interval has no end.
+    laws : mapping of str to RejectionLaw
+        Laws by class name.
+    predictions : mapping of str to sequence of Prediction, optional
+        Predictions by class name, drawn as diamonds with both errors: open if not identified, and left out if an
+        interval is unbounded.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no laws.
 
     Notes
     -----
-    Error bars are binomial, or, where larger, those of the law's weights, which know the threshold's error. Where no
-    QCD jet is kept an arrow starts at the 84 % lower limit.
+    Error bars are binomial or, where larger, those of the law's weights, which include the error of the threshold. If
+    no QCD jet is kept, an arrow starts at the 84 % lower limit.
     """
     if not laws:
         raise InputError("laws: there is nothing to draw")
@@ -99,7 +112,7 @@ def _rejection_panel(ax: Axes, law: RejectionLaw, predictions: Sequence[Predicti
             fmt="D", ms=6, color=colour, mfc=colour if y.identified else "white", label=f"predicted, {p.where}",
         )  # fmt: skip
     ax.set_yscale("log")
-    # An error bar over decades says enough when it leaves the panel.
+    # An error bar over decades may leave the panel.
     values = np.append(n / (k + 0.5), [p.rejection.value for p in drawn])
     ax.set_ylim(max(ax.get_ylim()[0], 0.3 * values.min()), min(ax.get_ylim()[1], 20 * values.max()))
     ax.set_xlim(line[0] - 0.15 * np.ptp(line), line[-1] + 0.03 * np.ptp(line))
@@ -111,18 +124,32 @@ def _drawable(p: Prediction) -> bool:
     return all(e is not None and np.isfinite(e).all() for e in ends) and p.rejection.value < 1e8
 
 
-@hep_style
+@styled
 def roc_limit(
     bands: Sequence[RocBand], measured: Mapping[str, SignalScore] | None = None, title: str = ""
 ) -> Figure:
-    """Figure 6 of Vigl et al.: predicted ROC curves at finite data and in the limit, and measured ones.
+    """Draw predicted ROC curves at finite data and in the limit, and measured ones.
+
+    This is figure 6 of Vigl et al. (arXiv:2602.15781).
 
     Parameters
     ----------
-    bands : predicted curves with their 68 % bands, the limit last (drawn on top). Efficiencies where the prediction
-        is not identified are dashed.
-    measured : legend entry -> tagger, drawn as points with binomial errors.
-    title : signal class by default.
+    bands : sequence of RocBand
+        Predicted curves with their 68 % bands, the limit last (drawn on top). Curves are dashed at efficiencies for
+        which the prediction is not identified.
+    measured : mapping of str to SignalScore, optional
+        Taggers by legend entry, drawn as points with binomial errors.
+    title : str
+        The signal class by default.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no bands.
     """
     if not bands:
         raise InputError("bands: there is nothing to draw")
@@ -156,14 +183,25 @@ def roc_limit(
     return figure
 
 
-@hep_style
+@styled
 def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | None = None) -> Figure:
-    """Observed share minus stated probability in bins of equal counts, with 68 % binomial errors.
+    """Draw observed fraction minus stated probability in bins of equal counts, with 68 % binomial errors.
 
     Parameters
     ----------
-    calibrations : legend entry -> calibration.
-    signal : a class, or None for the likeliest class of each jet.
+    calibrations : mapping of str to Calibration
+        Calibrations by legend entry.
+    signal : str, optional
+        A class; by default the most probable class of each jet.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        There are no calibrations.
     """
     if not calibrations:
         raise InputError("calibrations: there is nothing to draw")
@@ -187,7 +225,7 @@ def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | No
 
 
 def _binomial(kept: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
-    """68 % Clopper-Pearson ends of the rejection; infinite above where nothing is kept."""
+    """Return the ends of the 68 % Clopper-Pearson interval of the rejection; unbounded above if no jet is kept."""
     tail = 0.5 * (1 - 0.6827)
     share_low = beta.ppf(tail, np.maximum(kept, 0.5), n - kept + 1)
     share_high = beta.ppf(1 - tail, kept + 1, np.maximum(n - kept, 0.5))

@@ -1,15 +1,15 @@
-"""From loss to physics: background rejection as a function of the loss, R(L) = A exp(B L) + C, over many taggers.
+"""Background rejection as a function of the loss, R(L) = A exp(B L) + C, fitted to many taggers.
 
-Vigl et al. (arXiv:2602.15781) find the rejection of QCD at fixed signal efficiency to be this function of the loss,
-whatever the model size and the data behind it. With a law L(N, D) it predicts the rejection at any size, data or
-compute (``eval.tagging.prediction``).
+Vigl et al. (arXiv:2602.15781) find that the rejection of QCD at fixed signal efficiency is this function of the loss,
+independently of model size and data. With a law L(N, D) it predicts the rejection at any size, data or compute
+(``eval.tagging.prediction``).
 
-Three things are easily got wrong, and are dealt with here. *Few kept jets*: the law is fitted to the counts of kept
-jets by quasi-likelihood, not to 1/(counts), so that a tagger that keeps two jets, or none, has its proper small weight
-and none is dropped for being good. *Shared test jets*: all taggers are judged by the same jets, whose
-fluctuations do not average out over taggers; replicas that redraw the jets for all taggers at once carry them into
-every interval. *Runs differ* by more than counting: the scatter that statistical errors leave unexplained is
-estimated and enters weights and intervals.
+Three difficulties are treated here. *Few kept jets*: the law is fitted to the counts of kept jets by quasi-likelihood,
+not to 1/(counts), so that a tagger that keeps two jets, or none, has the small weight that it deserves, and none is
+dropped for being good. *Shared test jets*: all taggers are tested on the same jets, whose fluctuations do not average
+out over taggers; replicas that resample the jets for all taggers at once propagate them to every interval. *Scatter of
+runs* beyond counting: the scatter that statistical errors leave unexplained is estimated, and enters weights and
+intervals.
 """
 
 from __future__ import annotations
@@ -47,19 +47,25 @@ class RejectionLaw:
     name : str
         Signal class.
     efficiency : float
-        Of the signal.
+        Signal efficiency.
     fit : FitResult
-        Constants A, B (1/nat) and C; its samples redraw the test jets and the scatter of runs.
-    loss, kept : ndarray, shape (n,)
-        Test loss in nats and background jets kept, tagger by tagger.
+        Constants A, B (1/nat) and C; its samples resample the test jets and the scatter of runs.
+    loss : array of float, shape (n,)
+        Test loss of each tagger in nats.
+    kept : array of float, shape (n,)
+        Number of background jets that each tagger keeps.
     n_background : float
-        Background jets of the test set.
-    error : ndarray, shape (n,)
-        Statistical error of ln R expected of each tagger relative to the others: what all share is left out.
+        Number of background jets in the test set.
+    error : array of float, shape (n,)
+        Expected statistical error of ln R of each tagger relative to the others, without the part that all share.
     scatter : float
-        Standard deviation of ln R between taggers of equal loss beyond ``error``; 0 when not needed.
-    chi2, dof, p_value : float, int, float
-        Of the law with the statistical errors alone, without scatter.
+        Standard deviation of ln R between taggers of equal loss beyond ``error``; 0 if none is needed.
+    chi2 : float
+        Pearson's chi2 of the law with the statistical errors alone, without scatter.
+    dof : int
+        Its degrees of freedom.
+    p_value : float
+        Its probability.
     """
 
     name: str
@@ -76,16 +82,16 @@ class RejectionLaw:
 
     @property
     def rejection(self) -> FloatArray:
-        """Measured rejections, (n_background + 1)/(kept + 1/2): finite also where nothing is kept."""
+        """Measured rejections (n_background + 1)/(kept + 1/2), which are finite even if no jet is kept."""
         return rejection_of(self.kept, self.n_background)
 
     @property
     def residual(self) -> FloatArray:
-        """Kept jets over expected ones minus one: about ln(fitted/measured), and free of bias for few jets."""
+        """Kept jets over expected ones minus one: approximately ln(fitted/measured), and unbiased for few jets."""
         return self.kept * self.fit.predict(L=self.loss) / self.n_background - 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         return {
             "signal": self.name,
             "efficiency": self.efficiency,
@@ -102,7 +108,7 @@ class RejectionLaw:
 
 
 def rejection_of(kept: ArrayLike, n_background: ArrayLike) -> FloatArray:
-    """Rejection (n + 1)/(k + 1/2): finite for k = 0, its logarithm unbiased to first order in 1/k."""
+    """Return the rejection (n + 1)/(k + 1/2): finite for k = 0, with a logarithm unbiased to first order in 1/k."""
     return (np.asarray(n_background, dtype=np.float64) + 1) / (np.asarray(kept, dtype=np.float64) + 0.5)
 
 
@@ -122,25 +128,34 @@ def fit_rejection_law(
 
     Parameters
     ----------
-    loss : array-like, shape (n,)
-        Test loss of each tagger, nats per jet.
-    kept : array-like, shape (n,)
-        Background jets that each keeps at the signal efficiency.
+    loss : array-like of float, shape (n,)
+        Test loss of each tagger, in nats per jet.
+    kept : array-like of float, shape (n,)
+        Number of background jets that each tagger keeps at the signal efficiency.
     n_background : float
-        Background jets there are.
-    loss_replicas, log_rejection_replicas : array-like, shape (B, n), optional
-        Loss and ln R of every tagger in replicas of the test set, as ``score_tagger`` makes them. Without them the
-        counts fluctuate independently, with their binomial error, and the losses not at all.
+        Number of background jets.
+    loss_replicas : array-like of float, shape (B, n), optional
+        Loss of each tagger in replicas of the test set, as made by ``score_tagger``. Without replicas the counts
+        fluctuate independently, with their binomial error, and the losses do not fluctuate.
+    log_rejection_replicas : array-like of float, shape (B, n), optional
+        ln R of each tagger in the same replicas.
     bootstrap : int
-        Replicas where none are given; at least 2.
-    name, efficiency : str, float
-        Kept for the reader.
+        Number of replicas if none are given; at least 2.
+    name : str
+        Signal class, kept in the result.
+    efficiency : float
+        Signal efficiency, kept in the result.
     seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    RejectionLaw
 
     Raises
     ------
     InputError
-        Arrays of different length, fewer than three taggers or two replicas, counts above the number of jets.
+        Arrays differ in length, there are fewer than three taggers or two replicas, or counts exceed the jets.
     """
     x, k = np.array(loss, dtype=np.float64, ndmin=1), np.array(kept, dtype=np.float64, ndmin=1)
     if x.ndim != 1 or x.shape != k.shape:
@@ -167,7 +182,7 @@ def fit_rejection_law(
     best, error, scatter, chi2, dof = _fit_counts(x, k, n_background, inflation, seed)
     rng = np.random.default_rng(seed)
     expected = n_background / best.predict(L=x)
-    # Taggers that keep few jets keep the same few: one quantile for all. Without replicas each has its own.
+    # Taggers that keep few jets keep the same few, hence one quantile for all; without replicas each has its own.
     quantile = rng.random((len(moves), 1 if given else len(x)))
     drawn = np.where(many, expected * np.exp(-moves), poisson.ppf(quantile, expected))
     drawn = drawn * np.exp(scatter * rng.standard_normal(drawn.shape) - 0.5 * scatter**2)
@@ -184,14 +199,15 @@ def fit_rejection_law(
 def _inflation(
     moves: FloatArray, kept: FloatArray, n_background: float, many: NDArray[np.bool_]
 ) -> FloatArray:
-    """Variance of ln R of each tagger relative to the others, over the binomial variance; 1 where few jets are kept.
+    """Return the variance of ln R of each tagger relative to the others, over the binomial variance.
 
-    Below one where taggers keep the same jets, above one where the threshold rests on few signal jets.
+    It is below one if taggers keep the same jets, above one if few signal jets determine the threshold, and set to one
+    where few jets are kept.
     """
     ratio = np.ones(len(kept))
     if many.sum() > 1:
         binomial = np.maximum(1 / kept[many] - 1 / n_background, 1e-9)
-        # What moves all taggers alike says nothing about how they lie relative to the law.
+        # A fluctuation that all taggers share does not change their positions relative to the law.
         common = np.average(moves[:, many], axis=1, weights=1 / binomial)
         ratio[many] = np.var(moves[:, many] - common[:, None], axis=0, ddof=1) / binomial
     return np.maximum(ratio, 0.01)
@@ -200,13 +216,13 @@ def _inflation(
 def _fit_counts(
     x: FloatArray, kept: FloatArray, n_background: float, inflation: FloatArray, seed: int
 ) -> tuple[FitResult, FloatArray, float, float, int]:
-    """Best fit, errors of ln R, scatter beyond them, and Pearson's chi2 without scatter with its degrees of freedom."""
+    """Return the best fit, errors of ln R, scatter beyond them, and chi2 without scatter and its degrees of freedom."""
     start = fit_arrays(
         Rejection(), x[None], rejection_of(kept, n_background), weight=(kept + 0.5) / (kept + 0.5).mean(),
         objective=Objective("mse-log"), bootstrap=0, starts=16, seed=seed, source="taggers",
     )  # fmt: skip
     scatter, chi2, values = 0.0, np.nan, start.values[None]
-    for _ in range(6):  # weights depend on the scatter, and it on the residuals
+    for _ in range(6):  # weights depend on the scatter, and the scatter on the residuals
         values, expected = _score(x[None], kept[None], n_background, values, inflation, scatter)
         residual = kept / expected[0] - 1
         error = np.sqrt(_variance(expected[0], n_background, inflation))
@@ -233,7 +249,7 @@ def _variance(expected: FloatArray, n_background: float, inflation: FloatArray) 
 
 
 def _at_bound(values: FloatArray) -> tuple[bool, bool]:
-    """Whether B and C of values (3,) lie on their upper and lower bound."""
+    """Whether B and C of values (3,) lie on their upper and lower bounds."""
     return bool(values[1] >= -1.001e-3), bool(values[2] <= 0)
 
 
@@ -245,11 +261,11 @@ def _score(
     inflation: FloatArray,
     scatter: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Quasi-likelihood fits to many replicas by Fisher scoring: (S, 3) constants and (S, n) expected counts.
+    """Fit S replicas by quasi-likelihood (Fisher scoring); return constants (S, 3) and expected counts (S, n).
 
-    ``x`` and ``kept`` are (S, n), ``start`` (S, 3). The expected count mu = n_background/R has the variance
-    mu^2 (inflation (1/mu - 1/n_background) + scatter^2); the score equation sum (kept - mu)/variance dmu/dq = 0 has no
-    bias however small the counts are.
+    ``x`` and ``kept`` have the shape (S, n), ``start`` (S, 3). The expected count mu = n_background/R has the variance
+    mu^2 (inflation (1/mu - 1/n_background) + scatter^2); the score equation sum (kept - mu)/variance dmu/dq = 0 is
+    unbiased even for small counts.
     """
     law = Rejection()
     lowest, highest = law.parameters[1].lower, law.parameters[1].upper
@@ -262,7 +278,7 @@ def _score(
         expected = n_background / model
         gradient = np.stack([term, term * u, np.ones_like(term)], axis=1) / model[:, None]
         weight = 1 / (_variance(expected, n_background, inflation) + scatter**2)
-        # A count far above its expectation would throw the first steps off; at the solution nothing is clipped.
+        # A count far above its expectation would make the first steps too large; at the solution nothing is clipped.
         residual = np.minimum(kept / expected - 1, 3.0 if iteration < 10 else np.inf)
         slope = -np.einsum("spn,sn,sn->sp", gradient, weight, residual)
         normal = np.einsum("spn,sn,srn->spr", gradient, weight, gradient)
@@ -283,7 +299,7 @@ def _score(
         q[:, 1], q[:, 2] = np.clip(q[:, 1], lowest, highest), np.maximum(q[:, 2], 0.0)
         if largest.max() < 1e-7:
             break
-    # An amplitude that a handful of jets cannot pin may leave the range of floats.
+    # An amplitude that a few jets cannot determine may leave the range of floats.
     amplitude = np.exp(np.clip(q[:, 0] - q[:, 1] * centre[:, 0], -600, 600))
     values = np.column_stack([amplitude, q[:, 1], q[:, 2]])
     return values, n_background / np.clip(np.exp(q[:, :1] + q[:, 1:2] * u) + q[:, 2:], 1.0, None)
@@ -312,7 +328,7 @@ def _with_intervals(best: FitResult, x: FloatArray, kept: FloatArray, samples: F
 
 
 def _excess(residual: FloatArray, error: FloatArray, dof: int) -> float:
-    """Scatter s with sum of residual^2/(error^2 + s^2) equal to the degrees of freedom; 0 when it is less without."""
+    """Return s with sum residual^2/(error^2 + s^2) equal to the degrees of freedom; 0 if the sum is below for s = 0."""
 
     def surplus(variance: float) -> float:
         return float(np.sum(residual**2 / (error**2 + variance))) - dof
@@ -325,12 +341,27 @@ def _excess(residual: FloatArray, error: FloatArray, dof: int) -> float:
 def rejection_law(
     scores: Sequence[TaggerScore], signal: str, efficiency: float | None = None, *, seed: int = 0
 ) -> RejectionLaw:
-    """R(L) of one signal class over scored taggers, at its working point or at another signal efficiency.
+    """Fit R(L) of one signal class to scored taggers.
+
+    Parameters
+    ----------
+    scores : sequence of TaggerScore
+        Taggers scored on the same test set.
+    signal : str
+        Signal class.
+    efficiency : float, optional
+        Signal efficiency, by default that of the class's working point.
+    seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    RejectionLaw
 
     Raises
     ------
     InputError
-        Taggers scored on different test sets, or a class or an efficiency that was not scored.
+        Taggers were scored on different test sets, or the class or the efficiency was not scored.
     """
     if not scores:
         raise InputError("scores: no taggers were given")
@@ -365,7 +396,7 @@ def rejection_law(
 def rejection_laws(
     scores: Sequence[TaggerScore], *, seed: int = 0, progress: bool = False
 ) -> Mapping[str, RejectionLaw]:
-    """R(L) of every signal class at its working point."""
+    """Fit R(L) of every signal class at its working point."""
     if not scores:
         raise InputError("scores: no taggers were given")
     names = tqdm(scores[0].signals, desc="R(L)", disable=not progress, leave=False)

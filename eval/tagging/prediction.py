@@ -1,9 +1,9 @@
-"""Rejection of taggers that were not trained: at any size, data or compute, and in the limit of infinite ones.
+"""Predicted rejection of taggers at sizes, data or compute that were not trained, and in their infinite limit.
 
-A law of the loss says what loss to expect, R(L) what rejection that loss means; both uncertainties are carried
-through by pairing resamples. R(L) at every signal efficiency predicts whole ROC curves (Vigl et al., arXiv:2602.15781,
-figures 5 and 6). In the limit this is an extrapolation twice over, and exponential in L_inf: where that leaves more
-than a decade of rejection open, the prediction is called not identified.
+A scaling law predicts the loss and R(L) the rejection at this loss; the uncertainties of both are propagated by pairing
+resamples. R(L) at every signal efficiency predicts whole ROC curves (Vigl et al., arXiv:2602.15781, figures 5 and 6).
+In the limit both laws are extrapolated, and the rejection is exponential in L_inf: a prediction whose interval spans
+more than a decade of rejection is called not identified.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from eval.tagging.score import FEW_KEPT, TaggerScore
 
 FloatArray = NDArray[np.float64]
 
-#: Pairs of a resampled rejection law and a resampled loss law behind the interval of a prediction.
+#: Number of pairs of a resampled rejection law and a resampled loss law from which an interval is computed.
 PAIRS = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class ExpectedLoss:
-    """The loss a fitted law expects somewhere, with its resamples.
+    """The loss that a fitted law predicts, with its resamples.
 
     Attributes
     ----------
     where : str
-        "D = 1e+06", "the limit", ...
+        Point of the prediction: "D = 1e+06", "the limit", ...
     value : float
-    samples : ndarray, shape (S,)
+        Predicted loss.
+    samples : array of float, shape (S,)
+        Predictions of the resampled laws.
     reason : str
-        Why it is not identified; empty where it is.
+        Why the loss is not identified; empty if it is.
     """
 
     where: str
@@ -51,28 +53,36 @@ class ExpectedLoss:
 
     @property
     def estimate(self) -> Estimate:
-        """Value with intervals."""
+        """Return the value with its intervals."""
         return Estimate.from_samples(self.value, self.samples, self.reason)
 
 
 def expected_loss(
     law: FitResult, *, N: float = np.inf, D: float = np.inf, U: float = np.inf, flops: float | None = None
 ) -> ExpectedLoss:
-    """Loss of a law at a size and amount of data, at the compute-optimal split of a budget, or in the limit.
+    """Predict the loss at a size and an amount of data, at the compute-optimal split of a budget, or in the limit.
 
     Parameters
     ----------
     law : FitResult
-        Of L(N, D), or of one variable; with bootstrap.
-    N, D, U : float
-        What is not given is infinite; all infinite is L_inf.
+        Law L(N, D), or of one variable, with bootstrap.
+    N : float
+        Number of parameters.
+    D : float
+        Amount of data.
+    U : float
+        Amount of unique data. If N, D and U are all infinite, the loss is L_inf.
     flops : float, optional
-        Instead: the least loss this compute can buy.
+        Training compute; the loss is then the lowest one for this compute.
+
+    Returns
+    -------
+    ExpectedLoss
 
     Raises
     ------
     InputError
-        A law without bootstrap, or a variable that the law does not have.
+        The law has no bootstrap, or does not depend on a given variable.
     """
     if law.samples is None:
         raise InputError("law: has no bootstrap; fit with bootstrap > 0")
@@ -98,17 +108,20 @@ def expected_loss(
 
 @dataclass(frozen=True)
 class Prediction:
-    """Rejection expected of a tagger that was not trained.
+    """Predicted rejection of a tagger that was not trained.
 
     Attributes
     ----------
     where : str
-    loss, rejection : Estimate
-        The rejection is not identified when its loss is not, or when its 95 % interval spans over a decade.
+        Point of the prediction, as in `ExpectedLoss`.
+    loss : Estimate
+        Predicted loss.
+    rejection : Estimate
+        Predicted rejection; not identified if its loss is not, or if its 95 % interval spans more than a decade.
     beyond_nats : float
-        How far the expected loss lies below the lowest loss measured; 0 inside.
+        How far the predicted loss lies below the lowest measured loss; 0 if it does not.
     note : str
-        What to know before believing it.
+        Caveats of the prediction.
     """
 
     where: str
@@ -118,7 +131,7 @@ class Prediction:
     note: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
         return {
             "where": self.where,
             "loss": self.loss.to_dict(),
@@ -129,10 +142,10 @@ class Prediction:
 
 
 def predict_rejection(law: RejectionLaw, loss: ExpectedLoss, *, seed: int = 0) -> Prediction:
-    """Rejection at an expected loss; the uncertainties of both laws are carried through.
+    """Predict the rejection at a predicted loss, with the uncertainties of both laws.
 
-    Resamples of the two laws are paired at random: one comes from test jets, the other from training runs.
-    The interval is that of the law, not of one more run, which scatters by ``law.scatter`` in ln R.
+    Resamples of the two laws are paired at random, because one resamples test jets and the other training runs. The
+    interval is that of the law; a single run scatters in addition by ``law.scatter`` in ln R.
     """
     rejections = _pairs(law, loss, np.random.default_rng(seed))
     value = float(law.fit.predict(L=loss.value))
@@ -161,7 +174,7 @@ def predict_rejection(law: RejectionLaw, loss: ExpectedLoss, *, seed: int = 0) -
 
 
 def _pairs(law: RejectionLaw, loss: ExpectedLoss, rng: np.random.Generator) -> FloatArray:
-    """Rejections of resampled laws at resampled losses, (PAIRS,)."""
+    """Return rejections of resampled laws at resampled losses, shape (PAIRS,)."""
     samples = law.fit.samples
     if samples is None:
         raise InputError("law: has no bootstrap")
@@ -178,13 +191,22 @@ class RocBand:
 
     Attributes
     ----------
-    name, where : str
-    efficiencies : ndarray, shape (E,)
-    rejection, low, high : ndarray, shape (E,)
-        Prediction and its 68 % band.
+    name : str
+        Signal class.
+    where : str
+        Point of the prediction, as in `ExpectedLoss`.
+    efficiencies : array of float, shape (E,)
+        Signal efficiencies.
+    rejection : array of float, shape (E,)
+        Predicted rejection at each of them.
+    low : array of float, shape (E,)
+        Lower end of its 68 % band.
+    high : array of float, shape (E,)
+        Upper end of its 68 % band.
     reasons : tuple of str
-        Why the rejection at each efficiency is not identified; empty where it is.
+        Why the rejection at each efficiency is not identified; empty if it is.
     beyond_nats : float
+        How far the predicted loss lies below the lowest measured loss.
     """
 
     name: str
@@ -198,11 +220,11 @@ class RocBand:
 
     @property
     def identified(self) -> NDArray[np.bool_]:
-        """Which efficiencies are."""
+        """At which efficiencies the rejection is identified, shape (E,)."""
         return np.array([not reason for reason in self.reasons])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON; null where there is no finite number."""
+        """Return plain values for JSON; null stands for numbers that are not finite."""
 
         def plain(values: FloatArray) -> list[float | None]:
             return [float(v) if np.isfinite(v) else None for v in values]
@@ -221,22 +243,22 @@ class RocBand:
 
 @dataclass(frozen=True, eq=False)
 class RocLaw:
-    """R(L) of one signal class at a row of signal efficiencies, each with constants of its own."""
+    """R(L) of one signal class at many signal efficiencies, with separate constants at each."""
 
     name: str
     laws: tuple[RejectionLaw, ...]
 
     @property
     def efficiencies(self) -> FloatArray:
-        """Signal efficiencies, rising."""
+        """Signal efficiencies in increasing order."""
         return np.array([law.efficiency for law in self.laws])
 
     def at(self, loss: ExpectedLoss, *, seed: int = 0) -> RocBand:
-        """ROC curve of taggers with this loss.
+        """Predict the ROC curve of taggers with this loss.
 
-        Each efficiency is predicted by its own law. The replicas of all laws are made of the same jets and are
-        paired with the same losses, so one sample is one curve; since rejection cannot rise with efficiency, each is
-        made monotonic (isotonic regression of ln R, weighted by the precision at each efficiency).
+        Each efficiency is predicted by its own law. The replicas of all laws resample the same jets and are paired with
+        the same losses, so that each sample is a curve. Because the rejection cannot increase with the efficiency, each
+        curve is made monotonic (by isotonic regression of ln R, weighted by the precision at each efficiency).
         """
         predictions = [predict_rejection(law, loss, seed=seed) for law in self.laws]
         best = np.log([p.rejection.value for p in predictions])

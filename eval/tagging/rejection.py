@@ -18,14 +18,24 @@ class Rejection:
 
     Attributes
     ----------
-    efficiency : signal efficiency that was asked for.
-    threshold : jets with a score of at least this are kept.
-    background_efficiency : share of background kept.
-    value : rejection; infinite when no background jet is kept.
-    standard_error : binomial, from the background alone; infinite when no background jet is kept.
-    low, high : 68 % Clopper-Pearson interval of the rejection; high is infinite when nothing is kept.
-    limit95 : one-sided lower limit at 95 % confidence: all that can be said when nothing is kept.
-    n_kept : background jets kept.
+    efficiency : float
+        Requested signal efficiency.
+    threshold : float
+        Jets with at least this score are kept.
+    background_efficiency : float
+        Fraction of the background that is kept.
+    value : float
+        Rejection; infinite if no background jet is kept.
+    standard_error : float
+        Binomial error, from the background alone; infinite if no background jet is kept.
+    low : float
+        Lower end of the 68 % Clopper-Pearson interval of the rejection.
+    high : float
+        Upper end of this interval; infinite if no background jet is kept.
+    limit95 : float
+        One-sided lower limit at 95 % confidence, the only statement possible if no background jet is kept.
+    n_kept : int
+        Number of background jets that are kept.
     """
 
     efficiency: float
@@ -40,17 +50,25 @@ class Rejection:
 
 
 def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency: float) -> Rejection:
-    """Background rejection at a signal efficiency.
+    """Return the background rejection at a signal efficiency.
 
     Parameters
     ----------
-    signal_scores, background_scores : (S,) and (B,) scores, larger for more signal-like jets.
-    efficiency : share of signal to keep, above 0 and up to 1; the threshold is the largest that keeps it.
+    signal_scores : array-like of float, shape (S,)
+        Scores of signal jets, larger for more signal-like jets.
+    background_scores : array-like of float, shape (B,)
+        Scores of background jets.
+    efficiency : float
+        Fraction of the signal to keep, in (0, 1]; the threshold is the largest that keeps it.
+
+    Returns
+    -------
+    Rejection
 
     Raises
     ------
     InputError
-        For empty or not finite scores, or an efficiency outside (0, 1].
+        Scores are missing or not finite, or the efficiency is outside (0, 1].
     """
     from scipy.stats import beta
 
@@ -81,9 +99,9 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
 
 
 def roc_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Signal and background efficiency at every distinct threshold, from (0, 0) to (1, 1).
+    """Return signal and background efficiencies at every distinct threshold, from (0, 0) to (1, 1).
 
-    Jets of equal score are kept or dropped together, so ties give a slanted segment and no false gain.
+    Jets of equal score are kept or dropped together, so that ties give a diagonal segment and no spurious gain.
     """
     signal, background = (
         _scores(signal_scores, "signal_scores"),
@@ -99,16 +117,16 @@ def roc_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[F
 
 
 def area_under_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[float, float]:
-    """Area under the ROC curve and its standard error.
+    """Return the area under the ROC curve and its standard error.
 
-    The area is the probability that a signal jet scores above a background jet, ties counting one half; the
-    error is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: exact for independent jets.
+    The area is the probability that a signal jet scores above a background jet, with ties counting one half. The error
+    is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837, for independent jets.
     """
     signal, background = (
         _scores(signal_scores, "signal_scores"),
         _scores(background_scores, "background_scores"),
     )
-    # Placement of each jet: the share of the other class that it beats.
+    # Placement of each jet: the fraction of the other class that it exceeds.
     of_signal = _placement(signal, background)
     of_background = 1 - _placement(background, signal)
     variance = sum(

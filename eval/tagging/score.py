@@ -1,12 +1,12 @@
-"""What the class probabilities of a tagger are worth in physics: loss, accuracy, ROC curves, background rejection.
+"""Scores of a tagger's class probabilities: loss, accuracy, ROC curves, background rejection.
 
-As in Vigl et al. (arXiv:2602.15781) each signal class S is told from QCD by p_S / (p_S + p_QCD), and the rejection
+As in Vigl et al. (arXiv:2602.15781) each signal class S is separated from QCD by p_S / (p_S + p_QCD), and the rejection
 of QCD is quoted at 50 % signal efficiency, at 99 % for H -> l nu qq and at 99.5 % for t -> b l nu.
 
-Every number comes with two errors. The binomial one (Clopper-Pearson) is that of the background counted; the
-bootstrap over test jets adds that of the threshold, which comes from a finite number of signal jets. Replica b of
-the bootstrap draws the same jets for every tagger scored with the same test set and seed, so that errors which
-taggers share stay shared in what is made of them.
+Every rejection comes with two errors. The binomial one (Clopper-Pearson) is that of the background count; the bootstrap
+over test jets adds the error of the threshold, which is determined by a finite number of signal jets. Replica b of the
+bootstrap draws the same jets for every tagger scored with the same test set and seed, so that errors which taggers
+share remain common to them in all further results.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ FloatArray = NDArray[np.float64]
 
 BACKGROUND = "QCD"
 
-#: Signal efficiency at which Vigl et al. quote the rejection, where it is not the usual one.
+#: Signal efficiencies at which Vigl et al. quote the rejection, for classes that do not use the default.
 WORKING_POINTS: Mapping[str, float] = {"Hqql": 0.99, "Tbl": 0.995}
 USUAL_EFFICIENCY = 0.5
 
-#: Signal efficiencies of ROC curves: even steps, and the working points of the leptonic classes.
+#: Signal efficiencies of ROC curves: equal steps, and the working points of the leptonic classes.
 EFFICIENCIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995)
 
-#: Fewer background jets than this above the threshold: the rejection is known to no better than a third.
+#: With fewer background jets above the threshold, the relative error of the rejection exceeds one third.
 FEW_KEPT = 10
 
-#: Logarithms of probabilities start here: single precision turns smaller ones into zero.
+#: Smallest probability whose logarithm is taken; single precision turns smaller ones into zero.
 _SMALLEST = 1e-45
 
 
@@ -48,23 +48,30 @@ class SignalScore:
     Attributes
     ----------
     name : str
-    n_signal, n_background : int
-        Test jets.
+        Signal class.
+    n_signal : int
+        Number of signal jets in the test set.
+    n_background : int
+        Number of background jets in the test set.
     working_point : Rejection
-        At the efficiency of ``WORKING_POINTS``, with its binomial errors.
-    ci68, ci95 : tuple of float
-        Intervals of that rejection from the bootstrap over jets of both classes; where no background jet is
-        kept, lower limits at 84 % and 95 % confidence.
-    area, area_error : float
+        Rejection at the efficiency of ``WORKING_POINTS``, with its binomial errors.
+    ci68 : tuple of float
+        68 % interval of this rejection from the bootstrap over jets of both classes; if no background jet is kept, it
+        starts at the lower limit at 84 % confidence.
+    ci95 : tuple of float
+        95 % interval; if no background jet is kept, it starts at the lower limit at 95 % confidence.
+    area : float
         Area under the ROC curve.
-    efficiencies : ndarray, shape (E,)
-        Signal efficiencies of the ROC curve; the working point is one of them.
-    kept : ndarray, shape (E,)
-        Background jets kept at each.
-    kept_replicas : ndarray, shape (B, E)
+    area_error : float
+        Standard error of the area.
+    efficiencies : array of float, shape (E,)
+        Signal efficiencies of the ROC curve, one of which is the working point.
+    kept : array of float, shape (E,)
+        Number of background jets kept at each efficiency.
+    kept_replicas : array of float, shape (B, E)
         The same in each replica of the test set.
-    background_replicas : ndarray, shape (B,)
-        Background jets in each replica.
+    background_replicas : array of float, shape (B,)
+        Number of background jets in each replica.
     """
 
     name: str
@@ -82,7 +89,7 @@ class SignalScore:
 
     @property
     def note(self) -> str:
-        """What the number of test jets does not allow to say; empty where it suffices."""
+        """Caveat if there are too few test jets; empty otherwise."""
         point = self.working_point
         signal_lost = self.n_signal * (1 - point.efficiency)
         if point.n_kept == 0:
@@ -100,7 +107,7 @@ class SignalScore:
         return ""
 
     def at(self, efficiency: float) -> int:
-        """Column of an efficiency in the ROC arrays."""
+        """Return the column of an efficiency in the ROC arrays."""
         match = np.flatnonzero(np.isclose(self.efficiencies, efficiency))
         if not match.size:
             raise InputError(
@@ -110,7 +117,7 @@ class SignalScore:
         return int(match[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON, without replicas; null stands for infinity."""
+        """Return plain values for JSON, without replicas; null stands for infinity."""
         point = self.working_point
         return {
             "n_signal": self.n_signal,
@@ -136,14 +143,21 @@ class TaggerScore:
     Attributes
     ----------
     n_jets : int
-    loss, loss_error : float
-        Mean cross-entropy in nats per jet, and its standard error.
-    accuracy, accuracy_error : float
-        Share of jets whose likeliest class is right, and its binomial standard error.
+        Number of test jets.
+    loss : float
+        Mean cross-entropy in nats per jet.
+    loss_error : float
+        Standard error of the loss.
+    accuracy : float
+        Fraction of jets whose most probable class is right.
+    accuracy_error : float
+        Binomial standard error of the accuracy.
     signals : mapping of str to SignalScore
-    loss_replicas : ndarray, shape (B,)
+        Score of each signal class.
+    loss_replicas : array of float, shape (B,)
+        Loss in each replica of the test set.
     test_set : str
-        Fingerprint of labels, seed and number of replicas: equal where replicas share their jets.
+        Fingerprint of labels, seed and number of replicas; taggers with the same one have replicas of the same jets.
     """
 
     n_jets: int
@@ -156,7 +170,7 @@ class TaggerScore:
     test_set: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON, without replicas."""
+        """Return plain values for JSON, without replicas."""
         return {
             "n_jets": self.n_jets,
             "loss": self.loss,
@@ -168,12 +182,20 @@ class TaggerScore:
 
 
 def discriminant(probabilities: ArrayLike, signal: int, background: int) -> FloatArray:
-    """ln(p_S / p_B) of every jet, (n,): orders jets as p_S / (p_S + p_B) does, and does not saturate at one.
+    """Return ln(p_S / p_B) of every jet, which orders jets as p_S / (p_S + p_B) does but does not saturate at one.
 
     Parameters
     ----------
-    probabilities : (n, classes)
-    signal, background : columns of the two classes.
+    probabilities : array-like of float, shape (n, classes)
+        Class probabilities.
+    signal : int
+        Column of the signal class.
+    background : int
+        Column of the background class.
+
+    Returns
+    -------
+    array of float, shape (n,)
     """
     p = np.maximum(np.asarray(probabilities, dtype=np.float64)[:, [signal, background]], _SMALLEST)
     return np.log(p[:, 0]) - np.log(p[:, 1])
@@ -188,27 +210,31 @@ def score_tagger(
     bootstrap: int = 200,
     seed: int = 0,
 ) -> TaggerScore:
-    """Loss, accuracy, and for every signal class ROC curve, area and rejection of QCD at its working point.
+    """Return loss, accuracy, and for every signal class the ROC curve, its area, and the rejection of QCD.
 
     Parameters
     ----------
-    probabilities : array-like, shape (n, classes)
+    probabilities : array-like of float, shape (n, classes)
         Class probabilities; rows sum to one.
     labels : array-like of int, shape (n,)
         Column of the true class of each jet.
     class_names : sequence of str
-        Name of each column; one is ``QCD``. Classes without test jets are left out.
+        Name of each column, one of which is ``QCD``. Classes without test jets are left out.
     efficiencies : sequence of float
-        Signal efficiencies of the ROC curve; a class's working point is added where it is missing.
+        Signal efficiencies of the ROC curve; the working point of a class is added if it is missing.
     bootstrap : int
-        Replicas of the test set, drawn with replacement; at least 1.
+        Number of replicas of the test set, drawn with replacement; at least 1.
     seed : int
-        Of the replicas. Use one seed for all taggers of a study.
+        Seed of the replicas; all taggers of a study should use the same.
+
+    Returns
+    -------
+    TaggerScore
 
     Raises
     ------
     InputError
-        Shapes that do not agree, probabilities that are not, labels outside the classes, no QCD jets.
+        Shapes do not agree, rows are not probabilities, labels are outside the classes, or there are no QCD jets.
     """
     p, y, names = check_probabilities(probabilities, labels, class_names)
     if BACKGROUND not in names:
@@ -252,10 +278,11 @@ def score_tagger(
 
 @dataclass(frozen=True, eq=False)
 class _Roc:
-    """A sorted signal and background, from which any weighting of the jets is counted in one pass.
+    """Sorted signal and background jets, with which any weighting of the jets is counted in one pass.
 
-    ``signal`` are rows of signal jets by falling score; a background jet passes when the threshold is the signal
-    jet at its ``entry`` in that order, or a later one; ``background`` are rows of background jets by rising entry.
+    ``signal`` holds rows of signal jets by decreasing score. A background jet passes if the threshold is the score of
+    the signal jet at its ``entry`` in that order, or of a later one; ``background`` holds rows of background jets by
+    increasing entry.
     """
 
     name: str
@@ -291,7 +318,7 @@ class _Roc:
         )
 
     def kept(self, weight: FloatArray) -> FloatArray:
-        """Weight of the background above the threshold of each efficiency; ``weight`` (n,) is that of each jet."""
+        """Return the background weight above the threshold of each efficiency, from the ``weight`` (n,) of each jet."""
         signal = np.cumsum(weight[self.signal])
         background = np.append(0.0, np.cumsum(weight[self.background]))
         if not signal[-1]:
@@ -305,7 +332,7 @@ class _Roc:
         with np.errstate(divide="ignore"):
             values = background[usable] / replicas[usable, column]
         point = self.working_point
-        nothing = point.n_kept == 0  # redrawing jets that are all rejected only rejects them again
+        nothing = point.n_kept == 0  # resampling jets that are all rejected gives no information
         one = np.ones(int(max(self.signal.max(), self.background.max())) + 1)
         return SignalScore(
             name=self.name,
@@ -326,7 +353,7 @@ class _Roc:
 def check_probabilities(
     probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[str]
 ) -> tuple[FloatArray, NDArray[np.int64], list[str]]:
-    """Probabilities (n, classes) in double precision, labels (n,) and names, or InputError."""
+    """Return probabilities (n, classes) in double precision, labels (n,) and names; raises InputError if invalid."""
     p, y, names = np.asarray(probabilities, dtype=np.float64), np.asarray(labels), list(class_names)
     if p.ndim != 2 or not len(p):
         raise InputError(f"probabilities: shape {p.shape} is not (jets, classes)")
@@ -338,7 +365,7 @@ def check_probabilities(
         raise InputError(f"class_names: {len(names)} names for {p.shape[1]} columns of probabilities")
     if (y < 0).any() or (y >= len(names)).any():
         raise InputError(f"labels: must lie in 0 to {len(names) - 1}, found {y.min()} to {y.max()}")
-    # Half precision rounds a sum of ten terms to a few thousandths; anything worse is not a softmax.
+    # Half precision rounds a sum of ten terms to a few thousandths; a larger deviation is not a rounding error.
     bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) < 5e-3))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])

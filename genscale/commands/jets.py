@@ -20,6 +20,10 @@ def simulate(
     classes: Annotated[str, typer.Option(help="Comma-separated JetClass names, or all.")] = "all",
     seed: Seed = 1,
     workers: Workers = 0,
+    jets_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS=N", help="Jets of one class instead of its share; may be repeated."),
+    ] = None,
     mpi: Annotated[
         bool, typer.Option(help="Multiparton interactions: realistic, seven times slower.")
     ] = True,
@@ -29,7 +33,7 @@ def simulate(
 ) -> None:
     """Simulate jets with Pythia 8, a CMS-like detector and anti-kT R=0.8 clustering.
 
-    Run again after an interruption, it goes on where it was.
+    Run it again after an interruption to resume it.
     """
     from genscale.data.schema import CLASSES
     from genscale.data.simulation import simulate as run
@@ -40,11 +44,19 @@ def simulate(
     names = list(CLASSES) if classes == "all" else [name.strip() for name in classes.split(",")]
     store = out if format == "store" else out.with_name(out.name + ".store")
     manifest = run(
-        store, jets, names, seed, workers=workers or available_cores(), mpi=mpi, reuse=format == "root"
-    )
+        store, jets, names, seed, workers=workers or available_cores(), mpi=mpi, reuse=format == "root",
+        jets_of=dict(map(_class_and_jets, jets_of or [])),
+    )  # fmt: skip
     typer.echo(f"{store}: {manifest.rows:,} jets")
     if format == "root":
         _export(store, out)
+
+
+def _class_and_jets(text: str) -> tuple[str, int]:
+    name, equals, jets = text.partition("=")
+    if not equals or not jets.isdecimal():
+        raise InputError(f"--jets-of {text}: expected a class and its jets, for example QCD=100000")
+    return name, int(jets)
 
 
 @app.command()

@@ -40,8 +40,8 @@ def evaluate(
     """Score generated jets against reference jets, every number with its error and floor.
 
     Wasserstein distances of some forty observables, jointly (sliced), one at a time and of single particles; Frechet
-    and kernel physics distance, coverage and matching, binned divergences; classifiers that try to tell them apart.
-    docs/fidelity.md says which number to trust for what. 2 x 20,000 jets take about two minutes on two cores.
+    and kernel physics distance; classifiers that try to tell them apart. docs/fidelity.md says which number to trust
+    for what. 2 x 20,000 jets take about two minutes on two cores.
     """
     from genscale.fidelity import evaluate as run
     from genscale.fidelity import evaluate_stores

@@ -13,6 +13,7 @@ from genscale.commands.options import (
     Out,
     Overrides,
     RunOut,
+    Seed,
     require_run_folder,
 )
 from genscale.commands.training import report_run
@@ -34,7 +35,7 @@ def tokenizer_fit(
         Path | None, typer.Option(help="Held-out jet store; default: the same store.")
     ] = None,
 ) -> None:
-    """Train a VQ-VAE tokenizer. Run again after an interruption, it goes on where it was."""
+    """Train a VQ-VAE tokenizer. Run it again after an interruption to resume the training."""
     from genscale.config import load_config
     from genscale.training.loop import train
     from genscale.training.tokenizer import TokenizerRun, TokenizerTask
@@ -92,6 +93,25 @@ def tokenizer_bin(
 
     made = fit_binning(load_config(BinningConfig, None, overrides or []), store, out, n_jets=jets)
     typer.echo(f"{out}: {made.config.codebook_size:,} cells")
+
+
+@app.command("coarsen")
+def tokenizer_coarsen(
+    tokenizer: Annotated[Path, typer.Argument(help="Folder of a VQ-VAE tokenizer.")],
+    codes: Annotated[int, typer.Option(help="Codes to keep, fewer than it has.", min=2)],
+    out: RunOut,
+    seed: Seed = 0,
+) -> None:
+    """Merge the codes of a tokenizer by k-means of their vectors: a coarser one without another training.
+
+    Generators trained on the tokens of several of them show what depends on the codebook, such as the share of the
+    tokens' information that can be learned.
+    """
+    require_run_folder(out)
+    from genscale.inference.stores import coarsen_tokenizer
+
+    coarsen_tokenizer(tokenizer, out, codes, seed=seed)
+    typer.echo(f"{out}: {codes:,} codes")
 
 
 @app.command("quality")
@@ -176,12 +196,8 @@ def tokenizer_compare(
 
 def _report(found: Comparison, out: Path) -> None:
     """Print the recommendations."""
-    for choice in found.by_rate:
-        tied = f"; not resolved from it: {', '.join(choice.tied)}" if choice.tied else ""
-        typer.echo(
-            f"up to {choice.budget:.0f} bits per particle: {choice.name}, "
-            f"SWD {choice.swd:.4f} +- {choice.swd_error:.4f}{tied}"
-        )
-    for choice in found.by_training_time:
-        typer.echo(f"up to {choice.budget:,.0f} s of training: {choice.name}, SWD {choice.swd:.4f}")
-    typer.echo(f"page, table and figure: {out / 'comparison.md'}")
+    from genscale.comparison.page import recommendations
+
+    for line in recommendations(found):
+        typer.echo(line)
+    typer.echo(f"page, table and figure: {out / 'comparison.html'}")

@@ -89,12 +89,18 @@ def likelihood(
     run: Annotated[Path, typer.Argument(help="Folder of a finished generator run.")],
     store: Annotated[Path, typer.Argument(help="Token store, or a jet store to encode.")],
     out: Annotated[Path, typer.Option(help="Arrow file, a row per jet; a summary goes beside it as JSON.")],
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training tokens: also compare with reference models (bigram, ...) counted on them."
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score jets with a generator: log-likelihood of their tokens, and density where codes have cells."""
     from genscale.inference.likelihood import likelihood_store
 
-    found = likelihood_store(run, store, out, device=resolve_device(device))
+    found = likelihood_store(run, store, out, references=references, device=resolve_device(device))
     for name, row in {**found["classes"], "all": found}.items():
         typer.echo(
             f"{name:8s} {row['jets']:9,d} jets  {row['nats_per_token']:.4f} ± {row['nats_per_token_error']:.4f} "
@@ -105,6 +111,9 @@ def likelihood(
         typer.echo("no density of jets: the codes of a VQ-VAE have no cells of known volume")
     else:
         typer.echo(f"ln p(jet) {density['per_jet']:.2f} ± {density['per_jet_error']:.2f} in GeV and rad")
+    for name, below in found.get("references", {}).items():
+        gain, error = below["nats_per_jet_below"], below["nats_per_jet_below_error"]
+        typer.echo(f"below {name:8s} {gain:8.2f} ± {error:.2f} nats per jet")
     typer.echo(f"written to {out} and {out.with_suffix('.json')}")
 
 

@@ -111,16 +111,29 @@ def train_family(
 ) -> list[Path]:
     """Train all tokenizers of a family into folders of ``out``; finished ones are left as they are.
 
+    Parameters
+    ----------
+    config : FamilyConfig
+        The family.
+    jets : Path
+        Jet store to train on.
+    validation : Path
+        Jet store of held-out jets.
+    out : Path
+        Folder of the tokenizers.
+    progress : bool
+        Show progress bars.
+
     Returns
     -------
     list of Path
-        The tokenizers' folders. Each holds ``cost.json``: jets seen, and CPU seconds of this process where the
-        training was not interrupted.
+        Folders of the tokenizers. Each holds ``cost.json``, with the jets seen and, if the training was not
+        interrupted, the CPU seconds of this process.
 
     Raises
     ------
     InputError
-        Stores that cannot be used, or a folder that holds a tokenizer of another configuration.
+        A store cannot be used, or a folder holds a tokenizer of another configuration.
     """
     folders = []
     members = list(config.members())
@@ -135,12 +148,29 @@ def train_family(
 
 
 def fit_binning(config: BinningConfig, jets: Path, out: Path, *, n_jets: int = 0, seed: int = 1) -> Tokenizer:
-    """Place bins on jets of a store and write the tokenizer; one that is there already is checked and kept.
+    """Place bins on jets of a store and write the tokenizer; an existing one is checked and kept.
 
     Parameters
     ----------
+    config : BinningConfig
+        The bins.
+    jets : Path
+        Jet store.
+    out : Path
+        Folder of the tokenizer.
     n_jets : int
-        Jets to place the bins on, chosen by ``seed``; 0 means all.
+        Number of jets on which the bins are placed, chosen by ``seed``; 0 means all.
+    seed : int
+        Seed of this choice.
+
+    Returns
+    -------
+    Tokenizer
+
+    Raises
+    ------
+    InputError
+        The folder holds something else, or the bins cannot be placed on these jets.
     """
     if (out / "tokenizer.json").exists():
         found = Tokenizer.load(out)

@@ -14,13 +14,13 @@ from eval.fidelity.distances import location_scale, random_directions, sliced_wa
 from eval.fidelity.score import score
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.comparison.family import COST_FILE
-from genscale.comparison.page import draw, page
+from genscale.comparison.page import write_comparison
 from genscale.comparison.result import Comparison, Measured, by_rate, by_training_time, seed_spread
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError
-from genscale.files import read_json, write_atomic, write_csv, write_json
+from genscale.files import read_json
 from tokenizer import BinningConfig, Tokenizer
 from tokenizer.quality import Residuals, judge
 
@@ -40,18 +40,31 @@ def compare_tokenizers(
     device: str = "cpu",
     progress: bool = True,
 ) -> Comparison:
-    """Measure tokenizers on one jet store; write ``comparison.json``, ``.csv``, ``.png`` and ``.md`` into ``out``.
+    """Measure tokenizers on one jet store; write ``comparison.json``, ``.csv``, ``.png`` and ``.html`` into ``out``.
 
     Parameters
     ----------
-    tokenizers : folders, each with a name of its own.
-    jets : jet store that none of them was trained on.
-    n_jets : use only this many jets, a fixed choice over the whole store; 0 means all.
+    tokenizers : sequence of Path
+        Folders of tokenizers, with different names.
+    jets : Path
+        Jet store on which none of them was trained.
+    out : Path
+        Folder of the results.
+    n_jets : int
+        Use only this many jets, a fixed choice from the whole store; 0 means all.
+    device : str
+        Device on which the networks run.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     InputError
-        Two tokenizers with one name, a folder that is none, or too few jets.
+        Two tokenizers have the same name, a folder holds no tokenizer, or there are too few jets.
     """
     names = [folder.resolve().name for folder in tokenizers]
     for name in names:
@@ -82,10 +95,7 @@ def compare_tokenizers(
         by_rate(measured, spread),
         by_training_time(measured, spread),
     )
-    write_json(out / "comparison.json", result.to_dict())
-    write_csv(out / "comparison.csv", result.table())
-    draw(result).savefig(out / "comparison.png", dpi=110)
-    write_atomic(out / "comparison.md", page(result))
+    write_comparison(result, out)
     return result
 
 

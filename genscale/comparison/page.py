@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from eval.style import PALETTE, styled
 from genscale.comparison.result import Choice, Comparison, Measured
+from genscale.pages import Picture, Section, Table, write_page
 
-#: Okabe and Ito's colours, which people with colour vision deficiencies can tell apart, and markers.
-STYLES: Final = (
-    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
-    ("#000000", "X"), ("#999999", "*"),
-)  # fmt: skip
+#: Colours and markers of kinds of tokenizers.
+STYLES = tuple(zip((*PALETTE, "#000000"), "os^DvP*X", strict=True))
 
 
-def draw(comparison: Comparison) -> matplotlib.figure.Figure:
+@styled
+def draw(comparison: Comparison) -> Figure:
     """Rate against distortion: the joint distance of jets, and what particles and masses lose.
 
     The rate is the empirical entropy; each point is a tokenizer, and points of one kind are joined.
     """
-    figure = matplotlib.figure.Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(11, 8))
     axes = figure.subplots(2, 2)
     kinds = list(dict.fromkeys(row.kind for row in comparison.rows))
     for kind, (colour, marker) in zip(kinds, STYLES * (len(kinds) // len(STYLES) + 1), strict=False):
@@ -72,107 +74,154 @@ def _mean_square(row: Measured) -> float:
     return float(np.hypot(particle["eta_rel"]["rms"], particle["phi_rel"]["rms"]))
 
 
-def page(comparison: Comparison) -> str:
-    """Markdown: recommendations first, then the numbers, then how to read them."""
-    first = comparison.rows[0]
-    multiplicity = first.quality["n_particles"] / first.quality["n_jets"]
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write ``comparison.html``, ``.png``, ``.csv`` and ``.json`` into a folder: recommendations first.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What was measured.
+    out : Path
+        Folder of the files.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
     spread = (
-        "no configuration was trained with several seeds, so their spread is not in the errors"
+        "No configuration was trained with several seeds, so their spread is not in the errors."
         if comparison.seed_spread is None
-        else f"seeds differ by {comparison.seed_spread:.1%} of SWD (one standard deviation), which is in the errors"
+        else f"Seeds differ by {comparison.seed_spread:.1%} of SWD (one standard deviation), which is in the errors."
     )
-    return "\n".join(
-        [
-            "# Tokenizers compared",
-            "",
-            f"{len(comparison.rows)} tokenizers on the same {comparison.n_jets:,} held-out jets with "
-            f"{multiplicity:.1f} particles on average; {spread}.",
-            "",
-            "![Rate and distortion](comparison.png)",
-            "",
-            "## Which one to use",
-            "",
+    quality = comparison.rows[0].quality
+    data = {"comparison.csv": comparison.table(), "comparison.json": comparison}
+    return write_page(
+        out / "comparison.html",
+        "Tokenizers compared",
+        f"{len(comparison.rows)} tokenizers on the same {comparison.n_jets:,} held-out jets with "
+        f"{quality['n_particles'] / quality['n_jets']:.1f} particles on average",
+        [_choices(comparison, spread), _measured(comparison, data)],
+        figures=out,
+    )
+
+
+def _choices(comparison: Comparison, spread: str) -> Section:
+    budgets = (
+        ("Bits per particle", "at most {:.0f} bits (log2 K)", comparison.by_rate),
+        ("Training time", "at most {:,.0f} CPU seconds", comparison.by_training_time),
+    )
+    return Section(
+        "Which one to use",
+        found=recommendations(comparison),
+        cautions=[spread, "A larger vocabulary lowers the floor, but it also makes the generator larger and its task "
+                          "harder to learn."],
+        tables=[
+            Table.of(
+                title,
+                "Of the tokenizers within two errors of the best, the one that is cheapest to train.",
+                choices,
+                [
+                    ("budget", partial(_budget, words)),
+                    ("use", lambda choice: choice.name),
+                    ("SWD", lambda choice: f"{choice.swd:.4f} ± {choice.swd_error:.4f}"),
+                    ("not resolved from it", lambda choice: ", ".join(choice.tied)),
+                ],
+            )
+            for title, words, choices in budgets
+            if choices
+        ],
+        text=[
             "SWD is the sliced Wasserstein distance (p = 1, in standard deviations of the originals) of pT, mass, "
             "tau21, tau32 and multiplicity between jets after and before the tokenizer: what a perfect generator on "
-            "these tokens would be left with. Of those within two errors of the best, the cheapest to train is named.",
-            "",
-            *_choices("bits per particle (log2 K)", comparison.by_rate, "at most {:.0f}"),
-            "",
-            *_choices("CPU seconds of training", comparison.by_training_time, "at most {:,.0f}"),
-            "",
-            "A lower floor is not all: a larger vocabulary makes the generator larger and its task longer to learn.",
-            "",
-            "## Rate and codebook",
-            "",
-            *_table(
-                ("tokenizer", "kind", "K", "codes used", "perplexity", "bits/particle log2 K", "entropy",
-                 "bits/jet log2 K", "entropy", "parameters", "jets seen", "CPU s"),
-                [_rate(row) for row in comparison.rows],
-            ),
-            "",
-            "Entropies know the frequencies of codes but no correlations, and are low by about K / (2 n ln 2) bits.",
-            "",
-            "## Distortion and floor",
-            "",
-            *_table(
-                ("tokenizer", "SWD same jets", "SWD halves", "floor", "spreads above", "particle pT [%]",
-                 "eta RMS", "phi RMS", "jet pT bias [%]", "mass bias [%]", "mass [%]", "tau21 bias",
-                 "tau32 bias"),
-                [_distortion(row) for row in comparison.rows],
-            ),
-            "",
-            "- *SWD halves*: one half of the jets, decoded, against the other half, with the floor that two halves of "
-            "original jets give, and by how many spreads of that floor it lies above. Below 3 it is not resolved.",
-            "- *particle pT* and *mass* without bias: half the central 68 % of the relative residual.",
-            "- Codes of conditional tokenizers mean something together with the rest of the jet only; those of "
-            "unconditional ones and bins stand alone.",
-            "",
+            "these tokens would be left with."
         ]
+        + [f"No recommendation by {title.lower()}: not known here." for title, _, choices in budgets if not choices],
     )  # fmt: skip
 
 
-def _choices(budget: str, choices: Sequence[Choice], words: str) -> list[str]:
-    if not choices:
-        return [f"No recommendation by {budget}: the training cost of these tokenizers is not known."]
-    return _table(
-        (budget, "use", "SWD", "not resolved from it"),
-        [
-            (
-                words.format(choice.budget),
-                f"**{choice.name}**",
-                f"{choice.swd:.4f} +- {choice.swd_error:.4f}",
-                ", ".join(choice.tied) or "-",
+def _budget(words: str, choice: Choice) -> str:
+    return words.format(choice.budget)
+
+
+def recommendations(comparison: Comparison) -> list[str]:
+    """The tokenizer to use within each budget, in sentences."""
+    lines = []
+    for choice in comparison.by_rate:
+        tied = f"; not resolved from it: {', '.join(choice.tied)}" if choice.tied else ""
+        lines.append(
+            f"Up to {choice.budget:.0f} bits per particle: {choice.name}, "
+            f"SWD {choice.swd:.4f} ± {choice.swd_error:.4f}{tied}."
+        )
+    for choice in comparison.by_training_time:
+        lines.append(f"Up to {choice.budget:,.0f} s of training: {choice.name}, SWD {choice.swd:.4f}.")
+    return lines
+
+
+def _measured(comparison: Comparison, data: Mapping[str, Any]) -> Section:
+    return Section(
+        "Rate and distortion",
+        figures=[
+            Picture(
+                "comparison",
+                "Rate against distortion",
+                "What jets, particles and masses lose, against the empirical entropy of the codes. Each point is a "
+                "tokenizer; points of one kind are joined.",
+                draw(comparison),
             )
-            for choice in choices
         ],
+        tables=[
+            Table.of(
+                "Rate and codebook",
+                "Entropies know the frequencies of codes but no correlations; they are low by about K / (2 n ln 2) "
+                "bits.",
+                comparison.rows,
+                _RATE,
+            ),
+            Table.of(
+                "Distortion and floor",
+                "SWD of halves: one half of the jets, decoded, against the other half, with the floor that two halves "
+                "of original jets give, and by how many spreads of that floor it lies above (below 3: not resolved). "
+                "Widths are half the central 68 % of the relative residual. Codes of conditional tokenizers have a "
+                "meaning only together with the rest of the jet; those of unconditional ones and bins stand alone.",
+                comparison.rows,
+                _DISTORTION,
+            ),
+        ],
+        data=data,
     )
 
 
-def _rate(row: Measured) -> tuple[str, ...]:
-    q = row.quality
-    return (
-        row.name, row.kind, f"{row.codebook_size:,}", f"{q['codes_used']:,}", f"{q['perplexity']:,.0f}",
-        f"{q['nominal_bits_per_particle']:.2f}", f"{q['bits_per_particle']:.2f}",
-        f"{q['nominal_bits_per_jet']:.0f}", f"{q['bits_per_jet']:.0f}", f"{row.parameters:,}",
-        "-" if row.jets_seen is None else f"{row.jets_seen:,}",
-        "-" if row.cpu_seconds is None else f"{row.cpu_seconds:.0f}",
-    )  # fmt: skip
+_RATE: Sequence[tuple[str, Callable[[Measured], str]]] = (
+    ("tokenizer", lambda row: row.name),
+    ("kind", lambda row: row.kind),
+    ("K", lambda row: f"{row.codebook_size:,}"),
+    ("codes used", lambda row: f"{row.quality['codes_used']:,}"),
+    ("perplexity", lambda row: f"{row.quality['perplexity']:,.0f}"),
+    ("log2 K per particle", lambda row: f"{row.quality['nominal_bits_per_particle']:.2f}"),
+    ("entropy per particle", lambda row: f"{row.quality['bits_per_particle']:.2f}"),
+    ("log2 K per jet", lambda row: f"{row.quality['nominal_bits_per_jet']:.0f}"),
+    ("entropy per jet", lambda row: f"{row.quality['bits_per_jet']:.0f}"),
+    ("parameters", lambda row: f"{row.parameters:,}"),
+    ("jets seen", lambda row: "" if row.jets_seen is None else f"{row.jets_seen:,}"),
+    ("CPU s", lambda row: "" if row.cpu_seconds is None else f"{row.cpu_seconds:.0f}"),
+)
 
-
-def _distortion(row: Measured) -> tuple[str, ...]:
-    particle, halves, seen = row.quality["particle"], row.halves, row.observables
-    return (
-        row.name, f"{row.swd:.4f} +- {row.swd_error:.4f}",
-        f"{halves['value']:.4f} +- {halves['standard_error']:.4f}", f"{halves['floor']:.4f}",
-        f"{halves['significance']:.1f}", f"{100 * particle['pt_relative']['half_width_68']:.1f}",
-        f"{particle['eta_rel']['rms']:.4f}", f"{particle['phi_rel']['rms']:.4f}",
-        f"{100 * seen['jet_pt'].bias:+.2f}", f"{100 * seen['jet_mass'].bias:+.2f}",
-        f"{100 * seen['jet_mass'].half_width_68:.1f}", f"{seen['tau21'].bias:+.4f}", f"{seen['tau32'].bias:+.4f}",
-    )  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(cells) + " |"
-        for cells in (head, ["---"] * len(head), *rows)
-    ]  # fmt: skip
+_DISTORTION: Sequence[tuple[str, Callable[[Measured], str]]] = (
+    ("tokenizer", lambda row: row.name),
+    ("SWD, same jets", lambda row: f"{row.swd:.4f} ± {row.swd_error:.4f}"),
+    ("SWD, halves", lambda row: "{value:.4f} ± {standard_error:.4f}".format(**row.halves)),
+    ("floor", lambda row: f"{row.halves['floor']:.4f}"),
+    ("spreads above", lambda row: f"{row.halves['significance']:.1f}"),
+    (
+        "particle pT width [%]",
+        lambda row: f"{100 * row.quality['particle']['pt_relative']['half_width_68']:.1f}",
+    ),
+    ("eta RMS", lambda row: f"{row.quality['particle']['eta_rel']['rms']:.4f}"),
+    ("phi RMS", lambda row: f"{row.quality['particle']['phi_rel']['rms']:.4f}"),
+    ("jet pT bias [%]", lambda row: f"{100 * row.observables['jet_pt'].bias:+.2f}"),
+    ("mass bias [%]", lambda row: f"{100 * row.observables['jet_mass'].bias:+.2f}"),
+    ("mass width [%]", lambda row: f"{100 * row.observables['jet_mass'].half_width_68:.1f}"),
+    ("tau21 bias", lambda row: f"{row.observables['tau21'].bias:+.4f}"),
+    ("tau32 bias", lambda row: f"{row.observables['tau32'].bias:+.4f}"),
+)

@@ -27,15 +27,20 @@ class Measured:
         Name of its folder; a tail ``-seedN`` marks a repetition of the same configuration.
     kind : str
         Quantizer, and whether it sees the whole jet.
-    codebook_size, parameters : int
-        Codes K; learned numbers, codebook included.
-    jets_seen, cpu_seconds : int and float, or None
-        Cost of training, where it is known (`genscale tokenizer compare` notes it).
-    swd, swd_error : float
-        Sliced Wasserstein distance (p = 1, standardised on the originals) of the five observables between the
-        decoded jets and *the same* jets before, and its standard error by bootstrap over jets. Sampling noise is
-        common to both, so this is close to the value for infinitely many jets: what a generator that had learned
-        the tokens perfectly would be left with.
+    codebook_size : int
+        Number of codes K.
+    parameters : int
+        Number of learned numbers, including the codebook.
+    jets_seen : int or None
+        Jets seen in training, if known (`genscale tokenizer compare` records them).
+    cpu_seconds : float or None
+        CPU seconds of the training, if known.
+    swd : float
+        Sliced Wasserstein distance (p = 1, standardised on the originals) of the five observables between the decoded
+        jets and *the same* jets before encoding. Sampling noise is common to both, so that this is close to the value
+        for infinitely many jets: the distance that remains for a generator that has learned the tokens perfectly.
+    swd_error : float
+        Standard error of `swd`, by bootstrap over jets.
     halves : dict
         The same distance between one half of the jets, decoded, and the other half, as a generator's samples are
         scored: value, standard error, same-size reference floor with its spread, significance.
@@ -78,8 +83,10 @@ class Choice:
         Configuration that is recommended: of those not resolved from the best, the cheapest to train.
     best : str
         Configuration with the least distance.
-    swd, swd_error : float
-        Of the recommended one: mean over its seeds, and the error by which ties were called.
+    swd : float
+        Distance of the recommended configuration, averaged over its seeds.
+    swd_error : float
+        The error that decided on ties.
     tied : list of str
         Others within two standard errors of the best.
     """
@@ -94,16 +101,23 @@ class Choice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was measured, in the order of the tokenizers given.
+    """Measurements of several tokenizers, in the order in which they were given.
 
     Attributes
     ----------
     n_jets : int
+        Number of jets.
     jets : str
         Fingerprint of the jet store.
+    rows : list of Measured
+        One measurement per tokenizer.
     seed_spread : float or None
-        Standard deviation of `swd` over seeds relative to its mean, pooled over the configurations with
-        several; None if there are none.
+        Standard deviation of `swd` over seeds relative to its mean, pooled over the configurations with several seeds;
+        None if there are none.
+    by_rate : list of Choice
+        The tokenizer to use for each rate.
+    by_training_time : list of Choice
+        The tokenizer to use for each training time.
     """
 
     n_jets: int

@@ -1,1 +1,1 @@
-"""Jets in: schema, stores, readers of foreign formats, simulation, tagger features and batches."""
+"""Jets as data: schema, stores, readers of foreign formats, simulation, tagger features and batches."""

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from genscale.data.features import needed_columns, particle_features, require_columns
 from genscale.data.order import HELD_OUT_SEED, JetOrder
+from genscale.data.plan import BatchPlan, Phase
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
 from genscale.models.packing import Packing
@@ -29,15 +30,18 @@ class Batch:
     Attributes
     ----------
     inputs : Tensor
-        ``[n_tokens]`` token ids or ``[n_tokens, n_features]`` particle features, jets one after another by
-        falling length.
+        Token ids, shape (n_tokens,), or particle features, shape (n_tokens, n_features), of the jets one after
+        another, in order of decreasing length.
     targets : Tensor
-        Next tokens ``[n_tokens]``, or the jets' classes ``[jets]``.
-    labels : Tensor [jets]
+        Next tokens, shape (n_tokens,), or classes of the jets, shape (n_jets,).
+    labels : Tensor, shape (n_jets,)
         Class index of each jet.
     packing : Packing
-    n_jets, n_tokens : int
-        Real jets and real target tokens (particles, for a tagger).
+        Layout of the jets.
+    n_jets : int
+        Number of jets.
+    n_tokens : int
+        Number of target tokens; of particles for a tagger.
     """
 
     inputs: Tensor
@@ -136,51 +140,68 @@ class FeatureRows:
 
 
 class BatchStream(Dataset[list[Any]]):
-    """The batches of a run, by step: item i is what step i of this process trains on.
+    """The batches of a run by step: item i has the micro-batches of step i of this process.
 
     Parameters
     ----------
     rows : Rows
+        The store of the training jets.
     order : JetOrder
-    batch_jets : int
-        Jets in a batch, over all processes and micro-batches.
-    rank, world : int
-        This process takes jets rank, rank + world, ... of each batch.
+        Order in which its jets are seen.
+    plan : BatchPlan
+        Jets in each batch, over all processes and micro-batches.
+    rank : int
+        Number of this process, which takes jets rank, rank + world, ... of each batch.
+    world : int
+        Number of processes.
     accumulate : int
         Micro-batches per batch.
+
+    Raises
+    ------
+    InputError
+        A batch has fewer jets than there are micro-batches.
+
+    Attributes
+    ----------
+    CHUNK_JETS : int
+        Number of jets that are read at a time.
     """
 
     #: Jets are read this many at a time: one gather for several batches costs little more than for one.
     CHUNK_JETS = 8192
 
     def __init__(
-        self, rows: Rows, order: JetOrder, batch_jets: int, rank: int = 0, world: int = 1, accumulate: int = 1
+        self, rows: Rows, order: JetOrder, plan: BatchPlan, rank: int = 0, world: int = 1, accumulate: int = 1
     ) -> None:
-        if batch_jets < world * accumulate:
+        least = plan.phase(0).batch
+        if least < world * accumulate:
+            begin = " at the start of the ramp" if plan.ramp_jets else ""
             raise InputError(
-                f"batch_jets: {batch_jets} jets cannot be shared by {world} processes x {accumulate} micro-batches"
+                f"batch_jets: {least} jets{begin} cannot be shared by {world} processes x {accumulate} micro-batches"
             )
-        self.rows, self.order, self.batch_jets = rows, order, batch_jets
+        self.rows, self.order, self.plan = rows, order, plan
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self._steps_per_chunk = max(1, self.CHUNK_JETS // batch_jets)
         self._chunk: tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     def __getitem__(self, step: int) -> list[Any]:
-        chunk, place = divmod(step, self._steps_per_chunk)
-        flat, offsets, labels = self._load(chunk)
-        mine = len(range(self.rank, self.batch_jets, self.world))
+        phase = self.plan.phase(step)
+        place = (step - phase.step) % max(1, self.CHUNK_JETS // phase.batch)
+        flat, offsets, labels = self._load(phase, step - place)
+        mine = len(range(self.rank, phase.batch, self.world))
         jets = np.arange(place * mine, (place + 1) * mine)
         return [
             pack_sorted(self.rows, flat, offsets, labels, part)
             for part in np.array_split(jets, self.accumulate)
         ]
 
-    def _load(self, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if self._chunk is None or self._chunk[0] != chunk:
-            size = self._steps_per_chunk * self.batch_jets
-            places = self.order[chunk * size : (chunk + 1) * size].reshape(-1, self.batch_jets)
+    def _load(self, phase: Phase, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read the batches of a chunk of steps, which begins with this one and ends with the phase at the latest."""
+        if self._chunk is None or self._chunk[0] != first:
+            last = min(first + max(1, self.CHUNK_JETS // phase.batch), phase.end)
+            places = self.order[self.plan.jets(first) : self.plan.jets(last)].reshape(-1, phase.batch)
             flat, lengths, labels = self.rows.load(places[:, self.rank :: self.world].ravel())
-            self._chunk = chunk, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
+            self._chunk = first, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
         return self._chunk[1]
 
     def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Any]]:
@@ -211,12 +232,24 @@ def pack_sorted(
 
 
 def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Any]:
-    """Iterate over a fixed choice of held-out jets, each once: the share of this process.
+    """Iterate once over a fixed choice of held-out jets, or the part of it that belongs to this process.
 
     Parameters
     ----------
+    rows : Rows
+        The held-out store.
     n_jets : int
-        How many jets; 0 or more than there are means all. Fewer are always contained in more.
+        Number of jets; 0, or more than there are, means all. A smaller choice is contained in every larger one.
+    batch_jets : int
+        Jets in a batch.
+    rank : int
+        Number of this process.
+    world : int
+        Number of processes.
+
+    Yields
+    ------
+    Batch
     """
     n_jets = min(n_jets, len(rows)) if n_jets else len(rows)
     mine = JetOrder(len(rows), n_jets, HELD_OUT_SEED)[0:n_jets][rank::world]

@@ -1,7 +1,7 @@
-"""Ragged columns as two flat arrays, and how they become Arrow, awkward and each other.
+"""Ragged columns as two flat arrays, and their conversion from and to Arrow and awkward arrays.
 
-A column is its content and, for a list column, the offsets of its rows. All particle columns of a jet
-share one set of offsets, which makes reading any rows of many shards a few flat gathers.
+A column consists of its content and, for a list column, the offsets of its rows. All particle columns of a store share
+one set of offsets, so that reading any rows of many shards takes a few flat gathers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from genscale.errors import InputError
 
 @dataclass(frozen=True)
 class Column:
-    """Values of one column: `content` [n_items], and `offsets` [n_rows + 1] if each row is a list."""
+    """Values of one column: `content`, shape (n_items,), and, if rows are lists, `offsets`, shape (n_rows + 1,)."""
 
     content: np.ndarray
     offsets: np.ndarray | None = None
@@ -29,30 +29,30 @@ class Column:
 
     @property
     def bounds(self) -> np.ndarray:
-        """The offsets of a list column; TypeError for a column of numbers."""
+        """The offsets of a list column; raises TypeError for a column of numbers."""
         if self.offsets is None:
             raise TypeError("a column of numbers has no offsets")
         return self.offsets
 
     def counts(self) -> np.ndarray:
-        """Length of every row's list, [n_rows]."""
+        """Length of the list of each row, shape (n_rows,)."""
         return np.diff(self.bounds)
 
     def rows(self, start: int, stop: int) -> Column:
-        """Rows start..stop as views of this column's memory."""
+        """Return rows start..stop as views of this column's memory."""
         if self.offsets is None:
             return Column(self.content[start:stop])
         return Column(self.content, self.offsets[start : stop + 1])
 
     def compact(self) -> Column:
-        """The same rows with offsets that begin at zero and content that holds nothing else."""
+        """Return the same rows with offsets that begin at zero and content that holds only these rows."""
         if self.offsets is None:
             return self
         first, last = int(self.offsets[0]), int(self.offsets[-1])
         return Column(self.content[first:last], self.offsets - first)
 
     def to_arrow(self) -> pa.Array:
-        """Arrow array; lists have 32-bit offsets, as every Arrow reader understands."""
+        """Return an Arrow array; lists have 32-bit offsets, which every Arrow reader understands."""
         if self.offsets is None:
             return pa.array(self.content)
         column = self.compact()
@@ -63,7 +63,7 @@ class Column:
 
     @staticmethod
     def from_arrow(array: pa.Array) -> Column:
-        """Views of an Arrow array's buffers; raise InputError for types that no store has."""
+        """Return views of an Arrow array's buffers; raises InputError for types that no store has."""
         if pa.types.is_list(array.type):
             offsets = np.frombuffer(array.buffers()[1], dtype=np.int32)
             offsets = offsets[array.offset : array.offset + len(array) + 1]
@@ -74,7 +74,7 @@ class Column:
 
 
 def from_awkward(rows: ak.Array) -> dict[str, Column]:
-    """Columns of a record array; InputError for a field that is neither numbers nor lists of numbers."""
+    """Return the columns of a record array; raises InputError for fields other than numbers and lists of numbers."""
     columns = {}
     for name in rows.fields:
         layout = ak.to_packed(rows[name], highlevel=False)
@@ -95,7 +95,7 @@ def from_awkward(rows: ak.Array) -> dict[str, Column]:
 
 
 def to_awkward(columns: Mapping[str, Column], length: int) -> ak.Array:
-    """Record array over the columns' own memory."""
+    """Return a record array that uses the columns' own memory."""
     indices: dict[int, Any] = {}
     contents: list[ak.contents.Content] = []
     for column in columns.values():
@@ -109,7 +109,7 @@ def to_awkward(columns: Mapping[str, Column], length: int) -> ak.Array:
 
 
 def joined(parts: Sequence[Column]) -> Column:
-    """Rows of all parts, one after another (copies)."""
+    """Return the rows of all parts one after another, as a copy."""
     if parts[0].offsets is None:
         return Column(np.concatenate([part.content for part in parts]))
     counts = np.concatenate([part.counts() for part in parts])
@@ -122,20 +122,24 @@ def gather(
     length: int,
     after_part: Callable[[int], None] = lambda part: None,
 ) -> dict[str, Column]:
-    """Pick rows out of several tables into one.
+    """Collect rows of several tables in one table.
 
     Parameters
     ----------
-    parts
-        For each table: its columns, the places [k] that its rows take in the result, and the rows [k].
-        The places of all parts together are 0 .. length - 1.
-    names
-        Columns wanted. List columns whose names share the prefix before the first underscore have the
-        same row lengths (the schema's rule for ``part_*``).
-    length
+    parts : sequence of tuples
+        For each table: its columns, the positions of its rows in the result, shape (k,), and the rows, shape (k,).
+        The positions of all parts together are 0 .. length - 1.
+    names : sequence of str
+        Columns wanted. List columns whose names share the prefix before the first underscore have lists of the same
+        lengths (the schema's rule for ``part_*``).
+    length : int
         Number of rows of the result.
-    after_part
-        Called with the number of each part when nothing more is needed of it.
+    after_part : callable
+        Called with the number of each part as soon as the part is no longer needed.
+
+    Returns
+    -------
+    dict of str to Column
     """
     plans: dict[str, tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]] = {}
     families: dict[str, str] = {}
@@ -152,7 +156,7 @@ def gather(
             )
         offsets = plans[family][0]
         result[name] = Column(np.empty(offsets[-1], sample.content.dtype), offsets)
-    # Part by part, not column by column: what one part has mapped can then be let go before the next.
+    # Part by part, not column by column, so that the memory mapped for one part can be released before the next.
     for number, (table, places, rows) in enumerate(parts):
         for name in names:
             source, target = plans[families[name]][1][number] if name in families else (rows, places)
@@ -164,7 +168,7 @@ def gather(
 def _plan(
     parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], length: int
 ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Offsets of the result and, for each part, which items go where."""
+    """Return the offsets of the result and, for each part, the positions of its items in the result."""
     counts = np.empty(length, dtype=np.int64)
     for offsets, places, rows in parts:
         counts[places] = offsets[rows + 1] - offsets[rows]
@@ -181,7 +185,7 @@ def _offsets(counts: np.ndarray) -> np.ndarray:
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of every range, one after another."""
+    """Return start, start + 1, ... of all ranges, one after another."""
     ends = np.cumsum(sizes, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     return np.repeat(starts.astype(np.int64) - (ends - sizes), sizes) + np.arange(total)

@@ -1,7 +1,7 @@
-"""The door of every store: columns that break the schema do not get in.
+"""Checks of rows before they are written: every store conforms to the schema.
 
-Simulation, foreign files and generators all write through here, so whoever reads a store can rely on
-its types, on particles ordered by falling pT and on labels that are one-hot.
+Simulated, converted and generated jets all pass these checks. Readers of a store can therefore rely on its types, on
+particles in order of decreasing pT, and on one-hot labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from genscale.data.schema import (
 )
 from genscale.errors import InputError
 
-#: Relative slack on the order by falling pT: momenta are float32 and equal neighbours may swap in rounding.
+#: Relative tolerance of the order by pT: momenta are float32, and rounding may swap neighbours of equal pT.
 _ORDER_SLACK = 1e-4
 
 #: Where a value that is not finite is an error; substructure and truth may be undefined for a jet.
@@ -33,26 +33,27 @@ _FINITE = frozenset(PARTICLE_COLUMNS + JET_KINEMATICS)
 
 
 def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, Column], np.ndarray]:
-    """Check columns against the schema and give them its types and order.
+    """Check columns of jets against the schema and convert them to its types and order.
 
     Parameters
     ----------
-    columns
-        Columns of jets; part_* are lists.
-    where
-        What to call them in messages.
+    columns : mapping of str to Column
+        Columns of jets; ``part_*`` are lists.
+    where : str
+        Name of the rows in error messages.
 
     Returns
     -------
-    columns, labels
-        The same columns in schema order and types, and the class index of every jet, int64 [n_jets], or
-        [0] where the jets have no label columns.
+    columns : dict of str to Column
+        The same columns in the order and the types of the schema.
+    labels : array of int64, shape (n_jets,)
+        Class index of each jet; empty if the jets have no label columns.
 
     Raises
     ------
     InputError
-        For a missing or unknown column, lists of different lengths, values that are not finite or do not
-        fit their type, particles that are not ordered by falling pT, labels that are not one-hot.
+        A column is missing or unknown, lists differ in length, values are not finite or do not fit their type,
+        particles are not in order of decreasing pT, or labels are not one-hot.
     """
     for name in REQUIRED_COLUMNS:
         if name not in columns:
@@ -86,7 +87,7 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
 
 
 def _labels(columns: Mapping[str, Column], where: str) -> np.ndarray:
-    """Class index of every jet; empty for jets of no known class, which have no label columns at all."""
+    """Return the class index of each jet; empty for jets of unknown class, which have no label columns."""
     found = [name for name in LABELS if name in columns]
     if not found:
         return np.empty(0, dtype=np.int64)
@@ -102,12 +103,27 @@ def _labels(columns: Mapping[str, Column], where: str) -> np.ndarray:
 def conform_tokens(
     columns: Mapping[str, Column], vocabulary_size: int, where: str
 ) -> tuple[dict[str, Column], np.ndarray]:
-    """Check token sequences; return them in the smallest type that holds the vocabulary, and the labels.
+    """Check token sequences, and convert them to the smallest type that holds the vocabulary.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        The columns `TOKEN_COLUMNS`.
+    vocabulary_size : int
+        Number of tokens, including start and stop tokens.
+    where : str
+        Name of the rows in error messages.
+
+    Returns
+    -------
+    columns : dict of str to Column
+    labels : array of int64, shape (n_jets,)
+        Class index of each jet.
 
     Raises
     ------
     InputError
-        For other columns than `TOKEN_COLUMNS`, tokens outside 0 .. vocabulary_size - 1, unknown classes.
+        The columns are not `TOKEN_COLUMNS`, a token lies outside 0 .. vocabulary_size - 1, or a class is unknown.
     """
     if set(columns) != set(TOKEN_COLUMNS):
         raise InputError(
@@ -134,7 +150,7 @@ def conform_tokens(
 
 
 def by_falling_pt(jets: ak.Array) -> ak.Array:
-    """The same jets with the particles of each sorted by falling pT; equal pT keep their order."""
+    """Return the jets with their particles in order of decreasing pT; particles of equal pT keep their order."""
     columns = from_awkward(jets)
     particles = {name: column for name, column in columns.items() if name in PARTICLE_COLUMNS}
     pt_gev, offsets = _pt_gev(columns), columns["part_px"].bounds
@@ -153,7 +169,7 @@ def _pt_gev(columns: Mapping[str, Column]) -> np.ndarray:
 
 
 def _rises(pt_gev: np.ndarray, offsets: np.ndarray, slack: float = 0.0) -> np.ndarray:
-    """Particles (flat positions) whose follower in the same jet has more pT."""
+    """Return the flat positions of particles that are followed, in the same jet, by a particle of higher pT."""
     rises = pt_gev[1:] > pt_gev[:-1] * (1 + slack)
     lasts = offsets[1:-1] - 1
     rises[lasts[(lasts >= 0) & (lasts < len(rises))]] = False

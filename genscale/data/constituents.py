@@ -1,7 +1,7 @@
-"""From a jet store's rows to the particles that tokenizer and scores work on, and back.
+"""Conversion between rows of a jet store and the particles that the tokenizer and the scores use.
 
-Both see a jet as records ``pt`` (GeV), ``eta_rel`` and ``phi_rel`` (radians, relative to the jet axis), all
-massless: that is what a generator makes, so it is what generated and original jets are compared in.
+Both treat a jet as a list of massless particles with ``pt`` (GeV), ``eta_rel`` and ``phi_rel`` (radians, relative to
+the jet axis), because this is what a generator makes; generated and original jets are compared in these variables.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import vector
 
 from genscale.data.schema import CLASSES
 
-#: Columns that :func:`constituents` needs.
+#: Columns that `constituents` needs.
 COLUMNS = ("part_px", "part_py", "part_deta", "part_dphi")
 
 
 def constituents(jets: ak.Array) -> ak.Array:
-    """Particles of stored jets as records ``pt``, ``eta_rel``, ``phi_rel``, ragged ``[jets, particles]``.
+    """Return the particles of stored jets as ragged records ``pt``, ``eta_rel``, ``phi_rel``.
 
     ``eta_rel`` is JetClass's ``part_deta``, which is mirrored for jets at negative eta.
     """
@@ -26,20 +26,20 @@ def constituents(jets: ak.Array) -> ak.Array:
 
 
 def to_store_rows(particles: ak.Array, labels: np.ndarray | None) -> ak.Array:
-    """Rows of a jet store from massless particles, with the jet axis at eta = phi = 0.
+    """Make rows of a jet store from massless particles, with the jet axis at eta = phi = 0.
 
     Parameters
     ----------
     particles : ak.Array
-        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, by falling pT.
-    labels : ndarray of int [jets], optional
-        Class indices; None for jets of no known class.
+        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, in order of decreasing pT.
+    labels : array of int, shape (n_jets,), or None
+        Class indices; None for jets of unknown class.
 
     Returns
     -------
     ak.Array
-        The columns of ``genscale.data.schema.REQUIRED_COLUMNS``, and labels if given. Jet columns are those of
-        the particles' sum.
+        The columns of ``genscale.data.schema.REQUIRED_COLUMNS``, and the labels if given. The jet columns are
+        computed from the sum of the particles.
     """
     momenta = vector.zip(
         {

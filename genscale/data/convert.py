@@ -1,4 +1,4 @@
-"""Foreign files into a jet store: resumable, several processes, memory bounded whatever the file size."""
+"""Conversion of foreign files to a jet store: resumable, parallel, with memory that does not grow with the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genscale.data.workers import exit_with_parent
 from genscale.errors import InputError
 from genscale.files import sha256
 
-#: Jets a shard: about 60 MB of JetClass jets, so a worker needs a few hundred MB whatever the file size.
+#: Jets per shard: about 60 MB of JetClass jets, so that a worker needs a few hundred MB whatever the file size.
 ROWS_PER_SHARD = 20_000
 
 SPLITS = ("train", "val", "test")
@@ -50,30 +50,31 @@ def convert(
 
     Parameters
     ----------
-    sources
-        Files, folders (searched for files of the format) and globs; shards follow the sorted file names.
-    out
-        Folder of the new store. An interrupted conversion of the same files goes on where it was.
-    format
-        A key of `genscale.data.readers.READERS`, or "auto" to look into the first file.
-    workers
-        Processes; the result does not depend on their number.
-    progress
-        Whether to show a progress bar.
-    split
-        "train", "val" or "test": recorded in the store's meta, so that training can refuse a test split.
-    rows_per_shard
-        Jets in one shard (the last of each file has fewer).
+    sources : sequence of str or Path
+        Files, folders (searched for files of the format) and globs; shards are ordered by file name.
+    out : Path or str
+        Folder of the new store. If a conversion of the same files was interrupted, it is resumed.
+    format : str
+        A key of `genscale.data.readers.READERS`, or "auto" to recognise the format of the first file.
+    workers : int
+        Number of processes; the result does not depend on it.
+    progress : bool
+        Show a progress bar.
+    split : str, optional
+        "train", "val" or "test". It is recorded in the store's meta, so that training can refuse a test split.
+    rows_per_shard : int
+        Number of jets in a shard (the last shard of each file may have fewer).
 
     Returns
     -------
     Manifest
-        Of the finished store; `meta["files"]` has name, size and checksum of every source file.
+        Manifest of the finished store; `meta["files"]` has the name, size and checksum of every source file.
 
     Raises
     ------
     InputError
-        For no files, a file given twice, an unknown format, a damaged or foreign file, an `out` that exists.
+        There are no files, a file is given twice or is damaged or of another format, the format is unknown, or
+        `out` exists.
     """
     if split is not None and split not in SPLITS:
         raise InputError(f"split {split!r}: one of {', '.join(SPLITS)}")
@@ -103,7 +104,7 @@ def convert(
 
 
 def find_files(sources: Sequence[str | Path], format: str = "auto") -> list[Path]:
-    """Expand files, folders and globs to a sorted list of files; refuse a file that comes twice."""
+    """Expand files, folders and globs to a sorted list of files; raises InputError if a file is given twice."""
     if format != "auto" and format not in READERS:
         near = difflib.get_close_matches(format, READERS, n=1)
         raise InputError(
@@ -137,7 +138,7 @@ def find_files(sources: Sequence[str | Path], format: str = "auto") -> list[Path
 
 
 def reader_of(file: Path, format: str = "auto") -> Reader:
-    """Return the reader of this name; for "auto" the first that knows the file."""
+    """Return the reader of this name; for "auto" the first reader that recognises the file."""
     if format != "auto":
         return READERS[format]
     for reader in READERS.values():
@@ -147,7 +148,7 @@ def reader_of(file: Path, format: str = "auto") -> Reader:
 
 
 def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int) -> Iterator[_Part]:
-    """Open every file once: what is damaged or different shows before hours of work, not after."""
+    """Open every file once, so that damaged or unsuitable files are reported before hours of work, not after."""
     columns: tuple[str, ...] | None = None
     for number, file in enumerate(files):
         if not reader.can_read(file):
@@ -179,11 +180,11 @@ def _provenance(files: Sequence[Path], progress: bool) -> list[dict[str, str | i
 
 
 def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Iterable[_Part]:
-    """Write all parts, yielding each when it is on disk."""
+    """Write all parts, yielding each as soon as it is on disk."""
     if workers == 1 or len(parts) < 2:
         yield from (_write(writer, part) for part in parts)
         return
-    # spawn: a forked child would inherit Arrow's and uproot's threads in an unknown state
+    # Workers are spawned: a forked child would inherit the threads of Arrow and uproot in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=exit_with_parent) as pool:
         futures = [pool.submit(_write, writer, part) for part in parts]

@@ -1,8 +1,8 @@
-"""A jet store as ROOT files in the layout of JetClass, for the field's other programs.
+"""Export of a jet store to ROOT files in the layout of JetClass, for other programs of the field.
 
-Tree name, branch names and element types are those of JetClass. One thing differs, because uproot cannot
-write it: particle branches are variable-length arrays counted by a branch `npart`, where JetClass has
-``std::vector``; RDataFrame, uproot and weaver read both as lists.
+Tree name, branch names and element types are those of JetClass. There is one difference: particle branches are
+variable-length arrays counted by a branch `npart`, because uproot cannot write the ``std::vector`` of JetClass;
+RDataFrame, uproot and weaver read both as lists.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from genscale.data.manifest import clear_errors, partial_path
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 
-#: Names that JetClass gives the files of each class (by the simulated process).
+#: Names of JetClass's files of each class (after the simulated process).
 FILE_NAMES: Final = {
     "QCD": "ZJetsToNuNu",
     "Hbb": "HToBB",
@@ -50,28 +50,28 @@ _ROWS_AT_ONCE = 10_000
 def export_root(
     store: JetStore, out_dir: Path | str, rows_per_file: int = ROWS_PER_FILE, progress: bool = False
 ) -> list[Path]:
-    """Write a store's jets as JetClass ROOT files, one series a class (``HToBB_000.root``, ...).
+    """Write the jets of a store to JetClass ROOT files, one series per class (``HToBB_000.root``, ...).
 
     Parameters
     ----------
-    store
-        The jets; columns that it lacks (a generated store has no displacements) are left out.
-    out_dir
-        Folder of the files; must not exist yet, and is whole or absent.
-    rows_per_file
-        Jets in one file.
-    progress
-        Whether to show a progress bar.
+    store : JetStore
+        The jets; columns that it lacks (generated jets have no displacements) are left out.
+    out_dir : Path or str
+        Folder of the files. It must not exist yet, and appears only when all files are complete.
+    rows_per_file : int
+        Number of jets in a file.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
     list of Path
-        The files, in class order.
+        The files, in the order of the classes.
 
     Raises
     ------
     InputError
-        If the folder is taken, or the disk is full or not writable.
+        The folder exists, or the disk is full or not writable.
     """
     import uproot
 
@@ -91,7 +91,7 @@ def export_root(
         clear_errors(out_dir),
         tqdm(total=len(store), unit="jet", disable=not progress, desc="export") as bar,
     ):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
+        shutil.rmtree(partial, ignore_errors=True)  # left by an export that was killed
         partial.mkdir(parents=True)
         for file, rows in plan:
             with uproot.recreate(file) as root:

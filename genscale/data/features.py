@@ -1,11 +1,12 @@
-"""The tagger's inputs: 21 features a particle, each defined once, flat and without padding.
+"""The tagger's inputs: features of a particle, each defined once, flat and without padding.
 
 Seventeen are the full JetClass inputs of the Particle Transformer (Qu, Li and Qian, arXiv:2202.03772), with
 the names, compression, standardisation and clipping of its published data configuration for the weaver
 framework (``JetClass_full.yaml``: ``(x - center) * scale``, clipped where a centre is given). The other four
 are the four-momentum in units of 100 GeV. That these 21 are the "21 features" of Vigl et al.
 (arXiv:2602.15781) is our reading, since the paper does not print its list. Neither does Uslu et al.
-(arXiv:2606.19781): "uslu9" is our choice.
+(arXiv:2606.19781): "uslu9" is our choice. So is "sig21": the 21 with signed significances of displacement, compressed
+by asinh, in place of tanh of the displacements in mm.
 """
 
 from __future__ import annotations
@@ -85,6 +86,15 @@ def _error(column: str, meaning: str) -> Feature:
     return Feature(column, meaning, (column,), lambda get: get(column), clip=(0.0, 1.0))
 
 
+def _significance(name: str, value: str, error: str, meaning: str) -> Feature:
+    def formula(get: Columns) -> np.ndarray:
+        values, errors = get(value), get(error)
+        ratio = np.divide(values, errors, out=np.zeros_like(values), where=errors > 0)
+        return np.arcsinh(ratio)
+
+    return Feature(name, meaning, (value, error), formula)
+
+
 _PXY = ("part_px", "part_py")
 
 _ALL = (
@@ -141,19 +151,34 @@ _ALL = (
     _error("part_dzerr", "its error in mm, clipped to [0, 1]"),
     _plain("part_deta", "pseudorapidity from the jet axis"),
     _plain("part_dphi", "azimuth from the jet axis in radians"),
+    _significance(
+        "part_d0sig",
+        "part_d0val",
+        "part_d0err",
+        "asinh of d0 in units of its error; 0 where there is no error",
+    ),
+    _significance(
+        "part_dzsig",
+        "part_dzval",
+        "part_dzerr",
+        "asinh of dz in units of its error; 0 where there is no error",
+    ),
 )
 
-#: Every feature by name, in the order of the full set.
+#: Every feature by name: the full set in its order, then the significances.
 FEATURES: Final[dict[str, Feature]] = {feature.name: feature for feature in _ALL}
 
 _KINDS = schema.IDENTITY[1:]
+_FULL = tuple(FEATURES)[:21]
+_SIGNIFICANCE_OF = {"part_d0": "part_d0sig", "part_dz": "part_dzsig"}
 
 #: Named sets for configurations.
 FEATURE_SETS: Final[dict[str, tuple[str, ...]]] = {
     "kinematic3": ("part_pt_log", "part_deta", "part_dphi"),
     "uslu9": ("part_pt_log", "part_deta", "part_dphi", "part_charge", *_KINDS),
-    "part17": tuple(FEATURES)[4:],
-    "full21": tuple(FEATURES),
+    "part17": _FULL[4:],
+    "full21": _FULL,
+    "sig21": tuple(_SIGNIFICANCE_OF.get(name, name) for name in _FULL),
 }
 
 
@@ -195,26 +220,27 @@ def require_columns(names: Sequence[str], columns: Sequence[str], where: str) ->
 def particle_features(
     jets: ak.Array, names: str | Sequence[str] = "full21", max_particles: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of all particles of all jets, one jet after another, without padding.
+    """Compute the features of all particles of all jets, one jet after another, without padding.
 
     Parameters
     ----------
-    jets
-        Rows of a jet store with at least `needed_columns(names)`, particles by falling pT.
-    names
+    jets : ak.Array
+        Rows of a jet store with at least the columns `needed_columns(names)`, particles in order of decreasing pT.
+    names : str or sequence of str
         Names of features, or of one of `FEATURE_SETS`.
-    max_particles
-        Keep this many leading particles of each jet; all of them if None.
+    max_particles : int, optional
+        Keep this many leading particles of each jet; by default all.
 
     Returns
     -------
-    features, counts
-        float32 [n_particles, n_features] and int64 [n_jets], the particles of each jet.
+    features : array of float32, shape (n_particles, n_features)
+    counts : array of int64, shape (n_jets,)
+        Number of particles of each jet.
 
     Raises
     ------
     InputError
-        For an unknown feature (with the nearest known), or one whose column the jets do not have.
+        A feature is unknown (the message gives the nearest one), or the jets lack its column.
     """
     names = resolve_features(names)
     require_columns(names, jets.fields, "jets")

@@ -1,4 +1,4 @@
-"""What a store says about itself, and the few file operations that keep it whole."""
+"""The manifest of a store, and the file operations that keep a store complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from genscale.errors import InputError
 
-#: Version of the folder layout; a reader refuses what is newer than itself.
+#: Version of the folder layout; readers refuse newer versions.
 FORMAT_VERSION = 1
 
 #: Names inside a store's folder.
@@ -23,7 +23,7 @@ Kind = Literal["jets", "tokens"]
 
 @dataclass(frozen=True)
 class Shard:
-    """One Arrow file of a store, as its manifest describes it."""
+    """Entry of one Arrow file in the manifest."""
 
     key: str
     rows: int
@@ -34,10 +34,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says.
+    """Contents of `manifest.json`.
 
-    `rows` counts jets, `items` particles (or tokens), `columns` maps names to Arrow types, and `meta` is
-    what the writer was given: seeds, settings, provenance.
+    `rows` counts jets, `items` counts particles or tokens, `columns` maps names to Arrow types, and `meta` has the
+    seeds, the settings and the provenance that the writer was given.
     """
 
     format_version: int
@@ -53,7 +53,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
-        """Read the manifest of the store at `path`; raise InputError when it is missing or not one."""
+        """Read the manifest of the store at `path`; raises InputError if it is missing or invalid."""
         file = path / MANIFEST
         if not file.is_file():
             partial = partial_path(path)
@@ -78,13 +78,13 @@ class Manifest:
 
 
 def partial_path(path: Path) -> Path:
-    """Where the store `path` is written before it is whole."""
+    """Return the folder in which the store `path` is written until it is complete."""
     return path.with_name(path.name + ".partial")
 
 
 @contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Turn a failure of the disk under `path` into an InputError that says what to do."""
+    """Turn file-system errors under `path` into an InputError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -96,7 +96,7 @@ def clear_errors(path: Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
+    """Flush the directory entries of `folder` to disk, so that they survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,11 +1,11 @@
-"""Shards as memory-mapped columns: nothing is read before it is needed, and pages do not pile up.
+"""Shards as memory-mapped columns: data are read when they are needed, and resident memory stays bounded.
 
-Mapped pages belong to the operating system's cache, but they count as resident memory of the process that
-touched them. A training run over a large store would come to look as large as the store, and be stopped by a
-batch system that counts so. Past a limit the pages are therefore let go; what is needed is read again.
+Mapped pages belong to the operating system's cache, but they count as resident memory of the process that touched
+them. A training over a large store would appear to need as much memory as the store is large, and batch systems would
+stop it. Beyond a limit the pages are therefore released, and read again if they are needed again.
 
-A mapping outlives the descriptor of its file, so none stays open: a store may have more shards than a process may
-have open files, 1,024 as a rule.
+A mapping does not need the descriptor of its file, so none stays open: a store may have more shards than a process may
+have open files, usually 1,024.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from genscale.errors import InputError
 #: Linux maps about this much around a touched byte.
 PAGE_BYTES = 65_536
 
-#: Mapped pages are let go after about this many bytes were touched.
+#: Mapped pages are released after about this many bytes have been touched.
 RESIDENT_LIMIT_BYTES = 2**30
 
 
 class MappedShards:
-    """Columns of each shard, as views of its mapped file; pickles without them."""
+    """Columns of each shard, as views of its mapped file; pickling leaves the mappings out."""
 
     def __init__(self, files: Sequence[Path], manifest: Manifest) -> None:
         self._files = tuple(files)
@@ -49,7 +49,7 @@ class MappedShards:
         return self._open[number][1]
 
     def touched(self, count_bytes: int) -> None:
-        """Say that about so many bytes were touched; lets all pages go when it was too many."""
+        """Count touched bytes, and release all pages when the limit is reached."""
         self._touched_bytes += count_bytes
         if self._fits or self._touched_bytes < RESIDENT_LIMIT_BYTES or not hasattr(mmap, "MADV_DONTNEED"):
             return
@@ -83,15 +83,15 @@ class MappedShards:
 
 
 def _mapped(file: Path) -> pa.Buffer:
-    """The whole file, mapped; its descriptor is closed already."""
+    """Map the whole file; its descriptor is closed on return."""
     with pa.memory_map(str(file)) as source:
-        # Arrow asks the system to read ahead all that it hands out, hence one byte, which keeps the mapping alive.
+        # Arrow asks the system to read ahead all that it returns. One byte is enough to keep the mapping alive.
         first = source.read_buffer(1)
         return pa.foreign_buffer(first.address, source.size(), base=first)
 
 
 def _let_go(mapped: pa.Buffer) -> None:
-    """Let the pages of a mapping go; its addresses stay valid, and what is touched is read again."""
+    """Release the pages of a mapping; its addresses stay valid, and pages that are touched again are read again."""
     ctypes.CDLL(None).madvise(
         ctypes.c_void_p(mapped.address), ctypes.c_size_t(mapped.size), mmap.MADV_DONTNEED
     )

@@ -1,6 +1,6 @@
-"""Which jets a run sees, and when: a random order that is computed place by place, never stored.
+"""The order in which a run sees jets: a random permutation that is computed element by element, not stored.
 
-A store of 10^8 jets would need 0.8 GB for a stored permutation, in every process and loader.
+For a store of 10^8 jets a stored permutation would take 0.8 GB in every process and loader.
 """
 
 from __future__ import annotations
@@ -12,34 +12,35 @@ import numpy as np
 
 from genscale.errors import InputError
 
-#: Held-out jets are the same in every run, whatever the run's seed: losses are compared on equal jets.
+#: Held-out jets are the same in all runs, whatever their seeds, so that losses are compared on the same jets.
 HELD_OUT_SEED = 0
 
-#: Four are the least for a pseudo-random permutation (Luby and Rackoff 1988); on short halves more mix better.
+#: A pseudo-random permutation needs at least four rounds (Luby and Rackoff 1988); short halves mix better with more.
 _ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """A pseudo-random permutation of 0 .. n-1 without memory: a Feistel network, walked until it lands below n.
+    """A pseudo-random permutation of 0 .. n-1 that needs no memory: a Feistel network, iterated until it is below n.
 
     The construction is that of Black and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA 2002), with the
-    finalizer of SplitMix64 for the rounds: well mixed, no cipher.
+    finalizer of SplitMix64 as round function: it mixes well, but it is not a cipher.
 
     Attributes
     ----------
     n : int
+        Number of elements.
     entropy : tuple of int
-        Seeds, none negative.
+        Seeds, not negative.
     """
 
     n: int
     entropy: tuple[int, ...]
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
-        """Where the permutation takes each of the places, int64."""
+        """Return the images (int64) of `places` under the permutation."""
         rows = self._network(places.astype(np.uint64))
-        while (outside := rows >= self.n).any():  # fewer than half: the network's domain is less than 2 n
+        while (outside := rows >= self.n).any():  # fewer than half, because the network's domain is below 2 n
             rows[outside] = self._network(rows[outside])
         return rows.astype(np.int64)
 
@@ -48,7 +49,7 @@ class Permutation:
         return np.random.SeedSequence(self.entropy).generate_state(_ROUNDS, np.uint64)
 
     def _network(self, x: np.ndarray) -> np.ndarray:
-        """A permutation of 0 .. 2^b - 1, the least b with 2^b >= n."""
+        """Permute 0 .. 2^b - 1, where b is the smallest number with 2^b >= n."""
         bits = max(2, (self.n - 1).bit_length())
         low, high = np.uint64(bits // 2), np.uint64(bits - bits // 2)
         for key in self._keys:
@@ -71,16 +72,17 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class JetOrder:
-    """The endless sequence of jets that a run sees: a new seeded permutation in every epoch.
+    """The infinite sequence of jets that a run sees, with a new permutation in every epoch.
 
     Attributes
     ----------
     n_store : int
-        Jets in the store.
+        Number of jets in the store.
     n_unique : int
-        How many of them are used: the first of one permutation that depends on the seed alone, so that
+        Number of jets that are used. They are the first of a permutation that depends on the seed only, so that
         smaller sets are contained in larger ones.
     seed : int
+        Seed of all permutations.
     """
 
     n_store: int
@@ -92,7 +94,7 @@ class JetOrder:
             raise InputError(f"unique jets: {self.n_unique} wanted, but the store has {self.n_store}")
 
     def __getitem__(self, window: slice) -> np.ndarray:
-        """Store rows of the jets seen at places ``window.start .. window.stop - 1``."""
+        """Return the store rows of the jets number ``window.start .. window.stop - 1`` of the sequence."""
         epochs, places = np.divmod(np.arange(window.start, window.stop), self.n_unique)
         for epoch in np.unique(epochs[epochs > 0]):
             again = epochs == epoch

@@ -1,13 +1,11 @@
-"""Jet and token stores: Arrow IPC shards beside a JSON manifest, written whole or not at all.
-
-A store is a folder::
+"""Jet stores and token stores: folders of Arrow IPC shards and a JSON manifest.
 
     jets/
         manifest.json           counts, classes, columns, settings, shards with sizes and checksums
         shards/QCD-00000.arrow  one record batch, uncompressed, list columns; memory-mapped when read
 
-It is written into ``jets.partial/`` and renamed when complete, so a folder that carries the final name
-is a whole store. An interrupted run leaves verified shards in ``jets.partial/`` that the next run keeps.
+A store is written into ``jets.partial/`` and renamed when it is complete, so that a folder with the final name is
+always a complete store. An interrupted run leaves verified shards in ``jets.partial/``, which the next run keeps.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ __all__ = ["TOKEN_META", "JetStore", "Manifest", "Shard", "Store", "StoreWriter"
 
 
 class Store:
-    """A finished store, memory-mapped: opening it reads no rows, reading rows touches only their pages."""
+    """A finished, memory-mapped store: opening it reads no rows, and reading rows touches only their pages."""
 
     KIND: ClassVar[Kind | None] = None
     REQUIRED: ClassVar[tuple[str, ...]] = ()
@@ -53,16 +51,20 @@ class Store:
 
         Parameters
         ----------
-        path
-            The store's folder.
-        verify
-            Also compare every shard's checksum (reads each file once, in constant memory).
+        path : Path or str
+            Folder of the store.
+        verify : bool
+            Also compare the checksum of every shard (each file is read once, in constant memory).
+
+        Returns
+        -------
+        Store
 
         Raises
         ------
         InputError
-            Naming the file: no manifest, wrong kind, newer format, missing column, missing shard, wrong
-            size or checksum.
+            The manifest, a column or a shard is missing, the store is of another kind or of a newer format, or the
+            size or the checksum of a shard is wrong; the message names the file.
         """
         path = Path(path)
         manifest = Manifest.load(path)
@@ -88,39 +90,39 @@ class Store:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that have at least one jet, in schema order."""
+        """Names of the classes that have at least one jet, in the order of the schema."""
         return tuple(name for name in schema.CLASSES if self.manifest.class_counts.get(name, 0))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Short hash of the shards' checksums: equal content, equal fingerprint, wherever written."""
+        """Short hash of the shards' checksums: stores of equal content have equal fingerprints."""
         sums = "".join(shard.sha256 for shard in self.manifest.shards)
         return hashlib.sha256(sums.encode()).hexdigest()[:16]
 
     def read(
         self, indices: slice | np.ndarray | Sequence[int] | None = None, columns: Sequence[str] | None = None
     ) -> ak.Array:
-        """Rows as a ragged array, in the order of `indices`.
+        """Read rows into a ragged array, in the order of `indices`.
 
         Parameters
         ----------
-        indices
-            Rows of the whole store; all of them if None. A slice with step 1 inside one shard is returned
-            without copying.
-        columns
+        indices : slice or array of int, optional
+            Rows of the store; all of them if None. A slice with step 1 within one shard is returned without
+            copying.
+        columns : sequence of str, optional
             Names of the columns wanted; all of them if None.
 
         Returns
         -------
         ak.Array
-            Record array [n_rows] with the columns as fields.
+            Records, one per row, with the columns as fields.
 
         Raises
         ------
         InputError
-            If a column is not there.
+            The store has no such column.
         IndexError
-            If a row is not there.
+            The store has no such row.
         """
         names = self._known(columns)
         if indices is None:
@@ -144,12 +146,22 @@ class Store:
         return to_awkward(self._scattered(rows, names), len(rows))
 
     def labels(self, indices: slice | np.ndarray | Sequence[int] | None = None) -> np.ndarray:
-        """Class index of rows, int64 [n_rows], in the order of `schema.CLASSES`.
+        """Read the class index of rows.
 
         Parameters
         ----------
-        indices
-            As for :meth:`read`.
+        indices : slice or array of int, optional
+            As for `read`.
+
+        Returns
+        -------
+        array of int64, shape (n_rows,)
+            Positions in `schema.CLASSES`.
+
+        Raises
+        ------
+        InputError
+            The store has no labels.
         """
         if "label" in self.manifest.columns:
             return ak.to_numpy(self.read(indices, columns=["label"])["label"]).astype(np.int64)
@@ -214,7 +226,7 @@ class Store:
                     f"{file}: {size} bytes, the manifest says {shard.bytes}; copy or make it again"
                 )
         if verify:
-            # hashlib lets other threads run while it hashes
+            # Threads are enough, because hashlib releases the interpreter lock.
             with ThreadPoolExecutor(min(4, available_cores())) as pool:
                 sums = pool.map(sha256, [self._file(shard) for shard in self.manifest.shards])
                 for shard, found in zip(self.manifest.shards, sums, strict=True):
@@ -226,14 +238,14 @@ class Store:
 
 
 class JetStore(Store):
-    """A store of jets (`genscale.data.schema`)."""
+    """A store of jets, with the columns of `genscale.data.schema`."""
 
     KIND: ClassVar[Kind | None] = "jets"
     REQUIRED: ClassVar[tuple[str, ...]] = schema.REQUIRED_COLUMNS
 
 
 class TokenStore(Store):
-    """A store of token sequences: `tokens` (list of integers, start and stop included) and `label`."""
+    """A store of token sequences: `tokens` (lists of integers, including start and stop tokens) and `label`."""
 
     KIND: ClassVar[Kind | None] = "tokens"
     REQUIRED: ClassVar[tuple[str, ...]] = schema.TOKEN_COLUMNS

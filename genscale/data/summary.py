@@ -1,4 +1,4 @@
-"""A short look at a store: what is in it, where it comes from, and whether its numbers look like jets."""
+"""A summary of a store: its contents, its origin, and the ranges of its quantities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from genscale.data.store import JetStore, Store
 
-#: Rows that the ranges are computed from: enough for a look, and quick for a store of any size.
+#: Number of rows from which the ranges are computed, so that a summary is quick for a store of any size.
 _ROWS_LOOKED_AT = 100_000
 
 
@@ -20,21 +20,21 @@ def summary(path: Path | str, verify: bool = False) -> dict[str, Any]:
 
     Parameters
     ----------
-    path
-        A jet or token store.
-    verify
-        Also compare every shard's checksum.
+    path : Path or str
+        A jet store or a token store.
+    verify : bool
+        Also compare the checksum of every shard.
 
     Returns
     -------
     dict
-        JSON values: kind, rows, items, classes, columns, meta, shards, bytes, fingerprint, packages, created,
-        and `ranges`: for each quantity its minimum, mean and maximum over evenly spaced rows (`ranges_rows`).
+        JSON values: kind, rows, items, classes, columns, meta, shards, bytes, fingerprint, packages, created, and
+        `ranges`: minimum, mean and maximum of each quantity over evenly spaced rows (their number is `ranges_rows`).
 
     Raises
     ------
     InputError
-        If there is no whole store at `path`.
+        There is no complete store at `path`.
     """
     store = Store.open(path, verify=verify)
     manifest = store.manifest
@@ -60,7 +60,7 @@ def summary(path: Path | str, verify: bool = False) -> dict[str, Any]:
 
 
 def render(found: dict[str, Any]) -> str:
-    """The summary as text for a terminal."""
+    """Return the summary as text for a terminal."""
     item = "particles" if found["kind"] == JetStore.KIND else "tokens"
     lines = [
         f"{found['path']}: {found['rows']:,} jets, {found['items']:,} {item}, {found['bytes'] / 1e6:,.1f} MB "
@@ -95,7 +95,7 @@ def _jet_values(store: Store, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "jet_pt": ak.to_numpy(jets["jet_pt"]),
         "jet_eta": ak.to_numpy(jets["jet_eta"]),
-        # of the particles' summed four-momentum, the mass before grooming
+        # Mass of the particles' summed four-momentum: the jet mass before grooming.
         "mass": np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0)),
         "multiplicity": ak.to_numpy(ak.num(jets["part_px"])),
         **{name: ak.to_numpy(jets[name]) for name in quantities[2:] if name in jets.fields},

@@ -1,4 +1,4 @@
-"""Worker processes: how many there may be, and that none outlives whoever started it."""
+"""Worker processes: their number, their threads, and their end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-#: What numerical libraries read their number of threads from, when a process begins.
+#: Environment variables from which numerical libraries read their number of threads when a process begins.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those that a batch system gave it, not all of the node's."""
+    """Return the number of cores that this process may use: those given by a batch system, not all of the node."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -22,7 +22,7 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let processes that begin inside compute with one thread: last digits then depend on no number of cores."""
+    """Give processes that start inside one thread each, so that last digits do not depend on the number of cores."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -36,7 +36,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def exit_with_parent() -> None:
-    """Initializer of worker processes: a worker whose parent was killed would wait for work for ever."""
+    """Initialise a worker process to end with its parent; otherwise it would wait for work for ever."""
     threading.Thread(target=_wait_and_exit, daemon=True).start()
 
 

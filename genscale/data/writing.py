@@ -1,4 +1,4 @@
-"""Writing a store: shard by shard, from several processes if need be, resumable, published by one rename."""
+"""Writing of a store, shard by shard: resumable, from several processes if needed, published by one rename."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from genscale.data.manifest import (
 from genscale.errors import InputError
 from genscale.files import sha256, write_atomic
 
-#: What the meta of every token store says, so that tokens can never meet a tokenizer that is not theirs.
+#: Keys that the meta of every token store has, so that tokens are never decoded by another tokenizer.
 TOKEN_META = ("tokenizer_fingerprint", "vocabulary_size", "source_fingerprint")
 
 _PROGRESS = "progress"
@@ -43,27 +43,27 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class StoreWriter:
-    """Write one store, shard by shard, resumably.
+    """Writer of one store; an interrupted run is resumed.
 
     Parameters
     ----------
-    path
-        Where the finished store will lie; until then it is ``<path>.partial``.
-    kind
+    path : Path or str
+        Folder of the finished store; until it is complete, the store is ``<path>.partial``.
+    kind : str
         "jets" (rows of `genscale.data.schema`) or "tokens" (columns `tokens` and `label`).
-    meta
-        Seeds, settings and provenance; JSON values. A resumed run must bring equal ones. Token stores
-        need `TOKEN_META`.
+    meta : dict
+        Seeds, settings and provenance, as JSON values. A run can be resumed only with the same values. Token stores
+        need the keys `TOKEN_META`.
 
     Raises
     ------
     InputError
-        If `path` exists, or `<path>.partial` belongs to a run with other settings.
+        `path` exists, or `<path>.partial` belongs to a run with other settings.
 
     Notes
     -----
-    `write_shard` may be called from several processes with distinct keys: the object pickles, or each
-    process makes its own with the same arguments. `finish` is called once, by one of them.
+    `write_shard` may be called from several processes with distinct keys: the object can be pickled, or each process
+    can make its own with the same arguments. `finish` is called once, by one of them.
     """
 
     def __init__(self, path: Path | str, kind: Kind, meta: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ class StoreWriter:
             )
 
     def has_shard(self, key: str) -> bool:
-        """Whether shard `key` is there, whole, with the size and checksum it was written with."""
+        """Whether shard `key` exists with the size and the checksum with which it was written."""
         record = self._record(key)
         if record is None:
             return False
@@ -101,12 +101,19 @@ class StoreWriter:
         return file.is_file() and file.stat().st_size == record["bytes"] and sha256(file) == record["sha256"]
 
     def write_shard(self, key: str, rows: ak.Array) -> None:
-        """Write `rows` as shard `key`, replacing any older one; other processes see all of it or nothing.
+        """Write `rows` as shard `key`, replacing an older one; other processes see the whole shard or nothing.
+
+        Parameters
+        ----------
+        key : str
+            Name of the shard; the shards of a store are in the order of their keys.
+        rows : ak.Array
+            Records with the columns of the store's kind.
 
         Raises
         ------
         InputError
-            If `rows` break the schema, or the disk is full or not writable.
+            `rows` do not conform to the schema, or the disk is full or not writable.
         """
         if not _KEY.fullmatch(key):
             raise InputError(f"shard key {key!r}: use letters, digits, dot, dash and underscore only")
@@ -117,7 +124,7 @@ class StoreWriter:
             columns, labels = conform_tokens(
                 columns, vocabulary_size=int(self.meta["vocabulary_size"]), where=f"shard {key}"
             )
-        # One batch a shard: every column is then one contiguous stretch of the mapped file.
+        # One batch per shard, so that every column is one contiguous part of the mapped file.
         batch = pa.record_batch({name: column.to_arrow() for name, column in columns.items()})
         file = self._shard_file(key)
         aside = file.with_name(f".{key}.{uuid.uuid4().hex}.tmp")
@@ -138,13 +145,13 @@ class StoreWriter:
                     "class_counts": np.bincount(labels, minlength=len(schema.CLASSES)).tolist(),
                 }
                 os.replace(aside, file)
-                # The record comes last: a shard without one is not whole, whatever the file looks like.
+                # The record is written last: a shard without one counts as incomplete, whatever its file holds.
                 write_atomic(self._record_file(key), json.dumps(record).encode())
             finally:
                 aside.unlink(missing_ok=True)
 
     def finish(self) -> Manifest:
-        """Write the manifest over all whole shards, in key order, and publish the store under its name."""
+        """Write the manifest of all complete shards, in the order of their keys, and rename the store to `path`."""
         records = sorted(
             (json.loads(file.read_text()) for file in (self.partial / _PROGRESS).glob("*.shard.json")),
             key=lambda record: record["key"],
@@ -175,12 +182,12 @@ class StoreWriter:
         with clear_errors(self.path):
             keep = {f"{record['key']}.arrow" for record in records}
             for file in (self.partial / SHARDS).iterdir():
-                if file.name not in keep:  # what a killed process left
+                if file.name not in keep:  # left by a process that was killed
                     file.unlink(missing_ok=True)
             write_atomic(self.partial / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
             os.replace(self.partial, self.path)
             fsync_folder(self.path.parent)
-            # Only now: had the records gone first, a kill in between would have cost every shard.
+            # Last, because without the records a run killed at this point would have to write every shard again.
             shutil.rmtree(self.path / _PROGRESS, ignore_errors=True)
         return manifest
 

@@ -15,22 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.errors import TooFewJets
-from eval.fidelity.cautions import particle_warnings
-from eval.fidelity.matching import combine_batches, draw_batches, measure_batch
 from eval.fidelity.particles import score_particles
-from eval.fidelity.published import (
-    FLOW_NAMES,
-    products_of_polynomials,
-    score_divergences,
-    score_frechet,
-    score_kernel,
-)
+from eval.fidelity.published import FLOW_NAMES, products_of_polynomials, score_frechet, score_kernel
 from eval.fidelity.score import FidelityResult, score
 from eval.fidelity.two_sample import TwoSampleTest, classifier_two_sample_test
+from eval.fidelity.warnings import particle_warnings
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
+from eval.results import Unavailable
 from genscale.data.workers import available_cores, exit_with_parent, one_thread_each
 from genscale.errors import InputError
-from genscale.fidelity.samples import Sample, load_sample, sample_pair_warnings
+from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
 from genscale.files import write_atomic
 
 Observables = dict[str, np.ndarray]
@@ -38,14 +32,8 @@ Observables = dict[str, np.ndarray]
 #: Jets whose observables are computed by one task. The padding of a batch moves last digits, so this is fixed.
 CHUNK_JETS = 2_500
 
-#: Jets of a batch and batches of coverage and MMD: 100,000 optimal transports with their floor, 40 s of one core.
-MATCHING_JETS, MATCHING_BATCHES = 100, 5
-
 #: Jets of either kind that the boosted trees use at most.
 MOST_FOR_TREES = 50_000
-
-#: With fewer jets not even a floor can be measured.
-FEWEST_JETS = 4
 
 
 def evaluate_stores(
@@ -61,38 +49,46 @@ def evaluate_stores(
 ) -> FidelityResult:
     """Score generated jets by the five observables of the joint distance alone, and write ``fidelity.json``.
 
-    This is what a study does for each of its generators: seconds, one process. :func:`evaluate` measures everything.
+    This is what a study does for each of its generators: seconds, one process. `evaluate` measures everything.
 
     Parameters
     ----------
-    generated, reference : Path
-        Jet stores, or files in a format of `genscale.data.readers`.
+    generated : Path
+        Jet store, or files in a format of `genscale.data.readers`.
+    reference : Path
+        Likewise.
     out : Path
         The JSON file.
     tokenizer_floor : Path, optional
         Store of jets that were only encoded and decoded.
     n_jets : int
         At most this many jets of each store; 0 means all.
-    n_directions, seed : int
+    n_directions : int
         Of the sliced distance.
+    seed : int
+        Of the directions and of the splits behind floors.
     figures : Path, optional
         Folder for the ratio plots.
+
+    Returns
+    -------
+    FidelityResult
 
     Raises
     ------
     InputError
         For files that cannot be read and samples that cannot be compared, naming them.
     """
-    samples = _load(generated, reference, tokenizer_floor, n_jets)
+    samples = load_samples(generated, reference, tokenizer_floor, n_jets)
     tables = [compute_observables(sample.particles, DEFAULT_FIVE, sample.name) for sample in samples]
-    made, real, decoded = tables[0], tables[1], tables[2] if len(tables) > 2 else None
-    result = score(made, real, decoded, n_directions=n_directions, seed=seed)
+    result = score(*tables, n_directions=n_directions, seed=seed)
     result = dataclasses.replace(result, warnings=(*sample_pair_warnings(*samples[:2]), *result.warnings))
     if figures is not None:
         from eval.fidelity.figures import ratio_plots
 
         figures.mkdir(parents=True, exist_ok=True)
-        ratio_plots(made, real, decoded).savefig(figures / "observables.png", dpi=100)
+        decoded = tables[2] if len(tables) > 2 else None
+        ratio_plots(tables[0], tables[1], decoded).savefig(figures / "observables.png", dpi=100)
     write_atomic(out, result.to_json())
     return result
 
@@ -107,7 +103,6 @@ def evaluate(
     order: Literal[1, 2] = 1,
     n_directions: int = 200,
     seed: int = 0,
-    matching_batches: int = MATCHING_BATCHES,
     workers: int = 0,
     progress: bool = True,
 ) -> FidelityResult:
@@ -115,16 +110,24 @@ def evaluate(
 
     Parameters
     ----------
-    generated, reference, tokenizer_floor, n_jets, n_directions, seed
-        As for :func:`evaluate_stores`.
+    generated : Path
+        Jet store, or files in a format of `genscale.data.readers`.
+    reference : Path
+        Likewise.
     out : Path
         The JSON file; the page and the CSV have its name with another suffix, figures go into ``<name>_figures/``.
+    tokenizer_floor : Path, optional
+        Store of jets that were only encoded and decoded.
+    n_jets : int
+        At most this many jets of each store; 0 means all.
     order : 1 or 2
         Of the Wasserstein distances.
-    matching_batches : int
-        Batches of MATCHING_JETS jets for coverage and MMD; each takes eight seconds of one core.
+    n_directions : int
+        Of the sliced distance.
+    seed : int
+        Of everything that draws random numbers.
     workers : int
-        Processes; 0 means one a core. The numbers do not depend on it.
+        Processes; 0 means one per core. The numbers do not depend on it.
     progress : bool
         Whether to show progress bars.
 
@@ -138,49 +141,51 @@ def evaluate(
     InputError
         For files that cannot be read and samples that cannot be compared, naming them.
     """
-    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_page
+    from genscale.fidelity.page import figure_groups, particle_png, ratio_png, write_evaluation
 
     if out.suffix != ".json":
         raise InputError(f"--out {out}: a name that ends in .json; page, CSV and figures go beside it")
-    samples = _load(generated, reference, tokenizer_floor, n_jets)
+    samples = load_samples(generated, reference, tokenizer_floor, n_jets)
     made, real = samples[:2]
     names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
+    groups = figure_groups(names)
     with _processes(workers or available_cores()) as pool:
         tasks = _Tasks(pool)
         # In this order: what takes longest, what most waits for, what can fill the time, the rest.
         tasks.add("tagger", _tagger, made.particles, real.particles, seed)
         pieces = [_observables(pool, sample, names) for sample in samples]
-        _add_matching(tasks, made, real, matching_batches, seed)
         tasks.add("particles", score_particles, made.particles, real.particles, order, 20, seed)
         tasks.add("figure particles", particle_png, samples)
         tables = _collect(pieces, sum(map(len, samples)), progress)
-        _add_tables(tasks, tables, names, order, n_directions, seed)
-        groups = figure_groups(names)
+        tasks.add("boosted trees", _trees, *tables[:2], seed)
+        flow = [products_of_polynomials(np.stack([t[n] for n in FLOW_NAMES], axis=1)) for t in tables[:2]]
+        tasks.add("kpd", score_kernel, *flow, 50, seed)
+        tasks.add("fpd", score_frechet, *flow, 50, seed)
+        tasks.add("scores", _score, tables, names, order, n_directions, seed)
         for key, (_, shown) in groups.items():
-            some = [{name: table[name] for name in shown} for table in tables]
-            tasks.add(f"figure {key}", ratio_png, some, shown)
+            tasks.add(f"figure {key}", ratio_png, [{n: t[n] for n in shown} for t in tables], shown)
         done = tasks.results(progress)
-    result = _assemble(done, tasks.skipped, samples)
-    titles = {
-        **{key: title for key, (title, _) in groups.items()},
-        "particles": "Spectra of single particles",
-    }
+    found = {name: value for name, value in done.items() if not isinstance(value, Unavailable)}
+    result: FidelityResult = found["scores"]
+    classifiers = {"trees_on_observables": "boosted trees", "tagger_on_constituents": "tagger"}
+    result = dataclasses.replace(
+        result,
+        particles=found.get("particles", {}),
+        published={name: found[name] for name in ("fpd", "kpd") if name in found},
+        classifiers={label: found[name] for label, name in classifiers.items() if name in found},
+        skipped={name: value for name, value in sorted(done.items()) if isinstance(value, Unavailable)},
+        warnings=(
+            *sample_pair_warnings(made, real),
+            *result.warnings,
+            *particle_warnings(made.constituents, real.constituents),
+        ),
+    )
+    titles = {key: title for key, (title, _) in groups.items()} | {"particles": "Spectra of single particles"}
     write_atomic(out, result.to_json())
-    write_page(result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out)
+    write_evaluation(
+        result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out
+    )
     return result
-
-
-def _load(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int) -> list[Sample]:
-    paths = {"generated": generated, "reference": reference}
-    if tokenizer is not None:
-        paths["tokenizer"] = tokenizer
-    samples = [load_sample(path, name, n_jets) for name, path in paths.items()]
-    for sample in samples:
-        if len(sample) < FEWEST_JETS:
-            raise InputError(
-                f"{sample.path}: {len(sample)} jets; at least {FEWEST_JETS} are needed, 1000 to say much"
-            )
-    return samples
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------
@@ -199,27 +204,26 @@ def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
 
 
 class _Tasks:
-    """Named pieces of work; those that find too few jets are skipped with the reason."""
+    """Named pieces of work, of which those that find too few jets are unavailable."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
         self._futures: dict[str, Future[Any]] = {}
-        self.skipped: dict[str, str] = {}
 
     def add(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Submit one piece of work."""
         self._futures[name] = self._pool.submit(function, *arguments)
 
     def results(self, progress: bool) -> dict[str, Any]:
-        """Wait for everything; what each piece returned, without the skipped ones."""
+        """Wait for everything, and return what each piece returned or why it is not available."""
         names = {future: name for name, future in self._futures.items()}
-        done = {}
+        done: dict[str, Any] = {}
         with tqdm(total=len(names), desc="distances and tests", unit="task", disable=not progress) as bar:
             for future in as_completed(names):
                 try:
                     done[names[future]] = future.result()
                 except TooFewJets as error:
-                    self.skipped[names[future]] = str(error)
+                    done[names[future]] = Unavailable(str(error))
                 bar.set_postfix_str(names[future])
                 bar.update()
         return done
@@ -265,58 +269,7 @@ def _trees(generated: Observables, reference: Observables, seed: int) -> TwoSamp
     return classifier_two_sample_test(some[0], some[1], seed=seed)
 
 
-def _add_matching(tasks: _Tasks, made: Sample, real: Sample, n_batches: int, seed: int) -> None:
-    try:
-        batches = draw_batches(real.constituents, made.constituents, MATCHING_JETS, n_batches, seed)
-    except TooFewJets as error:
-        tasks.skipped["coverage and MMD"] = str(error)
-        return
-    for k, batch in enumerate(batches):
-        tasks.add(f"coverage and MMD {k}", measure_batch, batch)
-
-
-def _add_tables(
-    tasks: _Tasks, tables: list[Observables], names: tuple[str, ...], order: int, n_directions: int, seed: int
-) -> None:
-    """Everything that is measured on observables."""
-    made, real = tables[:2]
-    tasks.add("boosted trees", _trees, made, real, seed)
-    flow = [products_of_polynomials(np.stack([t[n] for n in FLOW_NAMES], axis=1)) for t in (made, real)]
-    tasks.add("kpd", score_kernel, *flow, 50, seed)
-    tasks.add("fpd", score_frechet, *flow, 50, seed)
-    tasks.add("scores", _score, tables, names, order, n_directions, seed)
-    tasks.add("divergences", score_divergences, made, real, 30, 50, seed)
-
-
 def _score(
     tables: list[Observables], names: tuple[str, ...], order: Literal[1, 2], n_directions: int, seed: int
 ) -> FidelityResult:
-    made, real, decoded = tables[0], tables[1], tables[2] if len(tables) > 2 else None
-    return score(made, real, decoded, alone=names, p=order, n_directions=n_directions, seed=seed)
-
-
-def _assemble(done: dict[str, Any], skipped: dict[str, str], samples: list[Sample]) -> FidelityResult:
-    made, real = samples[:2]
-    result: FidelityResult = done["scores"]
-    batches = [done[name] for name in sorted(done) if name.startswith("coverage and MMD")]
-    return dataclasses.replace(
-        result,
-        particles=done.get("particles", {}),
-        divergences=done.get("divergences", {}),
-        published={name: done[name] for name in ("fpd", "kpd") if name in done},
-        matching=combine_batches(batches, MATCHING_JETS) if batches else None,
-        classifiers={
-            label: done[name]
-            for name, label in (
-                ("boosted trees", "trees_on_observables"),
-                ("tagger", "tagger_on_constituents"),
-            )
-            if name in done
-        },
-        skipped=dict(sorted(skipped.items())),
-        warnings=(
-            *sample_pair_warnings(made, real),
-            *result.warnings,
-            *particle_warnings(made.constituents, real.constituents),
-        ),
-    )
+    return score(*tables, alone=names, p=order, n_directions=n_directions, seed=seed)

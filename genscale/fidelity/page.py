@@ -1,10 +1,10 @@
-"""What an evaluation found, as one self-contained HTML page with its CSV and figures beside it."""
+"""What an evaluation found, as one self-contained HTML page with its CSV file and figures beside it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,7 @@ from eval.fidelity.result import Row
 from eval.fidelity.score import FidelityResult
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
 from genscale.fidelity.samples import Sample
-from genscale.files import write_atomic, write_csv
-from genscale.pages import data_url, png, render
+from genscale.pages import Picture, Section, Table, png, write_page
 
 #: Caption of ratio plots.
 RATIOS = "Bars are statistical errors, the band that of the reference; arrows are ratios outside the frame."
@@ -41,26 +40,38 @@ TABLES = {
         "without unit. In brackets the number in JetNet's convention (FPD extrapolated to infinite batches, KPD as the "
         "median of batches) with its error.",
     ),
-    "matching": (
-        "Coverage and minimum matching distance",
-        "By the energy mover's distance, on batches of jets; the floor is that of reference jets among themselves, "
-        "compared batch by batch.",
-    ),
-    "divergence": (
-        "Quantile-binned divergences",
-        "Kullback-Leibler divergence in 30 equiprobable bins of the reference, in nats, as OmniJet-alpha reports it.",
-    ),
 }
 
-_HEADER = (
-    "",
-    "value",
-    "floor",
-    "spreads above",
-    "p",
-    "without the floor",
-    "jets to resolve",
-    "tokenizer alone",
+
+def _quantity(row: Row) -> str:
+    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier") else ""
+    return f"{row.name}{unit}"
+
+
+def _value(row: Row) -> str:
+    value = _pm(row.value, row.error)
+    if row.published is not None and row.published_error is not None:
+        value += f" ({_pm(row.published, row.published_error)})"
+    return value
+
+
+#: Headings of the tables, and what stands below each.
+COLUMNS: Sequence[tuple[str, Callable[[Row], str]]] = (
+    ("quantity", _quantity),
+    ("value", _value),
+    ("floor", lambda row: _pm(row.floor, row.floor_spread)),
+    (
+        "spreads above",
+        lambda r: f"{r.significance:.1f}" if abs(r.significance) < 10 else f"{r.significance:,.0f}",
+    ),
+    ("p", lambda row: f"{row.p_value:.2g}"),
+    ("without the floor", lambda row: f"{row.corrected:.3g}" if row.corrected > 0 else "0"),
+    (
+        "jets to resolve",
+        lambda r: "" if r.jets_to_resolve is None else f"{float(f'{r.jets_to_resolve:.2g}'):,.0f}",
+    ),
+    ("tokenizer alone", lambda row: "" if row.tokenizer is None else f"{row.tokenizer:.3g}"),
+    ("verdict", lambda row: "resolved" if row.resolved else "not resolved"),
 )
 
 
@@ -90,17 +101,17 @@ def figure_groups(names: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def write_page(
-    result: FidelityResult, samples: Sequence[Sample], figures: dict[str, tuple[str, bytes]], out: Path
+def write_evaluation(
+    result: FidelityResult, samples: Sequence[Sample], figures: Mapping[str, tuple[str, bytes]], out: Path
 ) -> Path:
-    """Write ``<out>.html`` and ``<out>.csv`` beside the JSON file, and the figures.
+    """Write ``<out>.html`` and ``<out>.csv`` beside the JSON file, and the figures into ``<out>_figures/``.
 
     Parameters
     ----------
     result : FidelityResult
     samples : sequence of Sample
         Generated and reference.
-    figures : dict
+    figures : mapping
         File name -> title and PNG of the ratio plots.
     out : Path
         The JSON file.
@@ -110,31 +121,86 @@ def write_page(
     Path
         The page.
     """
+    made, real = samples[:2]
+    size = f"{result.n_generated:,} generated and {result.n_reference:,} reference jets"
+    if result.n_tokenizer:
+        size += f", and {result.n_tokenizer:,} jets that were only encoded and decoded"
+    return write_page(
+        out.with_suffix(".html"),
+        f"{made.path.name} against {real.path.name}",
+        size,
+        [_overview(result, out), _distributions(figures), _tables(result), _reproduce(result, made, real)],
+        figures=out.with_name(f"{out.stem}_figures"),
+    )
+
+
+def _overview(result: FidelityResult, out: Path) -> Section:
     from eval.fidelity.figures import significance_bars
 
-    overview = {"significance": ("Everything at a glance", png(significance_bars(result)))}
-    folder = out.with_name(f"{out.stem}_figures")
-    drawn = []
-    for name, (title, image) in (overview | figures).items():
-        write_atomic(folder / f"{name}.png", image)
-        drawn.append((name, title, "" if name in overview else RATIOS, data_url(image)))
-    write_csv(out.with_suffix(".csv"), [dataclasses.asdict(row) for row in result.rows()])
-    page = render(
-        "evaluation.html",
-        samples=samples,
-        result=result,
+    return Section(
+        "Overview",
         found=findings(result),
-        odd=[*result.warnings, *(f"{name} was not measured: {why}" for name, why in result.skipped.items())],
-        tables=_tables(result),
-        header=_HEADER,
-        figures=drawn,
-        importance=_importance(result),
-        settings=result.settings,
-        csv=out.with_suffix(".csv").name,
-        json=out.name,
+        cautions=[
+            *(f"{warning}." for warning in result.warnings),
+            *(f"{name} was not measured: {why}." for name, why in result.skipped.items()),
+        ],
+        figures=[
+            Picture(
+                "significance",
+                "Everything at a glance",
+                "By how many spreads of the floor each distance exceeds it.",
+                significance_bars(result),
+            )
+        ],
+        data={
+            out.with_suffix(".csv").name: [dataclasses.asdict(row) for row in result.rows()],
+            out.name: None,
+        },
+        text=[
+            "Two samples of one distribution are never at distance zero. The floor is what reference against reference "
+            "gives at the same numbers of jets, with its spread over random splits. A value is resolved when it lies "
+            "three spreads above the floor and what remains without the floor exceeds twice its error. Grey rows are "
+            f"not resolved at n = {result.n_generated:,}, which does not mean that the samples agree.",
+            "Jets to resolve is how many jets of each kind would resolve what remains, if it is real. With some forty "
+            "rows, one may pass three spreads by chance. To rank models, take the joint distance on the same "
+            "reference, number of jets and seed; to see what is wrong, the observables; to see whether anything else "
+            "is, the classifiers. Formula, source and verdict of a row show when the pointer rests on it.",
+        ],
     )
-    write_atomic(out.with_suffix(".html"), page)
-    return out.with_suffix(".html")
+
+
+def _distributions(figures: Mapping[str, tuple[str, bytes]]) -> Section:
+    pictures = [Picture(name, title, RATIOS, image) for name, (title, image) in figures.items()]
+    return Section("Distributions", figures=pictures)
+
+
+def _tables(result: FidelityResult) -> Section:
+    rows = result.rows()
+    joint = ", ".join(result.settings["joint_observables"])
+    tables = []
+    for group, (title, caption) in TABLES.items():
+        chosen = [row for row in rows if row.group == group]
+        if chosen:
+            tables.append(
+                dataclasses.replace(
+                    Table.of(title, caption.format(joint=joint), chosen, COLUMNS),
+                    notes=[_formula(row) for row in chosen],
+                    faint=[not row.resolved for row in chosen],
+                )
+            )
+    return Section("Distances and tests", tables=[*tables, *_importance(result)])
+
+
+def _reproduce(result: FidelityResult, made: Sample, real: Sample) -> Section:
+    return Section(
+        "How to reproduce",
+        text=[
+            f"{name}: {sample.path}, {sample.n_available:,} jets, content {sample.identity[:16]}."
+            for name, sample in (("Generated", made), ("Reference", real))
+        ]
+        + ["Particles are taken as massless on both sides. Settings:"],
+        listing="\n".join(f"{key}: {value}" for key, value in result.settings.items()),
+    )
 
 
 def findings(result: FidelityResult) -> list[str]:
@@ -161,36 +227,8 @@ def findings(result: FidelityResult) -> list[str]:
     return lines
 
 
-def _tables(result: FidelityResult) -> list[tuple[str, str, list[tuple[bool, list[str], str]]]]:
-    rows = result.rows()
-    joint = ", ".join(result.settings["joint_observables"])
-    return [
-        (
-            title,
-            caption.format(joint=joint),
-            [(r.resolved, _cells(r), _formula(r)) for r in rows if r.group == group],
-        )
-        for group, (title, caption) in TABLES.items()
-        if any(r.group == group for r in rows)
-    ]
-
-
-def _cells(row: Row) -> list[str]:
-    unit = f" [{row.unit}]" if row.unit and row.group not in ("joint", "classifier", "divergence") else ""
-    value = _pm(row.value, row.error)
-    if row.published is not None and row.published_error is not None:
-        value += f" ({_pm(row.published, row.published_error)})"
-    return [
-        f"{row.name}{unit}", value, _pm(row.floor, row.floor_spread), _short(row.significance),
-        f"{row.corrected:.3g}" if row.corrected > 0 else "0",
-        "" if row.jets_to_resolve is None else f"{float(f'{row.jets_to_resolve:.2g}'):,.0f}",
-        "" if row.tokenizer is None else f"{row.tokenizer:.3g}",
-        "resolved" if row.resolved else "not resolved",
-    ]  # fmt: skip
-
-
 def _formula(row: Row) -> str:
-    """What a hover over the line says."""
+    """What the page shows when the pointer rests on a row."""
     if row.name not in REGISTRY:
         return row.verdict
     observable = REGISTRY[row.name]
@@ -198,13 +236,23 @@ def _formula(row: Row) -> str:
     return f"{observable.formula}{source}. {row.verdict}"
 
 
-def _importance(result: FidelityResult, most: int = 8) -> list[tuple[str, str]]:
-    found = [
+def _importance(result: FidelityResult, most: int = 8) -> list[Table]:
+    drops = [
         (name, drop)
         for test in result.classifiers.values()
         for name, drop in sorted(test.importance.items(), key=lambda item: -item[1])[:most]
+        if drop > 0
     ]
-    return [(name, f"{drop:.3f}") for name, drop in found if drop > 0]
+    if not drops:
+        return []
+    return [
+        Table(
+            "Where the trees look",
+            "Drop of their AUC when one observable is shuffled among the held-out jets.",
+            ("observable", "drop"),
+            [(name, f"{drop:.3f}") for name, drop in drops],
+        )
+    ]
 
 
 def _pm(value: float, error: float) -> str:
@@ -218,7 +266,3 @@ def _pm(value: float, error: float) -> str:
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
     scale = 10.0**exponent
     return f"({value / scale:.{digits}f} ± {error / scale:.{digits}f})e{exponent}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if abs(value) < 10 else f"{value:,.0f}"

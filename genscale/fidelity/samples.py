@@ -26,6 +26,9 @@ _OPTIONAL = ("part_charge", *LABELS)
 #: Jets of a foreign file that are read at a time.
 _CHUNK_JETS = 20_000
 
+#: With fewer jets not even a floor can be measured.
+FEWEST_JETS = 4
+
 #: Classes whose shares differ by more than this make another mixture.
 _SAME_SHARE = 0.02
 
@@ -36,12 +39,18 @@ class Sample:
 
     Attributes
     ----------
-    name : "generated", "reference" or "tokenizer", as messages call it.
-    path : where they come from.
-    particles : ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, and ``charge`` where it is known.
-    n_available : jets at the path; `particles` may hold fewer.
-    identity : equal for equal content.
-    shares : share of jets of each class; empty where classes are not known.
+    name : "generated", "reference" or "tokenizer"
+        What messages call it.
+    path : Path
+        Where the jets come from.
+    particles : ak.Array
+        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, and ``charge`` where it is known.
+    n_available : int
+        Jets at the path; `particles` may hold fewer.
+    identity : str
+        Equal for equal content.
+    shares : dict of str to float
+        Share of jets of each class; empty where classes are not known.
     """
 
     name: str
@@ -65,20 +74,60 @@ class Sample:
         return "charge" in ak.fields(self.particles)
 
 
+def load_samples(generated: Path, reference: Path, tokenizer: Path | None, n_jets: int = 0) -> list[Sample]:
+    """Read both sides of a comparison, and the tokenizer-only jets where they are given; see `load_sample`.
+
+    Parameters
+    ----------
+    generated : Path
+    reference : Path
+    tokenizer : Path or None
+        Jets that were only encoded and decoded.
+    n_jets : int
+        Use only this many of each, a fixed choice over all of them; 0 means all.
+
+    Returns
+    -------
+    list of Sample
+
+    Raises
+    ------
+    InputError
+        As `load_sample`, and for fewer than FEWEST_JETS jets.
+    """
+    paths = {"generated": generated, "reference": reference}
+    if tokenizer is not None:
+        paths["tokenizer"] = tokenizer
+    samples = [load_sample(path, name, n_jets) for name, path in paths.items()]
+    for sample in samples:
+        if len(sample) < FEWEST_JETS:
+            raise InputError(
+                f"{sample.path}: {len(sample)} jets; at least {FEWEST_JETS} are needed, 1000 to say much"
+            )
+    return samples
+
+
 def load_sample(path: Path, name: str, n_jets: int = 0) -> Sample:
     """Read jets to be scored.
 
     Parameters
     ----------
-    path : a jet store, or a file, folder or glob in a format of `genscale.data.readers`.
-    name : what messages call the sample.
-    n_jets : use only this many, a fixed choice over all of them; 0 means all.
+    path : Path
+        A jet store, or a file, folder or glob in a format of `genscale.data.readers`.
+    name : str
+        What messages call the sample.
+    n_jets : int
+        Use only this many, a fixed choice over all of them; 0 means all.
+
+    Returns
+    -------
+    Sample
 
     Raises
     ------
     InputError
-        For what is neither store nor known file, and for values that are not finite or a pT that is not positive,
-        naming the file.
+        The path is neither a store nor a known file, values are not finite, or a pT is not positive; the message names
+        the file.
     """
     if (path / MANIFEST).is_file() or (path.is_dir() and not any(path.iterdir())):
         store = JetStore.open(path)

@@ -1,7 +1,7 @@
 """Two-sample test by the project's own tagger: can a set transformer tell generated jets from reference jets?
 
-It sees constituents, hence what no list of observables holds. A small network that is trained for half a minute finds
-less than is there: its AUC is a lower limit, often below that of boosted trees on observables.
+It sees constituents, and so what no list of observables holds. A small network that is trained for half a minute finds
+less than there is: its AUC is a lower limit, often below that of boosted trees on observables.
 """
 
 from __future__ import annotations
@@ -68,18 +68,24 @@ def tagger_two_sample_test(
 
     Parameters
     ----------
-    generated, reference : ak.Array
-        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, at least FEWEST_JETS each; as many of either kind as the
+    generated : ak.Array
+        Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, at least FEWEST_JETS; as many of either kind as the
         smaller sample has, at most MOST_JETS, are used.
+    reference : ak.Array
+        Likewise.
     seed : int
         Of the choice of jets, of the weights and of the order of training.
     jets_seen : int
         Length of the training.
 
+    Returns
+    -------
+    TwoSampleTest
+
     Raises
     ------
     TooFewJets
-        For smaller samples.
+        A sample is smaller than FEWEST_JETS.
 
     Notes
     -----

@@ -1,1 +1,1 @@
-"""Trained models in use: sampling, likelihoods, predictions."""
+"""Use of trained models: sampling, likelihoods, predictions."""

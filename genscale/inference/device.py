@@ -1,4 +1,4 @@
-"""Where models run that are not trained: encoding, sampling, scoring."""
+"""The device on which models run outside training: encoding, sampling, scoring."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from genscale.errors import InputError
 
 
 def resolve_device(name: str) -> str:
-    """Return the device of this name; ``auto`` is cuda where there is one.
+    """Return the device of this name.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` is cuda if it is available.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     InputError
-        If there is no such device.
+        There is no such device.
     """
     import torch
 

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from tqdm import tqdm
 
+from eval.scaling import ReferenceModels
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.schema import CLASSES, LABELS
 from genscale.data.store import JetStore, Store, TokenStore
 from genscale.errors import InputError
 from genscale.files import write_json
-from genscale.inference.stores import require_same_tokenizer
+from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
 from genscale.models.packing import Packing
 from genscale.records import git_commit, package_versions
@@ -51,7 +52,13 @@ VERSION: Final = 1
 
 
 def likelihood_store(
-    run: Path, store: Path, out: Path, *, device: str = "cpu", progress: bool = True
+    run: Path,
+    store: Path,
+    out: Path,
+    *,
+    references: Path | None = None,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Score every jet of a store with a trained generator.
 
@@ -65,6 +72,13 @@ def likelihood_store(
         Arrow file, a row per jet in the store's order: ``label``, ``constituents``, ``tokens`` (stop token
         included, start token not), ``log_likelihood`` (nats), ``nats_per_token`` and ``log_density`` (of GeV^-N
         rad^-2N; null if the tokenizer has no cells). A summary with provenance goes beside it as JSON.
+    references : Path, optional
+        Token store, of the same tokenizer, on which reference models are counted (`eval.scaling.entropy`). The
+        summary then says by how many nats per jet the generator is better than each, the mean log ratio of densities.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -74,8 +88,8 @@ def likelihood_store(
     Raises
     ------
     InputError
-        No finished run, no jets, tokens of another tokenizer, no labels for a class-conditional generator, or jets
-        longer than the generator can take.
+        There is no finished run, there are no jets, tokens are of another tokenizer, a class-conditional generator gets
+        no labels, or jets are longer than the generator can take.
     """
     if out.suffix == ".json":
         raise InputError(
@@ -91,6 +105,7 @@ def likelihood_store(
     if model.class_embedding is not None and not labelled:
         raise InputError(f"{store}: has no labels, and the generator {run} is class-conditional")
     density = Density.of(coder)
+    below = None if references is None else _References(references, coder, run / TOKENIZER_FOLDER)
     model.to(device)
     sums = _Sums()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +115,8 @@ def likelihood_store(
             for labels, tokens in _chunks(jets, coder, labelled, device, progress):
                 columns = _score(model, density, labels, tokens, device, store)
                 sums.add(columns)
+                if below is not None:
+                    below.add(tokens, columns["log_likelihood"])
                 arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in _SCHEMA]  # NaN is null
                 writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
         aside.replace(out)
@@ -116,6 +133,8 @@ def likelihood_store(
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
+    if below is not None:
+        summary["references"] = below.as_dict(summary["log_density"])
     write_json(out.with_suffix(".json"), summary)
     return summary
 
@@ -124,7 +143,7 @@ def likelihood_store(
 def log_likelihood(
     model: Generator, tokens: ak.Array, labels: NDArray[np.int64] | None = None, *, device: str = "cpu"
 ) -> NDArray[np.float64]:
-    """Log-likelihood of token sequences in nats, ``[jets]``.
+    """Log-likelihood of token sequences in nats.
 
     Parameters
     ----------
@@ -134,6 +153,12 @@ def log_likelihood(
         Ragged integers, a jet per row: start, codes, stop. The start token is given, the stop token predicted.
     labels : ndarray of int [jets], optional
         Class of each jet, for a class-conditional generator.
+    device : str
+        Where the network is.
+
+    Returns
+    -------
+    ndarray of float [jets]
     """
     lengths = ak.to_numpy(ak.num(tokens)).astype(np.int64) - 1
     result = np.empty(len(lengths))
@@ -179,7 +204,7 @@ class Density:
     def log_density(
         self, log_likelihood: NDArray[np.float64], codes: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Logarithm of the density of jets, symmetric in their particles, ``[jets]``.
+        """Logarithm of the density of jets, symmetric in their particles.
 
         Parameters
         ----------
@@ -189,6 +214,11 @@ class Density:
             Codes 0..K-1 of all jets, one jet after the other.
         counts : ndarray of int [jets]
             Particles of each jet.
+
+        Returns
+        -------
+        ndarray of float [jets]
+            Of GeV^-N rad^-2N, N particles.
         """
         jet = np.repeat(np.arange(len(counts)), counts)
         n_bins = int(self.pt_bins.max()) + 1
@@ -287,6 +317,35 @@ class _Sums:
             "classes": {name: _means(row) for name, row in zip(names, self.by_class, strict=True) if row[0]},
             "log_density": _density_means(self.density) if self.density[0] else None,
         }
+
+
+class _References:
+    """Reference models counted on a token store, and how far a generator is above each of them."""
+
+    def __init__(self, path: Path, coder: Tokenizer, tokenizer: Path) -> None:
+        store = TokenStore.open(path)
+        require_same_tokenizer(store.manifest.meta["tokenizer_fingerprint"], coder, path, tokenizer)
+        self.models = ReferenceModels(
+            token_sequences(store, REFERENCE_JETS), coder.vocab_size, start_token=coder.start_token
+        )
+        self.gains: dict[str, list[NDArray[np.float64]]] = {}  # nats per jet by which the generator is better
+
+    def add(self, tokens: ak.Array, log_likelihood: NDArray[np.float64]) -> None:
+        for name, nats in self.models.nats(sequences_of(tokens)).items():
+            self.gains.setdefault(name, []).append(nats + log_likelihood)
+
+    def as_dict(self, log_density: dict[str, float] | None) -> dict[str, Any]:
+        found = {}
+        for name, parts in self.gains.items():
+            gain = np.concatenate(parts)
+            found[name] = {
+                "nats_per_jet_below": float(gain.mean()),
+                "nats_per_jet_below_error": float(gain.std() / np.sqrt(len(gain))),
+                "log_density_per_jet": None
+                if log_density is None
+                else log_density["per_jet"] - float(gain.mean()),
+            }
+        return found
 
 
 def _means(sums: NDArray[np.float64]) -> dict[str, float]:

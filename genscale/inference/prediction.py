@@ -1,4 +1,4 @@
-"""Class probabilities of every jet of a store, by a trained tagger: what rejection and calibration are measured on."""
+"""Class probabilities of the jets of a store, by a trained tagger; rejection and calibration are measured on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from genscale.training.tagger import load_tagger
 
 PREDICTION_VERSION = 1
 
-#: Jets read at a time; sorted by length, they make batches with little padding.
+#: Number of jets read at a time; sorted by length, they form batches with little padding.
 CHUNK_JETS = 8192
 
 BATCH_JETS = 512
@@ -32,22 +32,22 @@ BATCH_JETS = 512
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a tagger says of the jets of one store.
+    """A tagger's class probabilities of the jets of one store.
 
     Attributes
     ----------
-    probabilities : ndarray, shape (n_jets, n_classes), float32
-        Rows sum to one. Small probabilities keep their relative precision: 1 - p of a likely class is better
-        taken as the sum of the others.
-    labels : ndarray, shape (n_jets,), int8
-        True class, a position in ``classes``.
-    rows : ndarray, shape (n_jets,), int64
+    probabilities : array of float32, shape (n_jets, n_classes)
+        Class probabilities; rows sum to one. Small probabilities keep their relative precision, so that 1 - p of a
+        probable class is best computed as the sum of the others.
+    labels : array of int8, shape (n_jets,)
+        True classes, as positions in ``classes``.
+    rows : array of int64, shape (n_jets,)
         Row of each jet in its store.
     classes : tuple of str
         Names of the columns of ``probabilities``.
     provenance : dict
-        Run, checksum of its weights, store and its fingerprint and split, features, versions; ``loss`` in nats per jet,
-        its standard error, and ``accuracy``.
+        Run, checksum of its weights, store with its fingerprint and split, features, versions; ``loss`` in nats per
+        jet, its standard error, and ``accuracy``.
     """
 
     probabilities: np.ndarray
@@ -60,23 +60,29 @@ class Predictions:
 def predict_store(
     run: Path, store: Path, out: Path, *, device: torch.device | str = "cpu", progress: bool = True
 ) -> Predictions:
-    """Write the class probabilities of every jet of a store as ``.npz``, whole or not at all.
+    """Write the class probabilities of the jets of a store as ``.npz``; the file appears only when it is complete.
 
     Parameters
     ----------
     run : Path
         Folder of a finished tagger run.
     store : Path
-        Jet store with labels; the test split is what this is for.
+        Jet store with labels, usually the test split.
     out : Path
-        File to be written, with the arrays of :class:`Predictions` under their names (``provenance`` as JSON).
+        Output file, with the arrays of `Predictions` under their names (``provenance`` as JSON).
     device : torch.device or str
+        Device on which the network runs.
     progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Predictions
 
     Raises
     ------
     InputError
-        No finished tagger there; the store has no labels or lacks a column; ``out`` exists.
+        The run is not a finished tagger, the store has no labels or lacks a column, or ``out`` exists.
     """
     if out.suffix != ".npz":
         raise InputError(f"{out}: predictions are written as .npz; give a name that ends so")
@@ -113,7 +119,7 @@ def predict_store(
 
 
 def load_predictions(file: Path) -> Predictions:
-    """Read what :func:`predict_store` wrote; InputError names a file that is missing, broken or newer."""
+    """Read a file of `predict_store`; raises InputError if it is missing, invalid or of a newer version."""
     if not file.is_file():
         raise InputError(f"{file}: no such file; genscale predict makes it")
     try:
@@ -137,7 +143,7 @@ def load_predictions(file: Path) -> Predictions:
 
 
 def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, progress: bool) -> np.ndarray:
-    """Logarithms of class probabilities in double precision, [n_jets, n_classes], in the order of the store."""
+    """Return ln of class probabilities in double precision, shape (n_jets, n_classes), in the order of the store."""
     found = np.empty((len(rows), len(CLASSES)))
     with (
         torch.inference_mode(),
@@ -147,7 +153,7 @@ def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, p
             places = np.arange(low, min(low + CHUNK_JETS, len(rows)))
             flat, lengths, labels = rows.load(places)
             offsets = np.concatenate([[0], np.cumsum(lengths)])
-            # The same order as within a packed batch, so that results go back where they belong.
+            # The same order as in a packed batch, so that results are assigned to the right jets.
             by_length = np.argsort(-lengths, kind="stable")
             for start in range(0, len(places), BATCH_JETS):
                 chosen = by_length[start : start + BATCH_JETS]

@@ -1,16 +1,17 @@
 """Sampling jets from a generator, with a key/value cache.
 
-Every jet has a random stream of its own, a function of the seed and the jet's number, so a jet does not depend on
-how many jets are drawn together. The vocabulary is a tree: random numbers of the stream choose a branch, a
-branch of that, and at last a token, each by inverting the cumulative probabilities of some tens of branches.
-Where float32 rounding could decide (a random number next to a step of the cumulative probabilities), the
-jet's logits are computed again in double precision, alone. The tree has a hundredth of the steps that one
-search over 8,194 tokens could be next to, and needs no cumulative sum of all of them.
+Every jet has its own random stream, a function of the seed and the jet's number, so that a jet does not depend on the
+number of jets drawn together. The vocabulary is arranged as a tree: random numbers of the stream choose a branch, a
+branch of this branch, and finally a token, each by inverting the cumulative probabilities of a few tens of branches.
+Where float32 rounding could decide (a random number close to a step of the cumulative probabilities), the jet's logits
+are computed again in double precision, alone. The tree has a hundredth of the steps of a search over 8,194 tokens, and
+needs no cumulative sum of all of them.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,11 +28,11 @@ from genscale.models.packing import Packing
 
 START_TOKEN = 0
 
-#: Random numbers nearer than this to a step of the cumulative probabilities are settled in double precision;
-#: float32 noise of the logits was seen to move the steps by up to 2e-6. A token in some thousands is so near.
+#: For random numbers nearer than this to a step of the cumulative probabilities, double precision is used. Float32
+#: noise of the logits was seen to move the steps by up to 2e-6; one token in a few thousand is that near.
 NEAR_STEP = 4e-6
 
-#: Branches of each node of the vocabulary's tree: those beyond the vocabulary have no probability.
+#: Branches of each node of the tree; branches beyond the vocabulary have probability zero.
 BRANCHES = ROW_MULTIPLE
 
 #: Memory for keys and values if all jets of a batch grow to the maximal length, and most jets in a batch.
@@ -41,17 +42,18 @@ MOST_JETS = 1024
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How tokens are drawn.
+    """Options of sampling.
 
     Attributes
     ----------
     temperature : float
-        Divides the logits; 1 samples the model's own distribution.
+        The logits are divided by it; 1 samples the model's own distribution.
     top_k : int
-        Keep the k likeliest tokens; 0 keeps all.
+        Keep the k most probable tokens; 0 keeps all.
     top_p : float
-        Keep the likeliest tokens that together reach this probability; 1 keeps all.
+        Keep the most probable tokens that together reach this probability; 1 keeps all.
     seed : int
+        Seed of the random streams of all jets.
     """
 
     temperature: float = 1.0
@@ -73,8 +75,9 @@ class Sample:
     Attributes
     ----------
     tokens : ak.Array
-        Ragged int32 ``[start, codes..., stop]``; without the stop where the maximal length was hit.
-    hit_max_length : ndarray of bool [jets]
+        Ragged int32 ``[start, codes..., stop]``; without stop token if the maximal length was reached.
+    hit_max_length : array of bool, shape (n_jets,)
+        Whether each jet reached the maximal length.
     """
 
     tokens: ak.Array
@@ -97,14 +100,20 @@ def sample(
     Parameters
     ----------
     model : Generator
-        In evaluation mode, on any device.
+        A generator in evaluation mode, on any device.
+    n_jets : int
+        Number of jets.
+    config : SamplingConfig
+        Options, with the seed.
+    first_jet : int
+        Number of the first jet.
     label : int, optional
         Class index, for a class-conditional model.
     batch_jets : int, optional
-        Jets drawn together: changes speed, not jets. As many as memory allows if not given.
+        Number of jets drawn together, which changes the speed but not the jets; by default as many as memory allows.
     report : callable, optional
-        Called now and then with the number of jets finished since the last call, and how many of them hit the
-        maximal length.
+        Called repeatedly with the number of jets finished since the last call, and the number of these that reached
+        the maximal length.
 
     Returns
     -------
@@ -139,13 +148,13 @@ class _Draw:
         self.depth = 1  # of the vocabulary's tree
         while BRANCHES**self.depth < model.config.vocab_size:
             self.depth += 1
-        # Memory that has been used before is faster than new one, so all batches share it.
+        # Memory that was used before is faster than newly allocated memory, so that all batches share it.
         self._cache = model.new_cache(batch_jets)
         self._logits = logits_buffer(batch_jets, model.config.vocab_size, model.embedding.weight)
         self._exact: Generator | None = None
 
     def batch(self, jets: np.ndarray) -> list[np.ndarray]:
-        """Sequences of the jets with these numbers, ``batch_jets`` at most."""
+        """Return sequences of the jets with these numbers, at most ``batch_jets``."""
         model, device = self.model, self.device
         limit = model.config.max_tokens
         numbers = np.stack([_stream(self.config.seed, jet, limit * self.depth) for jet in jets.tolist()])
@@ -155,7 +164,7 @@ class _Draw:
         cache = [(keys[:, : len(jets)], values[:, : len(jets)]) for keys, values in self._cache]
         stop = model.config.vocab_size - 1
         slots = torch.arange(len(jets), device=device)  # the jet in each row of the cache
-        for position in range(limit):  # the last can only stop a jet of the greatest length
+        for position in range(limit):  # the last position can only end a jet of maximal length
             prefixes = written[slots, : position + 1]
             logits = self._logits[: len(slots)]
             real = logits[:, : model.config.vocab_size]
@@ -179,7 +188,7 @@ class _Draw:
         return None if self.label is None else torch.full((n,), self.label, device=self.device)
 
     def _choose(self, logits: Tensor, uniform: Tensor, prefixes: Tensor) -> Tensor:
-        """Tokens ``[jets]`` at which the cumulative probabilities pass the random numbers ``[jets, depth]``."""
+        """Return the tokens ``[jets]`` whose cumulative probabilities pass the random numbers ``[jets, depth]``."""
         token, margin = self._invert(logits, uniform)
         near = (margin < NEAR_STEP).nonzero()[:, 0]
         if len(near):
@@ -187,7 +196,7 @@ class _Draw:
         return token
 
     def _invert(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens, and how far rounding was from choosing others; the logits are overwritten."""
+        """Return tokens, and their distances from a choice that rounding could change; overwrites the logits."""
         probabilities, margin = self._probabilities(logits)
         levels = [probabilities]
         while levels[-1].shape[1] > BRANCHES:
@@ -202,9 +211,9 @@ class _Draw:
         return place, margin
 
     def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities after temperature, top-k and top-p, and how far the kept tokens were from being others.
+        """Return probabilities after temperature, top-k and top-p, and the distance from another choice of tokens.
 
-        The start token and what lies beyond the vocabulary have none. The logits are overwritten.
+        The start token and branches beyond the vocabulary have probability zero. The logits are overwritten.
         """
         c, vocab_size = self.config, self.model.config.vocab_size
         margin = logits.new_full(logits.shape[:1], torch.inf, dtype=torch.float64)
@@ -219,14 +228,14 @@ class _Draw:
         probabilities = torch.softmax(logits, -1, out=logits)
         if c.top_p < 1:
             ordered, order = probabilities.sort(descending=True)
-            # A token stays if those likelier than it do not reach top_p without it.
+            # A token is kept if the more probable ones do not reach top_p without it.
             before = ordered.double().cumsum(-1) - ordered
             margin = torch.minimum(margin, (before - c.top_p).abs().amin(-1))
             probabilities = probabilities.scatter(1, order, ordered * (before < c.top_p))
         return probabilities, margin
 
     def _exact_logits(self, prefixes: Tensor) -> Tensor:
-        """Logits after sequences of one length ``[jets, tokens]``, in double precision."""
+        """Return the logits after sequences of equal length ``[jets, tokens]``, in double precision."""
         if self._exact is None:
             self._exact = copy.deepcopy(self.model).cpu().double()
         jets, tokens = prefixes.shape
@@ -239,22 +248,19 @@ class _Draw:
 
 
 def _sums(level: Tensor) -> Tensor:
-    """Sums ``[jets, nodes]`` over the branches ``[jets, n]`` of each node; both are filled up to whole nodes."""
+    """Return sums ``[jets, nodes]`` over the branches ``[jets, n]`` of each node; both are padded to whole nodes."""
     sums = level.unflatten(1, (-1, BRANCHES)).sum(-1)
     return F.pad(sums, (0, -sums.shape[1] % BRANCHES))
 
 
 def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Places ``[jets]`` where the cumulative weights pass these shares of their sum, and the distances to a step.
+    """Invert the cumulative weights ``[jets, n]`` at the fractions ``uniform``, ``[jets]``, of their sum.
 
-    Parameters
-    ----------
-    weights : Tensor [jets, n]
-    uniform : Tensor [jets]
+    The results, both ``[jets]``, are the indices and the distances from the nearest step, relative to the sum.
     """
     weights = weights.double()
     steps = weights.cumsum(-1)
-    # Never the very end, behind which branches of no weight may lie.
+    # Always below the sum, beyond which there may be branches of weight zero.
     wanted = torch.minimum(
         uniform[:, None] * steps[:, -1:], torch.nextafter(steps[:, -1:], steps.new_zeros(()))
     )
@@ -268,16 +274,10 @@ def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 def _close_gaps(
     slots: Tensor, cache: list[tuple[Tensor, Tensor]], ended: Tensor, filled: int
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Move the last rows that still grow to where jets have ended, so that no row is computed in vain.
+    """Move the last rows that still grow to the rows of jets that have ended, so that no row is computed in vain.
 
-    Parameters
-    ----------
-    slots : Tensor [jets]
-        The jet in each row of the cache.
-    ended : Tensor of bool [jets]
-        Rows whose jets have ended.
-    filled : int
-        Positions of the cache that hold anything.
+    ``slots`` is the jet in each row of the cache, ``ended`` tells whose jets have ended, and ``filled`` is the number
+    of positions of the cache that are in use.
     """
     left = len(slots) - int(ended.sum())
     gaps = ended[:left].nonzero()[:, 0]
@@ -291,16 +291,27 @@ def _close_gaps(
 def _batch_jets(model: Generator) -> int:
     c = model.config
     bytes_per_jet = 2 * c.n_layers * c.max_tokens * c.d_model * model.embedding.weight.itemsize
-    return min(MOST_JETS, max(1, CACHE_BYTES // max(1, bytes_per_jet)))  # a bigram model keeps nothing
+    return min(MOST_JETS, max(1, CACHE_BYTES // max(1, bytes_per_jet)))  # a model without layers has no cache
 
 
 def _stream(seed: int, jet: int, n: int) -> np.ndarray:
-    """Random numbers of one jet: a counter-based generator makes any jet's stream without the others'."""
+    """Return random numbers of one jet; a counter-based generator gives the stream of any jet without the others."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, jet, 0])).random(n)
 
 
+def sample_name(run: str, jets: int | None = None) -> str:
+    """Name of the sample that a run's weights make after this many jets, or (None) at its end."""
+    name = run.split("/")[-1]
+    return name if jets is None else f"{name}-d{jets}"
+
+
+def sample_seed(seed: int, name: str) -> int:
+    """Seed of a named sample: samples of different names share no random numbers, so their errors are independent."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
+
+
 def require_label(model: Generator, label: int | None) -> None:
-    """Raise InputError for a class and an unconditional generator, or none and a conditional one."""
+    """Raise InputError if a class is given for an unconditional generator, or none for a conditional one."""
     conditional = model.class_embedding is not None
     require(conditional or label is None, "this generator is unconditional: it takes no class label")
     require(

@@ -1,4 +1,4 @@
-"""Between stores: jets to tokens, tokens to jets, models to tokens and jets. Each is resumable shard by shard."""
+"""From store to store: jets to tokens, tokens to jets, generators to jets. Each is resumed shard by shard."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
+from eval.scaling import ReferenceLevels, Sequences, reference_levels
 from genscale.config import to_mapping
 from genscale.data.constituents import COLUMNS, constituents, to_store_rows
 from genscale.data.manifest import Manifest
@@ -26,27 +27,53 @@ from tokenizer import Tokenizer
 #: Jets worked on at once; also those of a shard of jets.
 SHARD_JETS = 5_000
 
+#: Training jets that reference models are counted on at most, which takes some seconds.
+REFERENCE_JETS = 200_000
+
 #: Jets in one token shard: about 10 MB; a hundred million jets fill 2,000 files.
 TOKEN_SHARD_JETS = 50_000
 
 
 def encode_store(
-    jets: Path, tokenizer: Path, out: Path, *, device: str = "cpu", progress: bool = True
+    jets: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
 ) -> Manifest:
-    """Turn a jet store into a token store with the same jets in the same order."""
+    """Turn a jet store into a token store with the same jets in the same order.
+
+    Parameters
+    ----------
+    jets : Path
+        Jet store.
+    tokenizer : Path
+        Folder of the tokenizer.
+    out : Path
+        Token store to write; one that was interrupted is completed.
+    n_jets : int
+        Encode only this many jets, a fixed choice over the whole store; 0 means all.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the token store.
+    """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
-    labels = store.labels()
-    writer = StoreWriter(out, "tokens", _token_meta(coder, store))
-    with tqdm(total=len(store), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
-        for key, rows in _parts(len(store), TOKEN_SHARD_JETS):
+    labels, chosen = store.labels(), _choice(len(store), n_jets)
+    meta = _token_meta(coder, store) | ({"n_jets": n_jets} if n_jets else {})
+    writer = StoreWriter(out, "tokens", meta)
+    with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
+        for key, places in _parts(len(chosen), TOKEN_SHARD_JETS):
+            rows = chosen[places]
             if writer.has_shard(key):
                 bar.update(len(rows))
                 continue
             pieces = []
-            for _, places in _parts(len(rows)):
-                particles = constituents(store.read(rows[places], columns=COLUMNS))
+            for _, part in _parts(len(rows)):
+                particles = constituents(store.read(rows[part], columns=COLUMNS))
                 pieces.append(coder.encode(particles, device=device))
-                bar.update(len(places))
+                bar.update(len(part))
             tokens = ak.concatenate(pieces)
             writer.write_shard(key, ak.zip({"tokens": tokens, "label": labels[rows]}, depth_limit=1))
     return writer.finish()
@@ -59,13 +86,28 @@ def decode_store(
 
     Parameters
     ----------
+    tokens : Path
+        Token store.
+    tokenizer : Path
+        Folder of the tokenizer that made it.
+    out : Path
+        Jet store to write; one that was interrupted is completed.
     n_jets : int
         Decode only this many jets, a fixed choice over the whole store; 0 means all, in order.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the jet store.
 
     Raises
     ------
     InputError
-        If the tokens were made by another tokenizer.
+        The tokens were made by another tokenizer.
     """
     store, coder = TokenStore.open(tokens), Tokenizer.load(tokenizer)
     require_same_tokenizer(store.manifest.meta["tokenizer_fingerprint"], coder, tokens, tokenizer)
@@ -75,8 +117,7 @@ def decode_store(
         "tokenizer_fingerprint": coder.fingerprint,
     }
     writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
-    wanted = min(n_jets, len(store))
-    chosen = JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted] if n_jets else np.arange(len(store))
+    chosen = _choice(len(store), n_jets)
     with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="decode", disable=not progress) as bar:
         for key, part in _parts(len(chosen)):
             if not writer.has_shard(key):
@@ -102,14 +143,29 @@ def generate_store(
     Parameters
     ----------
     run : Path
-        Folder of a finished generator run; the tokenizer that decodes its tokens lies within.
+        Folder of a finished generator run, or of weights that a run kept; the tokenizer that decodes its tokens lies
+        within.
+    out : Path
+        Jet store to write; one that was interrupted is completed.
+    n_jets : int
+        Jets to draw.
+    config : SamplingConfig
     class_label : str, optional
         Class to draw from a class-conditional generator.
+    device : str
+        Where the network runs.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Manifest
+        Of the jet store.
 
     Raises
     ------
     InputError
-        No such run or class, a damaged tokenizer, or ``out`` is taken.
+        There is no such run or class, the tokenizer is damaged, or ``out`` is taken.
     """
     if n_jets < 1:
         raise InputError(f"jets: {n_jets} is not at least 1")
@@ -177,21 +233,69 @@ def tokenizer_quality(
 
     Parameters
     ----------
+    tokenizer : Path
+        Folder of the tokenizer.
+    jets : Path
+        Jet store.
+    out : Path
+        JSON file.
+    figure : Path, optional
+        Image file.
     n_jets : int
         Use only this many jets, a fixed choice over the whole store; 0 means all.
+    device : str
+        Where the network runs.
+
+    Returns
+    -------
+    dict
+        The contents of the JSON file.
     """
     from tokenizer.figures import plot_quality
     from tokenizer.quality import quality
 
     coder, store = Tokenizer.load(tokenizer), JetStore.open(jets)
-    wanted = min(n_jets or len(store), len(store))
-    rows = np.sort(JetOrder(len(store), wanted, HELD_OUT_SEED)[0:wanted])
+    rows = np.sort(_choice(len(store), n_jets))
     particles = constituents(store.read(rows, columns=COLUMNS))
     found = quality(coder, particles, progress=True, device=device).as_dict()
     if figure is not None:
         plot_quality(coder, particles, device=device).savefig(figure, dpi=110)
     write_json(out, found)
     return found
+
+
+def token_sequences(store: TokenStore, n_jets: int = 0) -> Sequences:
+    """Token sequences of a store, as the reference models of ``eval.scaling`` take them.
+
+    Parameters
+    ----------
+    store : TokenStore
+    n_jets : int
+        At most this many jets, a fixed choice over the whole store; 0 means all.
+
+    Returns
+    -------
+    Sequences
+    """
+    rows = np.sort(_choice(len(store), n_jets))
+    return sequences_of(store.read(rows, columns=["tokens"])["tokens"])
+
+
+def token_levels(tokens: Path) -> ReferenceLevels:
+    """Reference levels of a folder with token stores ``train``, to count tables on, and ``validation``."""
+    train, held_out = (TokenStore.open(tokens / split, verify=False) for split in ("train", "validation"))
+    return reference_levels(
+        token_sequences(train, REFERENCE_JETS),
+        token_sequences(held_out),
+        int(train.manifest.meta["vocabulary_size"]),
+        start_token=Tokenizer.start_token,
+    )
+
+
+def sequences_of(tokens: ak.Array) -> Sequences:
+    """Ragged tokens, a jet per row, as the reference models of ``eval.scaling`` take them."""
+    layout = ak.to_packed(tokens).layout
+    return Sequences(layout.content.data, layout.offsets.data.astype(np.int64))
 
 
 def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tokenizer: Path) -> None:
@@ -203,16 +307,26 @@ def require_same_tokenizer(fingerprint: str, coder: Tokenizer, tokens: Path, tok
         )
 
 
+def coarsen_tokenizer(tokenizer: Path, out: Path, codebook_size: int, *, seed: int = 0) -> None:
+    """Write a tokenizer with fewer codes, whose vectors are merged by k-means; see ``Tokenizer.coarsened``."""
+    Tokenizer.load(tokenizer).coarsened(codebook_size, seed=seed).save(out)
+
+
 def _token_meta(coder: Tokenizer, store: JetStore) -> dict[str, Any]:
     meta = {
         "tokenizer_fingerprint": coder.fingerprint,
         "vocabulary_size": coder.vocab_size,
         "source_fingerprint": store.fingerprint,
-        "rows_per_shard": TOKEN_SHARD_JETS,  # shards of another size are not gone on with
+        "rows_per_shard": TOKEN_SHARD_JETS,  # a store with shards of another size is not resumed
     }
     # Tokens of a test split are refused for training, as its jets are.
     split = store.manifest.meta.get("split")
     return meta if split is None else {**meta, "split": split}
+
+
+def _choice(n: int, wanted: int) -> np.ndarray:
+    """Rows of a fixed choice of ``wanted`` among n jets; all of them in order for 0."""
+    return JetOrder(n, min(wanted, n), HELD_OUT_SEED)[0 : min(wanted, n)] if wanted else np.arange(n)
 
 
 def _parts(n: int, shard_jets: int = SHARD_JETS) -> Iterator[tuple[str, np.ndarray]]:

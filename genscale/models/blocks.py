@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genscale.models import fused
 from genscale.models.packing import Packing
 
 #: Keys that a CPU goes through at once when it draws jets: their products with the queries stay in its cache.
@@ -69,15 +71,23 @@ class SelfAttention(nn.Module):
         return self.out(packing.attend(self.qkv(rows), self.attend))
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """One token of every jet, with the jets' cached keys and values.
+        """Attend from one token of every jet, with the jets' cached keys and values.
 
         Parameters
         ----------
-        x : Tensor [jets, d]
-            The token at ``position``.
-        keys, values : Tensor [max_length, jets, d]
-            The cache, filled up to ``position``; this token's entries are written into it. Position comes first:
-            entries of a position are written in one piece.
+        x : Tensor, shape (n_jets, d)
+            The tokens at ``position``.
+        keys : Tensor, shape (max_length, n_jets, d)
+            Cached keys, filled up to ``position``; those of these tokens are written into it. The position is the
+            first axis, so that the entries of a position are contiguous.
+        values : Tensor, shape (max_length, n_jets, d)
+            Cached values, likewise.
+        position : int
+            Position of the tokens.
+
+        Returns
+        -------
+        Tensor, shape (n_jets, d)
         """
         q, keys[position], values[position] = self.qkv(x).chunk(3, dim=1)
         q = q * (x.shape[1] // self.n_heads) ** -0.5
@@ -100,7 +110,7 @@ class Block(nn.Module):
     """Attention and MLP with residual connections; norms before (pre) or after (post) each of them.
 
     The MLP's hidden width is ``mlp_ratio * d_model``; with ``activation="swiglu"`` it has a gate of that width,
-    too: half as many weights again (see :func:`mlp_weights`).
+    too: half as many weights again (see `mlp_weights`).
     """
 
     def __init__(
@@ -126,6 +136,11 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, d_model)
         self.dropout = nn.Dropout(dropout)
 
+    def weights(self) -> list[Tensor | None]:
+        """Weight and bias of each layer in the order of registration; None where there is no bias."""
+        layers = (self.norm1, self.attention.qkv, self.attention.out, self.norm2, self.up, self.down)
+        return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+
     def _mlp(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(activate(self.up(x), self.activation)))
 
@@ -146,6 +161,32 @@ class Block(nn.Module):
         """One token of every jet ``[jets, d]`` with the cache of this block (see SelfAttention.step)."""
         source = self.norm1(x) if self.norm == "pre" else x
         return self._residual(x, self.attention.step(source, keys, values, position))
+
+
+class Blocks(nn.ModuleList):
+    """Equal blocks, one after another."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        super().__init__(blocks)
+        # Looking them up at every step would take as long as some of their products.
+        self._weights = [weight for block in self for weight in cast(Block, block).weights()]
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """Packed rows ``[n_tokens, d]`` to the same."""
+        if len(self) and self._can_be_fused() and fused.available(rows):
+            attention = cast(Block, self[0]).attention
+            return fused.fused_blocks(
+                rows, packing, self._weights, n_heads=attention.n_heads, causal=attention.causal,
+                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh",
+            )  # fmt: skip
+        for block in self:
+            rows = block(rows, packing)
+        return rows
+
+    def _can_be_fused(self) -> bool:
+        block = cast(Block, self[0])
+        no_dropout = not self.training or block.dropout.p == 0
+        return block.norm == "pre" and block.activation in ("gelu", "gelu_tanh") and no_dropout
 
 
 def init_transformer(model: nn.Module, n_layers: int) -> None:

@@ -1,4 +1,4 @@
-"""What the sizes of the ladder cost to train: FLOPs, memory, compute-optimal data, time."""
+"""Cost of training the sizes of the ladder: FLOPs, memory, compute-optimal data, time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from genscale.models.counting import ParameterCount, count_parameters, generator
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import LADDER, generator_config, learning_rate
 
-#: Compute-optimal training tokens per parameter of language models (Hoffmann et al., arXiv:2203.15556). Nothing says
-#: that it holds for jets: it is a stand-in until a fit tells.
+#: Compute-optimal training tokens per parameter of language models (Hoffmann et al., arXiv:2203.15556). It need not
+#: hold for jets, and is used only until a fitted law is given.
 TOKENS_PER_PARAMETER: Final = 20.0
 
-#: Bytes of a parameter in training: itself, its gradient and AdamW's two moments, in float32.
+#: Bytes per parameter in training: the parameter, its gradient and AdamW's two moments, in float32.
 TRAINING_BYTES: Final = 16
 
 
@@ -28,14 +28,20 @@ class Cost:
 
     Attributes
     ----------
+    size : str
+        Rung of the ladder, or ``omnijet``.
+    config : GeneratorConfig
+        Its configuration.
+    parameters : ParameterCount
+        Its parameters, by part.
     flops_per_token : float
-        Of training, counted from the architecture.
+        Training FLOPs per token, counted from the architecture.
     training_bytes : float
-        Weights, gradients and AdamW's moments in float32, and activations (see :func:`activation_bytes`).
+        Weights, gradients and AdamW's moments in float32, and activations (see `activation_bytes`).
     jets : Estimate
-        Compute-optimal D.
+        Compute-optimal number of jets D.
     flops : float
-        Training FLOPs up to there.
+        Training FLOPs at this D.
     """
 
     size: str
@@ -48,12 +54,15 @@ class Cost:
 
 
 def activation_bytes(config: GeneratorConfig, tokens: float) -> float:
-    """Activations kept for the backward pass, in bytes, float32: ``4 tokens ((9 + m) n_layers + 3) d_model``.
+    """Return the bytes of float32 activations kept for the backward pass, ``4 tokens ((9 + m) n_layers + 3) d_model``.
 
-    Per block and token, in units of ``d_model``: inputs of two norms (2), of the projections to queries, keys and
-    values and back (2), of the MLP (1); queries, keys and values (3) and what attention makes of them (1). In the
-    MLP ``m`` is 2 ``mlp_ratio``: before and after the activation; 4 with SwiGLU's gate. Outside: embedding and final
-    norm. Attention is fused and the head works in chunks, so that neither scores nor logits are kept.
+    Per block and token, in units of ``d_model``, these are the inputs of the two norms (2), of the projections to and
+    from queries, keys and values (2), and of the MLP (1), the queries, keys and values (3), and the output of
+    attention (1). The MLP adds ``m`` = 2 ``mlp_ratio`` (before and after the activation), or 4 ``mlp_ratio`` with
+    SwiGLU's gate. Outside the blocks there are the embedding and the final norm. Attention is fused and the head works
+    in chunks, so that neither scores nor logits are kept. (Blocks that are fused on a CPU,
+    `genscale.models.fused`, do keep the probabilities, one number per head and pair of tokens, and one
+    ``d_model`` less per token.)
     """
     mlp = (4 if config.activation == "swiglu" else 2) * config.mlp_ratio
     return 4.0 * tokens * ((9 + mlp) * config.n_layers + 3) * config.d_model
@@ -62,28 +71,32 @@ def activation_bytes(config: GeneratorConfig, tokens: float) -> float:
 def cost(
     size: str, vocab_size: int, tokens_per_jet: float, *, batch_jets: int = 64, law: FitResult | None = None
 ) -> Cost:
-    """Cost of a size of the ladder.
+    """Return the cost of a size of the ladder.
 
     Parameters
     ----------
     size : str
-        Rung, or ``omnijet``.
+        Rung of the ladder, or ``omnijet``.
     vocab_size : int
-        Tokens, start and stop included.
+        Number of tokens, including start and stop tokens.
     tokens_per_jet : float
-        Mean target tokens of a jet.
+        Mean number of target tokens of a jet.
     batch_jets : int
-        Jets that one device holds in a step.
+        Number of jets on one device in a step.
     law : FitResult, optional
-        Law of N (all parameters) and D (jets); without one D is TOKENS_PER_PARAMETER N / tokens_per_jet.
+        Law of N (all parameters) and D (jets). Without one, D is TOKENS_PER_PARAMETER N / tokens_per_jet.
+
+    Returns
+    -------
+    Cost
 
     Raises
     ------
     eval.errors.InputError
-        If the law has no N and D to trade.
+        The law does not depend on both N and D.
     """
     config = generator_config(size, vocab_size)
-    with torch.device("meta"):  # shapes without memory: the largest has hundreds of millions
+    with torch.device("meta"):  # no memory is allocated: the largest has hundreds of millions of parameters
         n = count_parameters(Generator(config))
     jets = 1000
     flops_per_token = generator_flops(config, jets, round(jets * tokens_per_jet)) / (jets * tokens_per_jet)
@@ -106,12 +119,31 @@ def describe(
     flops_per_second: float | None = None,
     fit: Path | None = None,
 ) -> str:
-    """Return two tables of all sizes, parameters and costs, with the rules behind them; see :func:`cost`.
+    """Return two tables of all sizes as text, parameters and costs, with the rules behind them.
+
+    Parameters
+    ----------
+    vocab_size : int
+        As for `cost`.
+    tokens_per_jet : float
+        As for `cost`.
+    batch_jets : int
+        As for `cost`.
+    flops_per_second : float, optional
+        Sustained rate of the device, for training times.
+    fit : Path, optional
+        File of a fitted law of N and D, as for `cost`.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
-    InputError, eval.errors.InputError
-        A rate that is not positive; a file that holds no law of N and D.
+    InputError
+        The rate is not positive.
+    eval.errors.InputError
+        The file does not hold a law of N and D.
     """
     if flops_per_second is not None and not flops_per_second > 0:
         raise InputError(f"--flops-per-second {flops_per_second}: must be positive")

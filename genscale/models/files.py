@@ -1,63 +1,95 @@
-"""Trained networks on disk: weights as safetensors, shape and provenance as JSON; loading runs no code."""
+"""Trained networks on disk: weights as safetensors, configuration and provenance as JSON; loading runs no code."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 from torch import nn
 
 from genscale.errors import InputError
 from genscale.files import read_json, sha256, write_json
 
-MODEL_VERSION = 1
+#: Version of each kind of model, and why older ones cannot be used.
+MODEL_VERSIONS: Final = {
+    "generator": (1, ""),
+    "tagger": (2, "; taggers before version 2 did not standardise their inputs: train it again"),
+}
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and then ``model.json``, without which the weights do not count.
+    """Write ``model.safetensors`` and then ``model.json``, without which the weights are not read.
 
     Parameters
     ----------
-    kind : "generator" or "tagger"
+    run : Path
+        Folder of the run.
+    kind : str
+        "generator" or "tagger".
     model : nn.Module
-        With its shape as a dataclass in ``model.config``.
+        A model whose configuration is a dataclass, ``model.config``.
     provenance : dict
-        What its user must match: the tokenizer's fingerprint, the features.
+        What users of the model must match: the tokenizer's fingerprint, the features.
     """
     run.mkdir(parents=True, exist_ok=True)
     weights = run / "model.safetensors"
     aside = run / ".model.safetensors.tmp"
-    save_model(model.cpu(), str(aside))
+    # Copies, because the parameters of a model in training are views of one vector.
+    save_file({name: t.detach().cpu().clone() for name, t in model.state_dict().items()}, aside)
     aside.replace(weights)
     shape = asdict(model.config)  # type: ignore[call-overload]
     write_json(
         run / "model.json",
-        {"version": MODEL_VERSION, "kind": kind, "shape": shape, "sha256": sha256(weights), **provenance},
+        {
+            "version": MODEL_VERSIONS[kind][0],
+            "kind": kind,
+            "shape": shape,
+            "sha256": sha256(weights),
+            **provenance,
+        },
     )
 
 
 def load_network(
     run: Path, kind: str, model_cls: type[ModelT], config_cls: type
 ) -> tuple[ModelT, dict[str, Any]]:
-    """Read a network and its provenance, in evaluation mode.
+    """Read a network and its provenance.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    kind : str
+        "generator" or "tagger".
+    model_cls : type
+        Class of the model, made from its configuration.
+    config_cls : type
+        Dataclass of the configuration.
+
+    Returns
+    -------
+    model : nn.Module
+        The network in evaluation mode.
+    provenance : dict
 
     Raises
     ------
     InputError
-        No finished run there, another kind of model, or damaged weights.
+        There is no finished run in the folder, the model is of another kind, or its weights are damaged.
     """
     if not (run / "model.json").is_file():
         raise InputError(f"{run}: no trained {kind} here (model.json is missing; is the run finished?)")
     description = read_json(run / "model.json")
-    if description.get("version") != MODEL_VERSION or description.get("kind") != kind:
+    version, reason = MODEL_VERSIONS[kind]
+    if description.get("version") != version or description.get("kind") != kind:
         raise InputError(
             f"{run}/model.json: a {description.get('kind')} of version {description.get('version')}, "
-            f"expected a {kind} of version {MODEL_VERSION}"
+            f"expected a {kind} of version {version}{reason * (description.get('kind') == kind)}"
         )
     weights = run / "model.safetensors"
     if not weights.is_file() or sha256(weights) != description["sha256"]:

@@ -14,32 +14,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genscale.config import require
-from genscale.models.blocks import Activation, Block, init_transformer
+from genscale.models.blocks import Activation, Block, Blocks, init_transformer
 from genscale.models.head import Nats, head_nats
 from genscale.models.packing import Packing
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Shape of a generator.
+    """Configuration of a generator.
 
     Attributes
     ----------
+    d_model : int
+        Width of the network.
     n_layers : int
-        0 leaves a bigram model, which knows nothing but the token before.
+        Number of blocks; 0 gives a bigram model, which sees only the previous token.
+    n_heads : int
+        Attention heads per block.
     vocab_size : int
-        Codes plus start and stop.
+        Number of tokens: codes, start and stop.
     max_tokens : int
         Longest input sequence: start token and constituents.
+    norm : "pre" or "post"
+        Layer norm before each branch, or after its residual connection.
+    activation : Activation
+        Activation of the MLPs.
     positions : "learned" or "none"
-        OmniJet-alpha has none; the causal mask alone tells a token how many came before.
+        Position embeddings. OmniJet-alpha has none; a token then knows its position from the causal mask alone.
     scaled_embedding : bool
-        Embeddings are multiplied by the square root of the width (Vaswani et al., arXiv:1706.03762, section 3.4).
-        They start small for the sake of a tied head; unscaled, the outputs of the blocks drown them.
+        Multiply embeddings by the square root of the width (Vaswani et al., arXiv:1706.03762, section 3.4). They are
+        initialised small because of the tied head; unscaled, they would be small against the outputs of the blocks.
     tied_head : bool
-        The head is the transposed embedding (without bias) or a linear layer of its own (with bias).
+        The head is the transposed embedding (without bias), otherwise a separate linear layer (with bias).
+    qkv_bias : bool
+        Biases in the projections to queries, keys and values.
+    mlp_ratio : int
+        Hidden width of the MLPs in units of d_model.
     n_classes : int
-        0: unconditional. Otherwise the embedding of the jet's class is added to its start token's.
+        Number of classes; 0 for an unconditional generator. Otherwise the embedding of a jet's class is added to the
+        embedding of its start token.
     """
 
     d_model: int
@@ -82,7 +95,7 @@ class GeneratorConfig:
 
 
 class Generator(nn.Module):
-    """Next-token model of tokenized jets; see the module's text and :class:`GeneratorConfig`."""
+    """Next-token model of tokenized jets; see the module's text and `GeneratorConfig`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -90,7 +103,7 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(c.vocab_size, c.d_model)
         self.position_embedding = nn.Embedding(c.max_tokens, c.d_model) if c.positions == "learned" else None
         self.class_embedding = nn.Embedding(c.n_classes, c.d_model) if c.n_classes else None
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             Block(
                 c.d_model,
                 c.n_heads,
@@ -118,16 +131,23 @@ class Generator(nn.Module):
         return rows * self.scale
 
     def hidden(self, tokens: Tensor, packing: Packing, labels: Tensor | None = None) -> Tensor:
-        """Packed input tokens ``[n_tokens]`` to the head's inputs ``[n_tokens, d]``.
+        """Compute the inputs of the head from packed tokens.
 
         Parameters
         ----------
-        labels : Tensor [jets], optional
+        tokens : Tensor of int64, shape (n_tokens,)
+            Packed input tokens.
+        packing : Packing
+            Their layout.
+        labels : Tensor of int64, shape (n_jets,), optional
             Class of each jet, for a class-conditional generator.
+
+        Returns
+        -------
+        Tensor, shape (n_tokens, d_model)
         """
         rows = self._embed(tokens, packing.positions, packing.starts, labels)
-        for block in self.blocks:
-            rows = block(rows, packing)
+        rows = self.blocks(rows, packing)
         return self.final_norm(rows)
 
     def _head(self) -> tuple[Tensor, Tensor | None]:

@@ -51,10 +51,18 @@ def head_nats(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
 
     Parameters
     ----------
-    hidden : Tensor [n_tokens, d]
-    weight : Tensor [vocab_size, d]
-    bias : Tensor [vocab_size], optional
-    targets : Tensor [n_tokens]
+    hidden : Tensor, shape (n_tokens, d)
+        Inputs of the head.
+    weight : Tensor, shape (vocab_size, d)
+        Weight of the head.
+    bias : Tensor, shape (vocab_size,), or None
+        Bias of the head.
+    targets : Tensor of int64, shape (n_tokens,)
+        Target tokens.
+
+    Returns
+    -------
+    Nats
     """
     device = hidden.device.type
     with_gradient = torch.is_grad_enabled()

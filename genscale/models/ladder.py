@@ -1,7 +1,7 @@
-"""The ladder of generator sizes, Pico to XXL: one table, everything else derived.
+"""The ladder of generator sizes, Pico to XXL.
 
-The names follow Amram et al. (arXiv:2605.28940); the shapes are ours to choose. From rung to rung the
-non-embedding parameters, about 12 layers d^2, grow by a factor of four to five.
+The names follow Amram et al. (arXiv:2605.28940). The shapes are this project's choice: the non-embedding parameters,
+about 12 layers d^2, grow by a factor of four to five from rung to rung.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ OMNIJET: Final[dict[str, Any]] = {
     "tied_head": False,
 }
 
-#: Peak learning rate of AdamW for 100,000 parameters in blocks and 32 jets a step, and how it falls with them: found by
-#: a sweep on simulated jets (docs/generator.md). OmniJet-alpha's is the released one, whatever the batch.
+#: Peak learning rate of AdamW for 100,000 parameters in blocks and 32 jets per step, and the exponent of its decrease
+#: with parameters, from a sweep on simulated jets (docs/generator.md). For OmniJet-alpha it is the released one.
 RATE_AT_1E5: Final = 3e-3
 RATE_EXPONENT: Final = 0.5
 OMNIJET_RATE: Final = 1e-3
@@ -56,26 +56,52 @@ def learning_rate(size: str, batch_jets: int) -> float:
     ``RATE_AT_1E5 (N / 1e5)^-RATE_EXPONENT (batch_jets / 32)^(1/2)`` with N = 12 layers width^2. The square root is
     that of Malladi et al. (arXiv:2205.10287) for Adam.
 
+    Parameters
+    ----------
+    size : str
+        Rung, or ``omnijet``.
+    batch_jets : int
+        Number of jets in a step, over all devices.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     InputError
-        If there is no such size.
+        There is no such size.
     """
     if size.lower() == "omnijet":
         return OMNIJET_RATE
     shape = generator_config(size, 1)
     blocks = 12 * shape.n_layers * shape.d_model**2
     rate = RATE_AT_1E5 * (blocks / 1e5) ** -RATE_EXPONENT * (batch_jets / 32) ** 0.5
-    return float(f"{rate:.2g}")  # more digits would say more than is known
+    return float(f"{rate:.2g}")  # the sweep does not determine more digits
 
 
 def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:
-    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``, with some keys overridden.
+    """Return the configuration of a rung of the ladder, or of the preset ``omnijet``.
+
+    Parameters
+    ----------
+    size : str
+        Rung, or ``omnijet``.
+    vocab_size : int
+        Number of tokens, including start and stop tokens.
+    max_tokens : int
+        Maximal length of a sequence.
+    **overrides : Any
+        Other values for keys of the configuration.
+
+    Returns
+    -------
+    GeneratorConfig
 
     Raises
     ------
     InputError
-        If there is no such size (the nearest name is given), or a value is impossible.
+        There is no such size (the message gives the nearest name), or a value is impossible.
     """
     size = size.lower()
     given = {"vocab_size": vocab_size, "max_tokens": max_tokens}

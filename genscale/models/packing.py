@@ -137,15 +137,18 @@ class Packing:
 
         Parameters
         ----------
-        rows : Tensor [n_tokens, width]
-            Queries, keys and values side by side (in general, as many ``parts`` of equal width).
+        rows : Tensor, shape (n_tokens, width)
+            Queries, keys and values side by side (in general, ``parts`` of equal width).
         attention : callable
-            Maps the parts of a group, each ``[jets, longest, width / parts]``, and its padding ``[jets, longest]``
-            (True where padding), to ``[jets, longest, width_out]``. Its output on padding is ignored.
+            Maps the parts of a group, each of shape (n_jets, longest, width / parts), and its padding, shape (n_jets,
+            longest), True for padding, to an output of shape (n_jets, longest, width_out). The output for padding is
+            ignored.
+        parts : int
+            Number of parts.
 
         Returns
         -------
-        Tensor [n_tokens, width_out]
+        Tensor, shape (n_tokens, width_out)
         """
         pieces = _ToGroups.apply(rows, self.to_slots, self.to_flat, self.shapes, parts)
         padding = self.is_padding.split([jets * longest for jets, longest in self.shapes])

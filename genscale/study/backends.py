@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from genscale.data.workers import THREAD_VARIABLES, available_cores
 from genscale.errors import InputError
@@ -49,6 +52,10 @@ class Backend(Protocol):
         """Start a cell."""
         ...
 
+    def close(self) -> None:
+        """Let go of what was kept for further cells."""
+        ...
+
 
 def log_file(study: Path, cell: Cell) -> Path:
     """Where a cell's output goes."""
@@ -81,36 +88,78 @@ class DebugBackend:
         run_cell(study, cell.id)
         return _Finished(log_file(study, cell))
 
+    def close(self) -> None:
+        """Nothing is kept."""
+
 
 class LocalBackend:
-    """Cells as processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``."""
+    """Cells in processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``.
+
+    A process that has done its cell gets the next (`genscale.study.worker`).
+    """
 
     def __init__(self, slots: int = 0) -> None:
         self.slots = slots or available_cores()
+        self._idle: dict[tuple[Path, int], list[subprocess.Popen[str]]] = {}
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
-        """Start a process for the cell; it ends with this one, however this one ends."""
+        """Give the cell to a process, which ends with this one, however this one ends."""
         log = log_file(study, cell)
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **os.environ,
-            # The number of threads decides the order of floating-point sums: it is fixed, not the machine's.
-            **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-        }
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "genscale.study.worker", str(study), cell.id],
-                stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, preexec_fn=_end_with_parent,
-            )  # fmt: skip
-        return _Process(process, log)
+        idle = self._idle.setdefault((study, threads), [])
+        job = _Work(idle.pop() if idle else _worker(study, threads, log), log, idle)
+        job.begin(cell)
+        return job
+
+    def close(self) -> None:
+        """End the processes that wait for a cell."""
+        for process in itertools.chain(*self._idle.values()):
+            _pipe(process.stdin).close()  # the end of its input
+            process.wait()
+        self._idle.clear()
 
 
-class _Process:
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self.log = process, log
+def _worker(study: Path, threads: int, log: Path) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        # The number of threads decides the order of floating-point sums: it is fixed, not the machine's.
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+    }
+    with log.open("ab") as output:  # what goes wrong before the first cell begins
+        return subprocess.Popen(
+            [sys.executable, "-m", "genscale.study.worker", str(study)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, env=environment, text=True,
+            preexec_fn=_end_with_parent,
+        )  # fmt: skip
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # processes are started with pipes
+    return pipe
+
+
+class _Work:
+    """A cell in a worker, which is idle again when the cell is done."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, idle: list[subprocess.Popen[str]]) -> None:
+        self.process, self.log, self.idle = process, log, idle
+        self.done = False
+
+    def begin(self, cell: Cell) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it died: poll tells
+            print(cell.id, self.log, sep="\t", file=_pipe(self.process.stdin), flush=True)
 
     def poll(self) -> int | None:
-        return self.process.poll()
+        if self.done:
+            return 0
+        answers = _pipe(self.process.stdout)
+        if not select.select([answers], [], [], 0)[0]:
+            return None
+        if answers.readline():
+            self.done = True
+            self.idle.append(self.process)
+            return 0
+        return self.process.wait()  # it closed its output without an answer: it ended
 
     def stop(self) -> None:
         self.process.terminate()
@@ -135,12 +184,19 @@ class SlurmBackend:
 
     Parameters
     ----------
-    cluster : "slurm", "local" or "debug"
-        submitit's executor.
-    options : dict
+    cluster : str
+        Executor of submitit: "slurm", "local" or "debug".
+    slots : int
+        Number of cells that are submitted at one time.
+    options : mapping of str to Any, optional
         submitit's parameters, such as ``slurm_partition``, ``timeout_min``, ``gpus_per_node``. With ``nodes`` or
         ``tasks_per_node`` above one, every training is shared by that many processes, one GPU each; other
         work stays in one.
+
+    Raises
+    ------
+    InputError
+        submitit is not installed.
     """
 
     def __init__(
@@ -167,6 +223,9 @@ class SlurmBackend:
         except (NameError, AssertionError) as error:
             raise InputError(f"--cluster: {str(error).splitlines()[0]}") from error
         return _SubmititJob(executor.submit(ResumableCell(study.absolute(), cell.id)))
+
+    def close(self) -> None:
+        """Nothing is kept: jobs belong to the cluster."""
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from genscale.config import to_mapping
+from genscale.config import from_mapping, require, to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
+from genscale.inference.sampling import sample_name, sample_seed
 from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import GeneratorStage, Inputs, StudyConfig, TaggerStage
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
-from genscale.training.task import TrainingConfig
+from genscale.training.task import TrainingConfig, weights_folder
 from genscale.training.tokenizer import TokenizerRun
 from tokenizer import Tokenizer
 
@@ -32,6 +34,7 @@ ASSUMED_PARTICLES = 40
 
 #: Stores and stages by their places in a study's folder.
 SPLITS = ("train", "validation", "test")
+TOKEN_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Cell:
     all_cores : bool
         It uses every core by itself.
     flops : float
-        Estimated floating-point operations of a training, 0 for other work. Those of a tokenizer are
+        Estimated floating-point operations of a training with its branches, 0 for other work. Those of a tokenizer are
         6 x parameters x particles, as in its record.
     held_out_flops : float
         Estimated floating-point operations of its held-out losses, which come on top.
@@ -80,63 +83,139 @@ class Cell:
         return (self.output(study) / self.done_file).exists()
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A store or a model that cells read, and the cell that makes it; none if it was given."""
+
+    path: str
+    made_by: tuple[str, ...]
+
+
+def _source(cell: str, given: str = "") -> _Source:
+    return _Source(given, ()) if given else _Source(cell, (cell,))
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where the cells of a study find jets and tokens, by split, and the tokenizer."""
+
+    config: StudyConfig
+
+    @property
+    def jets(self) -> dict[str, _Source]:
+        folder = self.config.jets.stores
+        return {split: _source(f"jets/{split}", folder and f"{folder}/{split}") for split in SPLITS}
+
+    @property
+    def tokens(self) -> dict[str, _Source]:
+        folder = self.config.tokenizer.tokens
+        return {split: _source(f"tokens/{split}", folder and f"{folder}/{split}") for split in TOKEN_SPLITS}
+
+    @property
+    def tokenizer(self) -> _Source:
+        return _source("tokenizer", self.config.tokenizer.folder)
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Cells that make the jets of a training and of its held-out losses."""
+        return (*self.jets["train"].made_by, *self.jets["validation"].made_by)
+
+    @cached_property
+    def codes(self) -> tuple[int, int]:
+        """Vocabulary and longest jet of the tokenizer."""
+        if self.config.tokenizer.folder:
+            given = Tokenizer.load(self.config.tokenizer.folder)
+            return given.vocab_size, given.max_constituents
+        model = self.config.tokenizer.model
+        return model.codebook_size + 2, model.preprocessing.max_constituents
+
+
 def study_cells(config: StudyConfig) -> list[Cell]:
-    """All cells of a study, each after those that it needs.
+    """Return all cells of a study, each after those that it needs.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+
+    Returns
+    -------
+    list of Cell
 
     Raises
     ------
     InputError
-        If a training would refuse its configuration: now, not when its turn comes.
+        The configuration of a training is invalid; this is reported before any work is done.
     """
-    cells: list[Cell] = []
-    jets = {split: f"jets/{split}" for split in SPLITS}
-    if not config.jets.stores:
-        for i, split in enumerate(SPLITS):
-            arguments = {
-                "n_jets": getattr(config.jets, split),
-                "classes": list(config.jets.classes),
-                "seed": config.jets.seed + i,
-                "mpi": config.jets.mpi,
-            }
-            cells.append(Cell(jets[split], "simulate", arguments, (), "manifest.json", all_cores=True))
-    stores = {s: (f"{config.jets.stores}/{s}" if config.jets.stores else jets[s]) for s in SPLITS}
-    have = {s: () if config.jets.stores else (jets[s],) for s in SPLITS}
-    if config.generator.sizes:
-        cells += _tokenizer(config, stores, have)
-        cells += _generators(config, stores["test"])
-    cells += _taggers(config, stores, (*have["train"], *have["validation"], *have["test"]))
-    cells += _repetition(config, stores, (*have["train"], *have["validation"]))
+    sources = _Sources(config)
+    cells = _tokenizer(sources)
+    cells += _generators(sources)
+    cells += _codebooks(sources)
+    cells += _taggers(sources)
+    cells += _repetition(sources)
+    cells += _variations(sources)
     inner = {need for c in cells for need in c.needs}
     ends = tuple(c.id for c in cells if c.id not in inner)
     report = {"study": to_mapping(config)}
     cells.append(Cell("report", "report", report, ends, "done.json"))
+    return [c for c in _simulations(config) if c.id in inner] + cells
+
+
+def splits_read(config: StudyConfig) -> tuple[str, ...]:
+    """Splits of the jets that some cell of the study reads."""
+    read = {
+        value for cell in study_cells(config) for value in cell.arguments.values() if isinstance(value, str)
+    }
+    return tuple(split for split, store in _Sources(config).jets.items() if store.path in read)
+
+
+def _simulations(config: StudyConfig) -> list[Cell]:
+    cells = []
+    for i, split in enumerate(SPLITS):
+        arguments = {
+            "n_jets": getattr(config.jets, split),
+            "classes": list(config.jets.classes),
+            "seed": config.jets.seed + i,
+            "mpi": config.jets.mpi,
+        }
+        cells.append(Cell(f"jets/{split}", "simulate", arguments, (), "manifest.json", all_cores=True))
     return cells
 
 
-def _tokenizer(config: StudyConfig, stores: dict[str, str], have: dict[str, Any]) -> list[Cell]:
+def _tokenizer(sources: _Sources) -> list[Cell]:
+    """The tokenizer and its tokens, as far as they are wanted and not given."""
+    config, jets, tokenizer = sources.config, sources.jets, sources.tokenizer
+    if not (config.generator.sizes or config.variations.generator):
+        return []
     stage = config.tokenizer
-    with _naming("tokenizer"):
-        run = TokenizerRun(stores["train"], stores["validation"], stage.model, stage.training)
-    needs = (*have["train"], *have["validation"])
-    cells = [_training(config, "tokenizer", "train_tokenizer", run, needs, _tokenizer_flops(run))]
-    for split in ("train", "validation"):
-        arguments = {"jets": stores[split], "tokenizer": "tokenizer"}
-        cells.append(
-            Cell(f"tokens/{split}", "encode", arguments, ("tokenizer", *have[split]), "manifest.json")
-        )
-    # The tokenizer-only jets are other jets than the reference, as generated ones are: their distance to the
-    # reference holds the same sampling noise.
-    decoded = {"tokens": "tokens/validation", "tokenizer": "tokenizer", "n_jets": config.samples.jets}
-    cells.append(Cell("samples/tokenizer", "decode", decoded, ("tokens/validation",), "manifest.json"))
-    measured = {"tokenizer": "tokenizer", "jets": stores["test"]}
-    cells.append(Cell("quality", "quality", measured, ("tokenizer", *have["test"]), "quality.json"))
+    cells = []
+    if tokenizer.made_by:
+        with _naming("tokenizer"):
+            run = TokenizerRun(jets["train"].path, jets["validation"].path, stage.model, stage.training)
+        cells.append(_tokenizer_cell("tokenizer", run, sources))
+    for split, tokens in sources.tokens.items():
+        if tokens.made_by:
+            arguments = {"jets": jets[split].path, "tokenizer": tokenizer.path}
+            needs = (*tokenizer.made_by, *jets[split].made_by)
+            cells.append(Cell(tokens.path, "encode", arguments, needs, "manifest.json"))
+    if config.generator.sizes:
+        # The tokenizer-only jets are other jets than the reference, as generated ones are: their distance to the
+        # reference holds the same sampling noise.
+        held_out = sources.tokens["validation"]
+        decoded = {"tokens": held_out.path, "tokenizer": tokenizer.path, "n_jets": config.samples.jets}
+        needs = (*held_out.made_by, *tokenizer.made_by)
+        cells.append(Cell("samples/tokenizer", "decode", decoded, needs, "manifest.json"))
+        measured = {"tokenizer": tokenizer.path, "jets": jets["test"].path}
+        needs = (*tokenizer.made_by, *jets["test"].made_by)
+        cells.append(Cell("quality", "quality", measured, needs, "quality.json"))
     return cells
 
 
-def _tokenizer_flops(run: TokenizerRun) -> float:
+def _tokenizer_cell(name: str, run: TokenizerRun, sources: _Sources) -> Cell:
     with torch.device("meta"):  # only the shapes are wanted
         parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
-    return 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
+    flops = 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
+    return _training(sources.config, name, "train_tokenizer", run, sources.trained_on, flops)
 
 
 def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, TrainingConfig]]:
@@ -155,43 +234,107 @@ def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, Train
             )
 
 
-def _generators(config: StudyConfig, test: str) -> list[Cell]:
-    stage, cells = config.generator, []
-    tokens = ("tokens/train", "tokens/validation")
-    codes = config.tokenizer.model
+def _generators(sources: _Sources) -> list[Cell]:
+    stage, cells = sources.config.generator, []
+    train, validation = (sources.tokens[split].path for split in TOKEN_SPLITS)
     for _, size, training in _grid(stage):
         name = f"{size}-s{training.seed}"
-        run = f"generator/{name}"
+        run, model = f"generator/{name}", dict(stage.model)
+        at = [jets for jets in sources.config.samples.at if jets < training.jets]
+        kept = sorted({*training.keep_weights_at, *at})
+        training = dataclasses.replace(training, keep_weights_at=kept)
         with _naming(run):
-            generator = GeneratorRun(*tokens, "tokenizer", size, model=dict(stage.model), training=training)
-            shape = generator.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents)
-        flops = generator_flops(shape, training.jets, training.jets * (ASSUMED_PARTICLES + 1))
-        cells.append(_training(config, run, "train_generator", generator, tokens, flops))
-        samples = to_mapping(config.samples)
-        cells.append(Cell(f"samples/{name}", "generate", {"run": run, **samples}, (run,), "manifest.json"))
-        scored = {
-            "generated": f"samples/{name}", "reference": test, "tokenizer_floor": "samples/tokenizer",
-            "n_jets": config.samples.jets,
-        }  # fmt: skip
-        needs = (f"samples/{name}", "samples/tokenizer")
-        cells.append(Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"))
+            generator = GeneratorRun(
+                train, validation, sources.tokenizer.path, size, model=model, training=training
+            )
+            cells.append(_generator_cell(run, generator, sources))
+        for jets in (*at, None):
+            cells += _sample(run, jets, sources)
     return cells
 
 
-def _taggers(config: StudyConfig, stores: dict[str, str], needs: tuple[str, ...]) -> list[Cell]:
-    stage, cells = config.tagger, []
-    for place, size, training in _grid(stage):
-        inputs = Inputs(stage.features, stage.max_particles)
-        name, width = f"{size}-s{training.seed}", stage.widths[place]
-        cells.append(_tagger(config, stores, f"tagger/{name}", width, inputs, training, needs))
-        predicted = {"run": f"tagger/{name}", "jets": stores["test"]}
+def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
+    """Jets drawn from a generator's weights after some jets, or (None) at its end, and their score."""
+    stage, name = sources.config.samples, sample_name(run, jets)
+    drawn = {
+        "run": run if jets is None else str(weights_folder(Path(run), jets)), "jets": stage.jets,
+        "temperature": stage.temperature, "seed": sample_seed(stage.seed, name),
+    }  # fmt: skip
+    scored = {
+        "generated": f"samples/{name}", "reference": sources.jets["test"].path,
+        "tokenizer_floor": "samples/tokenizer", "n_jets": stage.jets, "figures": jets is None,
+    }  # fmt: skip
+    needs = (f"samples/{name}", "samples/tokenizer", *sources.jets["test"].made_by)
+    return [
+        Cell(f"samples/{name}", "generate", drawn, (run,), "manifest.json"),
+        Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"),
+    ]
+
+
+def _codebooks(sources: _Sources) -> list[Cell]:
+    """A generator on the tokens of every coarser tokenizer, and of the tokenizer as it is."""
+    stage, cells = sources.config.codebooks, list[Cell]()
+    if not (stage.merged and sources.config.generator.sizes):
+        return cells
+    vocabulary, longest = sources.codes
+    for codes in stage.merged:
+        require(
+            2 <= codes < vocabulary - 2,
+            f"codebooks.merged: {codes} is not from 2 to {vocabulary - 3}, fewer than the tokenizer's codes",
+        )
+    jets = {"train": stage.training.jets, "validation": stage.training.validation_jets}
+    for codes in (*stage.merged, vocabulary - 2):
+        folder, tokenizer = codebook_folder(codes), sources.tokenizer
+        if codes < vocabulary - 2:
+            merge = {"tokenizer": tokenizer.path, "codes": codes}
+            tokenizer = _source(f"{folder}/tokenizer")
+            done = "tokenizer.json"
+            cells.append(Cell(tokenizer.path, "coarsen", merge, sources.tokenizer.made_by, done))
+        tokens = [f"{folder}/{split}" for split in TOKEN_SPLITS]
+        for path, split in zip(tokens, TOKEN_SPLITS, strict=True):
+            store = sources.jets[split]
+            arguments = {"jets": store.path, "tokenizer": tokenizer.path, "n_jets": jets[split]}
+            needs = (*tokenizer.made_by, *store.made_by)
+            cells.append(Cell(path, "encode", arguments, needs, "manifest.json"))
+        with _naming(f"{folder}/generator"):
+            run = GeneratorRun(tokens[0], tokens[1], tokenizer.path, stage.size, training=stage.training)
+            shape = run.shape(codes + 2, longest)
+        flops = generator_flops(shape, stage.training.jets, stage.training.jets * (ASSUMED_PARTICLES + 1))
         cells.append(
-            Cell(f"predictions/{name}", "predict", predicted, (f"tagger/{name}",), "predictions.npz")
+            _training(sources.config, f"{folder}/generator", "train_generator", run, tuple(tokens), flops)
         )
     return cells
 
 
-def _repetition(config: StudyConfig, stores: dict[str, str], needs: tuple[str, ...]) -> list[Cell]:
+def codebook_folder(codes: int) -> str:
+    """Folder of a study for what is trained with this many codes."""
+    return f"codebooks/k{codes}"
+
+
+def _generator_cell(name: str, run: GeneratorRun, sources: _Sources) -> Cell:
+    jets = run.training.jets
+    flops = generator_flops(run.shape(*sources.codes), jets, jets * (ASSUMED_PARTICLES + 1))
+    made_by = (cell for store in sources.tokens.values() for cell in store.made_by)
+    needs = (*made_by, *sources.tokenizer.made_by)
+    return _training(sources.config, name, "train_generator", run, needs, flops)
+
+
+def _taggers(sources: _Sources) -> list[Cell]:
+    stage, cells = sources.config.tagger, []
+    inputs = Inputs(stage.features, stage.max_particles)
+    for place, size, training in _grid(stage):
+        name, width = f"{size}-s{training.seed}", stage.widths[place]
+        with _naming(f"tagger/{name}"):
+            run = _tagger_run(sources, width, inputs, training)
+            cells.append(_tagger_cell(f"tagger/{name}", run, sources))
+        predicted = {"run": f"tagger/{name}", "jets": sources.jets["test"].path}
+        needs = (f"tagger/{name}", *sources.jets["test"].made_by)
+        cells.append(Cell(f"predictions/{name}", "predict", predicted, needs, "predictions.npz"))
+    return cells
+
+
+def _repetition(sources: _Sources) -> list[Cell]:
+    config = sources.config
     stage, cells = config.repetition, []
     own = Inputs(config.tagger.features, config.tagger.max_particles)
     columns = [("repetition", width, own) for width in stage.widths]
@@ -208,27 +351,49 @@ def _repetition(config: StudyConfig, stores: dict[str, str], needs: tuple[str, .
             learning_rate=config.tagger.learning_rates.get(f"d{width}", stage.training.learning_rate),
         )
         name = f"{folder}/d{width}-u{jets}-s{seed}"
-        cells.append(_tagger(config, stores, name, width, inputs, training, needs))
+        with _naming(name):
+            run = _tagger_run(sources, width, inputs, training)
+            cells.append(_tagger_cell(name, run, sources))
     return cells
 
 
-def _tagger(
-    config: StudyConfig,
-    stores: dict[str, str],
-    name: str,
-    width: int,
-    inputs: Inputs,
-    training: TrainingConfig,
-    needs: tuple[str, ...],
-) -> Cell:
-    with _naming(name):
-        run = TaggerRun(
-            stores["train"], stores["validation"], width, features=inputs.features,
-            max_particles=inputs.max_particles, dropout=config.tagger.dropout, training=training,
-        )  # fmt: skip
-        shape = run.shape(len(resolve_features(run.features)))
-    flops = tagger_flops(shape, training.jets, training.jets * min(ASSUMED_PARTICLES, run.max_particles))
-    return _training(config, name, "train_tagger", run, needs, flops)
+def _tagger_run(sources: _Sources, width: int, inputs: Inputs, training: TrainingConfig) -> TaggerRun:
+    return TaggerRun(
+        sources.jets["train"].path, sources.jets["validation"].path, width, features=inputs.features,
+        max_particles=inputs.max_particles, dropout=sources.config.tagger.dropout, training=training,
+    )  # fmt: skip
+
+
+def _tagger_cell(name: str, run: TaggerRun, sources: _Sources) -> Cell:
+    shape, jets = run.shape(len(resolve_features(run.features))), run.training.jets
+    flops = tagger_flops(shape, jets, jets * min(ASSUMED_PARTICLES, run.max_particles))
+    return _training(sources.config, name, "train_tagger", run, sources.trained_on, flops)
+
+
+#: Tasks that vary: the run's configuration, the keys of its stage that it begins with, and what makes its cell.
+_VARIED: Final[dict[str, tuple[type, tuple[str, ...], Callable[..., Cell]]]] = {
+    "tagger": (TaggerRun, ("features", "max_particles", "dropout", "training"), _tagger_cell),
+    "generator": (GeneratorRun, ("model", "training"), _generator_cell),
+    "tokenizer": (TokenizerRun, ("model", "training"), _tokenizer_cell),
+}
+
+
+def _variations(sources: _Sources) -> list[Cell]:
+    """Trainings that differ in some keys from what their stage says."""
+    cells = []
+    for variation in sources.config.variations.runs():
+        run_cls, keys, cell = _VARIED[variation.task]
+        stage = to_mapping(getattr(sources.config, variation.task))
+        stores = sources.tokens if variation.task == "generator" else sources.jets
+        base = {key: stage[key] for key in keys} | {"validation": stores["validation"].path}
+        if variation.task == "generator":
+            base |= {"tokens": stores["train"].path, "tokenizer": sources.tokenizer.path}
+        else:
+            base |= {"jets": stores["train"].path}
+        with _naming(variation.cell):
+            run: Any = from_mapping(run_cls, variation.applied_to(base), variation.task)
+            cells.append(cell(variation.cell, run, sources))
+    return cells
 
 
 def _training(
@@ -240,12 +405,13 @@ def _training(
     flops: float,
 ) -> Cell:
     training = run.training
+    trained = flops * training.total_jets / training.jets
     held_out_jets = len(training.evaluated_after) * (training.validation_jets or config.jets.validation)
     # Forward passes, a third of a step each.
     held_out_flops = held_out_jets * flops / (3 * training.jets)
     return Cell(
         name, work, to_mapping(run), needs, "record.json",
-        flops=flops, held_out_flops=held_out_flops, steps=training.n_steps,
+        flops=trained, held_out_flops=held_out_flops, steps=training.total_steps,
     )  # fmt: skip
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from genscale.config import config_hash, load_config, save_yaml, to_mapping
+from genscale.config import load_config, save_yaml, to_mapping
 from genscale.data.manifest import Manifest
 from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import SPLITS, Cell, study_cells
+from genscale.study.cells import TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -30,14 +30,30 @@ class _Running:
 
 
 def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: bool = True) -> Path:
-    """Run all cells of a study that are not done yet, and return the path of its report.
+    """Run all cells of a study that are not done yet, and write its report.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    folder : Path
+        Folder of its results.
+    backend : Backend
+        Where the cells run.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The report.
 
     Raises
     ------
     InputError
-        If the folder is in use or holds a study with another configuration.
+        The folder is in use or holds a study with another configuration.
     CellFailed
-        If a cell fails; what was running is stopped and can go on in the next call.
+        A cell failed; the other running cells are stopped and are resumed by the next call.
     """
     config = _anchored(config)
     cells = study_cells(config)  # a size or feature that does not exist shows here, before there is a folder
@@ -52,6 +68,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
+        ahead = work_ahead(cells)
 
         def interrupt(number: int) -> None:
             raise Interrupted(number, folder)
@@ -59,7 +76,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         with on_stop_signals(interrupt):  # in order, so that cells are told to save
             try:
                 while waiting or running:
-                    _start_ready(cells, waiting, running, folder, backend, config.threads_per_cell)
+                    _start_ready(cells, ahead, waiting, running, folder, backend, config.threads_per_cell)
                     running = _collect(running, folder, bar)
                     bar.set_postfix_str(", ".join(_progress(r) for r in running))
                     if running:
@@ -69,41 +86,61 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     r.job.stop()
                 for r in running:
                     r.job.join()
+                backend.close()
                 bar.close()
     return folder / "report.html"
 
 
 def _anchored(config: StudyConfig) -> StudyConfig:
-    """The same with the stores' folder as an absolute path: cells run elsewhere, on a cluster maybe."""
-    if not config.jets.stores:
-        return config
-    stores = Path(config.jets.stores).absolute()
-    for split in SPLITS:
-        if not (stores / split).is_dir():
-            raise InputError(f"jets.stores: {stores} has no folder {split} (expected {', '.join(SPLITS)})")
+    """The same with all given folders as absolute paths: cells run elsewhere, on a cluster maybe."""
+    jets, tokenizer = config.jets, config.tokenizer
+    if jets.stores:
+        jets = dataclasses.replace(jets, stores=_checked("jets.stores", jets.stores, splits_read(config)))
+    if tokenizer.folder:
+        folder, tokens = str(Path(tokenizer.folder).absolute()), tokenizer.tokens
+        if tokens:
+            tokens = _checked("tokenizer.tokens", tokens, TOKEN_SPLITS)
+        tokenizer = dataclasses.replace(tokenizer, folder=folder, tokens=tokens)
+    return dataclasses.replace(config, jets=jets, tokenizer=tokenizer)
+
+
+def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
+    """Absolute path of a folder of stores that has these splits, no two of them with a shard in common."""
+    stores = Path(folder).absolute()
     split_of: dict[str, str] = {}
-    for split in SPLITS:
+    for split in splits:
+        if not (stores / split).is_dir():
+            raise InputError(f"{key}: {stores} has no folder {split} (expected {', '.join(splits)})")
+    for split in splits:
         for shard in Manifest.load(stores / split).shards:
             other = split_of.setdefault(shard.sha256, split)
             if other != split:
                 raise InputError(
-                    f"jets.stores: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
+                    f"{key}: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
                 )
-    return dataclasses.replace(config, jets=dataclasses.replace(config.jets, stores=str(stores)))
+    return str(stores)
 
 
 def _claim(config: StudyConfig, folder: Path) -> None:
-    """Write the resolved configuration, or check that the one there is the same."""
+    """Write the resolved configuration, or check that the one there is the same but for variations.
+
+    Variations may change, because each run is named by what it varies: a grid can be widened where its best value
+    lies at its edge.
+    """
     there = folder / "study.yaml"
     if there.exists():
         old = load_config(StudyConfig, there)
-        if config_hash(old) != config_hash(config):
-            changed = _differences(to_mapping(old), to_mapping(config))
+        if old == config:
+            return
+        changed = _differences(
+            to_mapping(old) | {"variations": None}, to_mapping(config) | {"variations": None}
+        )
+        if changed:
             raise InputError(
                 f"{folder}: holds a study with another configuration ({'; '.join(changed[:3])}); "
                 "choose another folder with --out, or remove this one"
             )
-        return
+        (folder / "report" / "done.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / ".study.yaml.tmp"
     save_yaml(config, aside)
@@ -123,6 +160,7 @@ def _differences(old: object, new: object, prefix: str = "") -> list[str]:
 
 def _start_ready(
     cells: Sequence[Cell],
+    ahead: Mapping[str, float],
     waiting: list[Cell],
     running: list[_Running],
     folder: Path,
@@ -133,8 +171,7 @@ def _start_ready(
 
     First what uses all cores, then what most work depends on, so that nothing long runs alone at the end.
     """
-    done = {c.id for c in cells if c not in waiting and c not in [r.cell for r in running]}
-    ahead = work_ahead(cells)
+    done = {c.id for c in cells} - {c.id for c in waiting} - {r.cell.id for r in running}
     for cell in sorted(waiting, key=lambda c: (not c.all_cores, -ahead[c.id])):
         if any(r.cell.all_cores for r in running) or len(running) >= backend.slots:
             return
@@ -148,10 +185,11 @@ def _start_ready(
 
 def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
     """FLOPs on the longest chain of cells that begins with each: the chain that decides when the study ends."""
-    ahead: dict[str, float] = {}
+    ahead = dict.fromkeys((cell.id for cell in cells), 0.0)
     for cell in reversed(cells):  # cells come after those that they need
-        after = [ahead[other.id] for other in cells if cell.id in other.needs]
-        ahead[cell.id] = cell.flops + cell.held_out_flops + max(after, default=0.0)
+        ahead[cell.id] += cell.flops + cell.held_out_flops
+        for need in cell.needs:
+            ahead[need] = max(ahead[need], ahead[cell.id])
     return ahead
 
 
@@ -204,18 +242,27 @@ def _duration(seconds: float) -> str:
 
 
 def finished_config(folder: Path) -> StudyConfig:
-    """Configuration of a study of which everything but the report is done.
+    """Read the configuration of a study of which everything but the report is done.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+
+    Returns
+    -------
+    StudyConfig
 
     Raises
     ------
     InputError
-        Naming what is missing.
+        The study is not finished; the message names what is missing.
     """
     missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
-            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; go on with genscale study run"
+            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; resume it with genscale study run"
         )
     return load_config(StudyConfig, folder / "study.yaml")
 
@@ -241,10 +288,16 @@ def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) ->
 
     Parameters
     ----------
+    config : StudyConfig
+        The study.
     flops_per_second : float
-        Rate of large models.
+        Rate of training of large models.
     ms_per_step : float
-        Time that an optimizer step takes however small the model is.
+        Time of an optimizer step of the smallest models.
+
+    Returns
+    -------
+    str
     """
     cells = study_cells(config)
     lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]

@@ -14,7 +14,7 @@ from genscale.config import from_mapping, load_config
 from genscale.errors import InputError
 from genscale.files import write_json
 from genscale.inference.device import resolve_device
-from genscale.study.cells import study_cells
+from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -36,7 +36,19 @@ def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
 def _encode(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.inference.stores import encode_store
 
-    encode_store(study / a["jets"], study / a["tokenizer"], out, device=resolve_device("auto"))
+    encode_store(
+        study / a["jets"],
+        study / a["tokenizer"],
+        out,
+        n_jets=a.get("n_jets", 0),
+        device=resolve_device("auto"),
+    )
+
+
+def _coarsen(a: dict[str, Any], study: Path, out: Path) -> None:
+    from genscale.inference.stores import coarsen_tokenizer
+
+    coarsen_tokenizer(study / a["tokenizer"], out, a["codes"])
 
 
 def _decode(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -94,7 +106,7 @@ def _fidelity(a: dict[str, Any], study: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     evaluate_stores(
         study / a["generated"], study / a["reference"], out / "fidelity.json",
-        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out,
+        tokenizer_floor=study / a["tokenizer_floor"], n_jets=a["n_jets"], figures=out if a["figures"] else None,
     )  # fmt: skip
 
 
@@ -114,6 +126,7 @@ WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
     "simulate": _simulate,
     "train_tokenizer": _train_tokenizer,
     "encode": _encode,
+    "coarsen": _coarsen,
     "decode": _decode,
     "quality": _quality,
     "train_generator": _train_generator,
@@ -126,16 +139,31 @@ WORK: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
 
 
 def run_cell(study: Path, cell_id: str) -> None:
-    """Do the work of one cell of a study whose resolved configuration lies in its folder.
+    """Do the work of one cell of a study whose resolved configuration is in its folder.
+
+    Parameters
+    ----------
+    study : Path
+        Folder of the study.
+    cell_id : str
+        Name of the cell.
 
     Raises
     ------
     InputError
-        If the study has no such cell.
+        The study has no such cell.
     """
-    config = load_config(StudyConfig, study / "study.yaml")
-    for cell in study_cells(config):
-        if cell.id == cell_id:
-            WORK[cell.work](cell.arguments, study, cell.output(study))
-            return
-    raise InputError(f"{study}: this study has no cell {cell_id}")
+    cells = read_cells(study)
+    if cell_id not in cells:
+        raise InputError(f"{study}: this study has no cell {cell_id}")
+    do(cells[cell_id], study)
+
+
+def read_cells(study: Path) -> dict[str, Cell]:
+    """Cells by id of a study whose resolved configuration lies in its folder."""
+    return {cell.id: cell for cell in study_cells(load_config(StudyConfig, study / "study.yaml"))}
+
+
+def do(cell: Cell, study: Path) -> None:
+    """Do the work of a cell."""
+    WORK[cell.work](cell.arguments, study, cell.output(study))

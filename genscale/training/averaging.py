@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
+
+from genscale.training.optimizer import flatten_parameters
 
 
 class WeightAverage:
@@ -28,34 +29,38 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, share: float) -> None:
         self.share = share
-        named = dict(model.named_parameters()) if share else {}
-        self._names, self._parameters = list(named), [p.data for p in named.values()]
-        self._mean = [p.clone() for p in self._parameters]
+        self._parameters = flatten_parameters(model)
+        self._mean = self._parameters.clone() if share else None
+        self._shapes = {name: p.shape for name, p in model.named_parameters()}
 
     def update(self, step: int) -> None:
         """Take in the weights after a step, counted from one."""
-        if self.share:
-            torch._foreach_lerp_(self._mean, self._parameters, 1 / max(1.0, self.share * step))
+        if self._mean is not None:
+            self._mean.lerp_(self._parameters, 1 / max(1.0, self.share * step))
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
         """Put the mean into the model, and the weights of the last step back at the end."""
-        last = [p.clone() for p in self._parameters]
-        self._copy(self._mean)
+        if self._mean is None:
+            yield
+            return
+        last = self._parameters.clone()
+        self._parameters.copy_(self._mean)
         try:
             yield
         finally:
-            self._copy(last)
-
-    def _copy(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
+            self._parameters.copy_(last)
 
     def tensors(self) -> dict[str, Tensor]:
         """The mean by parameter, for a checkpoint; empty if none is kept."""
-        return dict(zip(self._names, self._mean, strict=True))
+        if self._mean is None:
+            return {}
+        parts = self._mean.split([shape.numel() for shape in self._shapes.values()])
+        return {
+            name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`tensors` returned."""
-        for name, mean in zip(self._names, self._mean, strict=True):
+        """Go on from what `tensors` returned."""
+        for name, mean in self.tensors().items():
             mean.copy_(tensors[name])

@@ -1,14 +1,16 @@
-"""Checkpoints: everything a run needs to go on as if it had never been killed.
+"""Checkpoints: everything that a run needs to continue as if it had never been killed.
 
-A checkpoint is a folder ``checkpoints/step-<n>`` with weights, optimizer moments and random states as
-safetensors (loading runs no code) and ``state.json`` with the loop's own state and the checksum of every
-file. It is written aside and renamed; the newest that is whole is used, and the two newest are kept.
+A checkpoint is a folder ``checkpoints/step-<n>``, n being the steps done so far, branches included. It holds weights,
+optimizer moments and random states as safetensors (loading runs no code), and ``state.json`` with the loop's own state
+and the checksum of every file. Within a cooldown branch it holds the same of the paused run, too, in files ``trunk-*``.
+It is written aside and renamed; the newest that is whole is used, and the two newest are kept.
 """
 
 from __future__ import annotations
 
 import shutil
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +22,51 @@ from torch import Tensor, nn
 from genscale.errors import InputError
 from genscale.files import read_json, sha256, write_json
 from genscale.training.averaging import WeightAverage
+from genscale.training.optimizer import FlatAdamW
 
 _KEPT = 2
 
 
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of the random generators that training draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+_PARTS = ("model", "optimizer", "average")
 
 
-def restore_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Put back what :func:`random_state` took."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything in memory that a run's next steps depend on: weights, moments, means, and random generators.
 
+    Attributes
+    ----------
+    model, optimizer, average, random : dict of Tensor
+    """
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments of the optimizer as flat ``<parameter>.<name>`` tensors."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value.detach().contiguous()
-        for index, values in state.items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    average: dict[str, Tensor]
+    random: dict[str, Tensor]
 
+    @staticmethod
+    def of(model: nn.Module, optimizer: FlatAdamW, average: WeightAverage, device: torch.device) -> Snapshot:
+        """The state of the moment; its tensors, random states apart, change with the next step."""
+        random = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(device)
+        return Snapshot(dict(model.state_dict()), optimizer.tensors(), average.tensors(), random)
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` took; learning rates stay those of the optimizer."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    def copied(self) -> Snapshot:
+        """The same in tensors that do not change."""
+        copies = ({name: t.detach().clone() for name, t in part.items()} for part in vars(self).values())
+        return Snapshot(*copies)
+
+    def put_back(
+        self, model: nn.Module, optimizer: FlatAdamW, average: WeightAverage, device: torch.device
+    ) -> None:
+        """Return model, optimizer, average and random generators to this state."""
+        model.load_state_dict(self.model)
+        optimizer.load(self.optimizer)
+        average.load(self.average)
+        torch.set_rng_state(self.random["cpu"])
+        if device.type == "cuda" and "cuda" in self.random:
+            torch.cuda.set_rng_state(self.random["cuda"], device)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -77,25 +87,29 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self.folder / f".step-{step:09d}.tmp"
 
-    def save_random(self, step: int, device: torch.device) -> None:
-        """Save this process's random state; call in every process, before :meth:`save` in the main one."""
+    def save_random(self, step: int, now: Snapshot, trunk: Snapshot | None) -> None:
+        """Save this process's random states; call in every process, before :meth:`save` in the main one."""
         aside = self._aside(step)
         aside.mkdir(parents=True, exist_ok=True)
-        save_tensors(random_state(device), aside / f"random-{self.rank}.safetensors")
+        for prefix, snapshot in _named(now, trunk):
+            save_tensors(snapshot.random, aside / f"{prefix}random-{self.rank}.safetensors")
 
-    def save(
-        self,
-        step: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        average: WeightAverage,
-        state: dict[str, Any],
-    ) -> None:
-        """Complete and publish the checkpoint of this step; older ones than the two newest go."""
+    def save(self, step: int, now: Snapshot, trunk: Snapshot | None, state: dict[str, Any]) -> None:
+        """Complete and publish the checkpoint after this many steps; older ones than the two newest go.
+
+        Parameters
+        ----------
+        step : int
+        now : Snapshot
+        trunk : Snapshot or None
+            Of the run that is paused, within a branch.
+        state : dict
+            The loop's own, plain values.
+        """
         aside = self._aside(step)
-        save_tensors(dict(model.state_dict()), aside / "model.safetensors")
-        save_tensors(optimizer_tensors(optimizer), aside / "optimizer.safetensors")
-        save_tensors(average.tensors(), aside / "average.safetensors")
+        for prefix, snapshot in _named(now, trunk):
+            for part in _PARTS:
+                save_tensors(getattr(snapshot, part), aside / f"{prefix}{part}.safetensors")
         files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
         write_json(aside / "state.json", {"step": step, "files": files, "state": state})
         final = self.folder / f"step-{step:09d}"
@@ -122,22 +136,32 @@ class Checkpoints:
         self,
         folder: Path,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: FlatAdamW,
         average: WeightAverage,
         device: torch.device,
-    ) -> dict[str, Any]:
-        """Load a checkpoint into model, optimizer, average and random generators; return the loop's state."""
-        random = folder / f"random-{self.rank}.safetensors"
-        if not random.is_file():
+    ) -> tuple[dict[str, Any], Snapshot | None]:
+        """Load a checkpoint into model, optimizer, average and random generators.
+
+        Returns
+        -------
+        dict
+            The loop's own state.
+        Snapshot or None
+            Of the paused run, if the checkpoint was made within a branch.
+        """
+        if not (folder / f"random-{self.rank}.safetensors").is_file():
             raise InputError(f"{folder}: made by fewer processes than now run; resume with as many as before")
         try:
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-            load_optimizer_tensors(optimizer, load_file(folder / "optimizer.safetensors"))
-            average.load(load_file(folder / "average.safetensors"))
-            restore_random_state(load_file(random), device)
-        except (SafetensorError, RuntimeError) as error:
+            self._load(folder, "").put_back(model, optimizer, average, device)
+            paused = (folder / "trunk-model.safetensors").is_file()
+            trunk = self._load(folder, "trunk-") if paused else None
+        except (SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(f"{folder}: does not fit this run's model: {error}") from error
-        return read_json(folder / "state.json")["state"]
+        return read_json(folder / "state.json")["state"], trunk
+
+    def _load(self, folder: Path, prefix: str) -> Snapshot:
+        names = (*_PARTS, f"random-{self.rank}")
+        return Snapshot(*(load_file(folder / f"{prefix}{name}.safetensors") for name in names))
 
     def save_best(self, model: nn.Module) -> None:
         """Keep these weights as those of the lowest held-out loss so far."""
@@ -147,7 +171,7 @@ class Checkpoints:
         aside.replace(self._best)
 
     def restore_best(self, model: nn.Module) -> None:
-        """Load what :meth:`save_best` kept."""
+        """Load what `save_best` kept."""
         model.load_state_dict(load_file(self._best))
 
     @property
@@ -158,3 +182,8 @@ class Checkpoints:
         """Remove what a killed process left half-written."""
         for aside in self.folder.glob(".step-*.tmp"):
             shutil.rmtree(aside)
+
+
+def _named(now: Snapshot, trunk: Snapshot | None) -> list[tuple[str, Snapshot]]:
+    """The snapshots of a checkpoint with the prefixes of their files."""
+    return [("", now)] if trunk is None else [("", now), ("trunk-", trunk)]

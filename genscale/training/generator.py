@@ -35,10 +35,12 @@ class GeneratorRun:
 
     Attributes
     ----------
-    tokens, validation : str
-        Token stores, made by the same tokenizer.
+    tokens : str
+        Token store of the training jets.
+    validation : str
+        Token store of the held-out jets, made by the same tokenizer.
     tokenizer : str
-        That tokenizer's folder; the run keeps a copy.
+        Folder of this tokenizer; the run keeps a copy.
     size : str
         Rung of the ladder (``genscale ladder``), or ``omnijet``.
     class_conditional : bool
@@ -47,7 +49,7 @@ class GeneratorRun:
         Changes to the rung's shape: keys of GeneratorConfig but those that follow from the tokenizer and
         ``class_conditional``, ``vocab_size`` and ``n_classes``.
     training : TrainingConfig
-        A learning rate of 0, the default, becomes that of the size (:func:`genscale.models.ladder.learning_rate`).
+        A learning rate of 0, the default, becomes that of the size (`genscale.models.ladder.learning_rate`).
     """
 
     tokens: str = ""
@@ -67,12 +69,23 @@ class GeneratorRun:
             require(key in known, f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
 
     def shape(self, vocab_size: int, max_constituents: int) -> GeneratorConfig:
-        """Shape of the network for a tokenizer's vocabulary and longest jet.
+        """Return the configuration of the network for a tokenizer's vocabulary and longest jet.
+
+        Parameters
+        ----------
+        vocab_size : int
+            Number of tokens, including start and stop tokens.
+        max_constituents : int
+            Largest number of codes of a jet.
+
+        Returns
+        -------
+        GeneratorConfig
 
         Raises
         ------
         InputError
-            If there is no such size, a value of ``model`` is impossible, or such jets do not fit in.
+            There is no such size, a value of ``model`` is impossible, or such jets are too long.
         """
         n_classes = len(CLASSES) if self.class_conditional else 0
         shape = generator_config(self.size, vocab_size, n_classes=n_classes, **self.model)
@@ -86,7 +99,7 @@ class GeneratorRun:
 
 
 class GeneratorTask(Task):
-    """A generator, its tokens and its likelihood, for :func:`genscale.training.loop.train`."""
+    """A generator, its tokens and its likelihood, for `genscale.training.loop.train`."""
 
     name: Literal["generator"] = "generator"
     terms: Literal["tokens"] = "tokens"
@@ -156,5 +169,5 @@ def per_jet(values: Tensor, batch: Batch) -> Tensor:
 
 
 def load_generator(run: Path) -> tuple[Generator, dict[str, Any]]:
-    """Read the generator of a finished run, and its description (see :func:`load_network`)."""
+    """Read the generator of a finished run, and its description (see `load_network`)."""
     return load_network(run, "generator", Generator, GeneratorConfig)

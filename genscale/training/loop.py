@@ -1,9 +1,11 @@
-"""The training loop, one for tokenizer, generator and tagger; how they differ is a :class:`Task`.
+"""The training loop, one for tokenizer, generator and tagger; how they differ is a `Task`.
 
 One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
 real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
-the points of the scaling laws. A run with patience ends when its held-out loss has stopped falling, with the weights
-of the lowest. A run that is killed and started again ends at the same numbers.
+the points of the scaling laws. With cooldowns each of them is that of a branch, whose rate falls to zero: the run
+itself, the trunk, pauses meanwhile and is put back to the bit, so that each point equals that of a run of its own. A
+run with patience ends when its held-out loss has stopped falling, with the weights of the lowest. A run that is killed
+and started again ends at the same numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import signal
 import time
 import warnings
@@ -22,7 +25,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch import nn
 from tqdm import tqdm
 
@@ -34,9 +37,10 @@ from genscale.files import locked, write_atomic
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.signals import on_stop_signals
 from genscale.training.averaging import WeightAverage
-from genscale.training.checkpoint import Checkpoints
+from genscale.training.checkpoint import Checkpoints, Snapshot
+from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
-from genscale.training.task import Task, TrainingConfig
+from genscale.training.task import Task, TrainingConfig, weights_folder
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -44,13 +48,51 @@ NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
 
 @dataclass
 class State:
-    """Everything of the loop that a checkpoint keeps besides tensors."""
+    """Everything of the loop that a checkpoint keeps besides tensors.
+
+    Attributes
+    ----------
+    step, jets_seen, tokens_seen : int
+        What the weights of the moment were trained on, from the start of the run.
+    paused : list of int
+        The same three of the trunk, within a branch; else empty.
+    branch_steps, branch_jets, branch_tokens : int
+        Training in branches that are over, which left nothing but an evaluation.
+    wall_s : float
+    evaluations : list of dict
+    """
 
     step: int = 0
     jets_seen: int = 0
     tokens_seen: int = 0
+    paused: list[int] = field(default_factory=list)
+    branch_steps: int = 0
+    branch_jets: int = 0
+    branch_tokens: int = 0
     wall_s: float = 0.0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps done so far, those in branches included."""
+        return self.step + self.branch_steps
+
+    @property
+    def total_jets(self) -> int:
+        """Jets trained on so far, those in branches included."""
+        return self.jets_seen + self.branch_jets
+
+    def pause(self) -> None:
+        """Begin a branch."""
+        self.paused = [self.step, self.jets_seen, self.tokens_seen]
+
+    def leave_branch(self) -> None:
+        """Return to where the trunk paused."""
+        step, jets, tokens = self.paused
+        self.branch_steps += self.step - step
+        self.branch_jets += self.jets_seen - jets
+        self.branch_tokens += self.tokens_seen - tokens
+        self.step, self.jets_seen, self.tokens_seen, self.paused = step, jets, tokens, []
 
     def best(self) -> int:
         """Place of the evaluation with the lowest held-out loss, the first of equals."""
@@ -64,19 +106,25 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     Parameters
     ----------
     task : Task
+        What is trained.
     config : TrainingConfig
+        Options of the training.
     run : Path
-        The run's folder: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run
-        of the same configuration is returned as it is.
+        Folder of the run: record, model, checkpoints, ``metrics.jsonl`` and TensorBoard logs. A finished run of the
+        same configuration is returned as it is.
     progress : bool
         Show a progress bar.
+
+    Returns
+    -------
+    RunRecord
 
     Raises
     ------
     InputError
-        The folder is in use or belongs to another configuration; the store has too few jets.
+        The folder is in use or belongs to another configuration, or the store has too few jets.
     FloatingPointError
-        The loss is not finite: step, learning rate and jets of the batch are named.
+        The loss is not finite; the message names step, learning rate and jets of the batch.
     Interrupted
         On SIGTERM or SIGINT, after saving.
     """
@@ -87,7 +135,6 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     digest = _digest(task)
     if (run / "record.json").exists():
@@ -102,7 +149,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
 
 
 class _Loop:
-    """One call of :func:`train`."""
+    """One call of `train`."""
 
     def __init__(
         self,
@@ -118,19 +165,21 @@ class _Loop:
         n_store = len(task.train_rows)
         unique = config.jets_unique or min(config.jets, n_store)
         self.order = JetOrder(n_store, unique, config.seed)
+        self.plan = config.plan
         self.stream = BatchStream(
-            task.train_rows, self.order, config.batch_jets,
+            task.train_rows, self.order, self.plan,
             accelerator.process_index, accelerator.num_processes, config.accumulate,
         )  # fmt: skip
-        self.optimizer = torch.optim.AdamW(
-            task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        self.model = task.model.to(accelerator.device)
+        self.optimizer = FlatAdamW(self.model, config.weight_decay, config.clip_norm)
+        self._from_main_process(self.optimizer.parameters)
         # What torch.compile returns is a module too; its type says less.
         self.forward: nn.Module = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
-        self.average = WeightAverage(self._bare_model(), config.average)
+        self.average = WeightAverage(self.model, config.average)
         self.checkpoints = Checkpoints(run, accelerator.process_index)
+        self.trunk: Snapshot | None = None  # within a branch after which the trunk is needed
         self.stop_signal = 0
+        self.started = self.saved = time.monotonic()
 
     def run(self) -> RunRecord:
         set_seed(self.config.seed, device_specific=True)
@@ -141,111 +190,125 @@ class _Loop:
                 stacklevel=2,
             )
         state = self._restore()
-        with on_stop_signals(self._note), self._tensorboard(state.jets_seen) as tensorboard:
-            self._steps(state, tensorboard)
+        self.started -= state.wall_s
+        bar = tqdm(
+            total=self.config.total_jets, initial=state.total_jets, unit="jet", unit_scale=True,
+            desc=f"{self.task.name} {self.task.size}", disable=not self.progress, mininterval=0.5,
+        )  # fmt: skip
+        with on_stop_signals(self._note), self._tensorboard(state.total_jets) as tensorboard, bar:
+            self._train(state, tensorboard, bar)
         return self._finish(state)
 
     # -- the loop itself ---------------------------------------------------------------------------------
 
-    def _steps(self, state: State, tensorboard: Any) -> None:
-        config, task = self.config, self.task
-        due = set(config.evaluated_after)
-        batches = self.stream.loader(state.step, config.n_steps, workers=config.loader_workers)
-        bar = tqdm(
-            total=config.n_steps * config.batch_jets, initial=state.step * config.batch_jets, unit="jet",
-            unit_scale=True, desc=f"{task.name} {task.size}", disable=not self.progress, mininterval=0.5,
-        )  # fmt: skip
-        started, saved = time.monotonic() - state.wall_s, time.monotonic()
+    def _train(self, state: State, tensorboard: Any, bar: tqdm[Any]) -> None:
+        config = self.config
         self.model.train()
-        for step in range(state.step, config.n_steps):
+        if not config.cooldown:
+            self._steps(state, config.n_steps, set(config.evaluated_after), tensorboard, bar)
+            return
+        for start, end in config.branches[len(state.evaluations) :]:
+            if not state.paused:
+                self._steps(state, start, set(), tensorboard, bar)
+                state.pause()
+                if end < config.n_steps:
+                    self.trunk = self._snapshot().copied()
+            self._steps(state, end, {end}, tensorboard, bar)
+            if self.trunk is not None:
+                state.leave_branch()
+                self.trunk.put_back(self.model, self.optimizer, self.average, self.accelerator.device)
+                self.trunk = None
+
+    def _steps(self, state: State, end: int, due: set[int], tensorboard: Any, bar: tqdm[Any]) -> None:
+        """Train to the end of the trunk's part or the branch at hand, with held-out losses after the steps ``due``."""
+        config, task, kept = self.config, self.task, self.config.weights_kept_after
+        cooldown, n_steps = (config.cooldown, end) if state.paused else (0.0, config.n_steps)
+        batches = self.stream.loader(state.step, end, workers=config.loader_workers)
+        for step in range(state.step, end):
             rate = config.learning_rate * learning_rate_factor(
-                config.schedule, step, config.n_steps, config.warmup_steps
+                config.schedule, step, n_steps, config.warmup_steps, self.plan, cooldown
             )
-            wishes_save = time.monotonic() - saved > config.checkpoint_s
             micro_batches = next(batches)
-            jets, tokens, stop, save = self._agree(micro_batches, wishes_save)
-            loss = self._step(micro_batches, jets if task.terms == "jets" else tokens, rate, step)
-            state.step, state.jets_seen = step + 1, state.jets_seen + jets
+            summed = self._gradient(micro_batches)
+            jets, tokens, stop, save, summed = self._sum([
+                sum(b.n_jets for b in micro_batches), sum(b.n_tokens for b in micro_batches),
+                self.stop_signal > 0, time.monotonic() - self.saved > config.checkpoint_s, summed,
+            ])  # fmt: skip
+            terms = jets if task.terms == "jets" else tokens
+            loss = summed / terms
+            self._require_finite(loss, rate, step)
+            self.optimizer.step(rate, terms)
+            state.step, state.jets_seen = step + 1, state.jets_seen + int(jets)
             self.average.update(state.step)
-            state.tokens_seen += tokens
-            state.wall_s = time.monotonic() - started
-            bar.update(config.batch_jets)
+            state.tokens_seen += int(tokens)
+            state.wall_s = time.monotonic() - self.started
+            bar.update(int(jets))
             if tensorboard is not None and (step % 10 == 0 or state.step in due):
-                tensorboard.add_scalar("train/loss", loss, state.jets_seen)
-                tensorboard.add_scalar("train/learning_rate", rate, state.jets_seen)
+                tensorboard.add_scalar("train/loss", loss, state.total_jets)
+                tensorboard.add_scalar("train/learning_rate", rate, state.total_jets)
             if state.step in due:
                 with self.average.in_model():
                     self._evaluate(state, rate, tensorboard)
+                    if state.step in kept and self.accelerator.is_main_process:
+                        self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
                 if self._out_of_patience(state):
                     break
-            if (save or stop) and state.step < config.n_steps:
+            # At the end the branch is left first, or the run is finished.
+            if (save or stop) and state.step < end:
                 self._save(state)
-                saved = time.monotonic()
+                self.saved = time.monotonic()
                 if stop:
-                    bar.close()
-                    raise Interrupted(self.stop_signal or signal.SIGTERM, self.folder, state.step)
-        bar.close()
+                    raise Interrupted(self.stop_signal or signal.SIGTERM, self.folder, state.total_steps)
 
-    def _agree(self, batches: list[Any], wishes_save: bool) -> tuple[int, int, bool, bool]:
-        """Jets and tokens of the whole batch, and whether to stop and to save: the same in all processes.
-
-        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks,
-        all do. It shares the one exchange that the token count needs anyway.
-        """
-        numbers = torch.tensor(
-            [
-                sum(b.n_jets for b in batches),
-                sum(b.n_tokens for b in batches),
-                self.stop_signal > 0,
-                wishes_save,
-            ],
-            device=self.accelerator.device,
-        )
-        jets, tokens, stop, save = self.accelerator.reduce(numbers, "sum").tolist()
-        return jets, tokens, stop > 0, save > 0
-
-    def _step(self, batches: list[Any], terms: int, rate: float, step: int) -> float:
-        """One optimizer step on the mean loss over ``terms``, which is returned."""
-        accelerator, device = self.accelerator, self.accelerator.device
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # Mean over the terms of the whole batch, wherever they are computed: the gradient of two processes
-        # is that of one. DDP averages over processes, hence the factor.
-        scale = accelerator.num_processes / terms
-        total = torch.zeros((), device=device)
-        for i, batch in enumerate(batches):
-            # Gradients are exchanged between processes with the last micro-batch only.
-            last = i == len(batches) - 1
-            sync = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
-            with accelerator.autocast(), sync:
+    def _gradient(self, batches: list[Any]) -> float:
+        """Add the gradient of the summed loss to the optimizer's, over all processes; return this process's sum."""
+        device, total = self.accelerator.device, 0.0
+        for batch in batches:
+            with self.accelerator.autocast():
                 summed = self.task.loss(self.forward, batch.to(device))
-                accelerator.backward(summed * scale)
-            total += summed.detach()
-        loss = float(accelerator.reduce(total, "sum")) / terms
+            summed.backward()
+            total += float(summed.detach())
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(self.optimizer.gradient)
+        return total
+
+    def _sum(self, values: list[float]) -> list[float]:
+        """Sums over all processes, the same in each of them.
+
+        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks, all do.
+        """
+        if self.accelerator.num_processes == 1:
+            return values
+        summed = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        torch.distributed.all_reduce(summed)
+        return summed.tolist()
+
+    def _from_main_process(self, values: torch.Tensor) -> None:
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(values, 0)
+
+    def _require_finite(self, loss: float, rate: float, step: int) -> None:
         if not math.isfinite(loss):
-            size = self.config.batch_jets
-            rows = self.order[step * size : step * size + 8].tolist()
+            first = self.plan.jets(step)
+            rows = self.order[first : first + min(8, self.plan.phase(step).batch)].tolist()
             raise FloatingPointError(
                 f"{self.folder}: loss is {loss} at step {step}, learning rate {rate:.3g}, batch of store rows "
                 f"{rows}...: lower the learning rate or look at these jets"
             )
-        accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss
 
     def _evaluate(self, state: State, rate: float, tensorboard: Any) -> None:
         self.model.eval()
         # Evaluation may draw random numbers (sampling, k-means): training must not notice.
         device = self.accelerator.device
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with torch.no_grad(), forked, self.accelerator.autocast():
             metrics = self.task.evaluate(self.forward, self.accelerator, self.config)
         self.model.train()
         n = self.task.parameters()["total"]
         evaluation = Evaluation(
             state.step, state.jets_seen, state.tokens_seen, self.task.flops(state.jets_seen, state.tokens_seen),
-            6.0 * n * state.tokens_seen, rate, metrics,
+            6.0 * n * state.tokens_seen, rate, metrics, state.paused[1] if state.paused else None,
         )  # fmt: skip
         state.evaluations.append(asdict(evaluation))
         if tensorboard is not None:
@@ -255,7 +318,16 @@ class _Loop:
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
             if self.config.patience and state.best() == len(state.evaluations) - 1:
                 # A run resumed from before this step comes by again, with the same weights.
-                self.checkpoints.save_best(self._bare_model())
+                self.checkpoints.save_best(self.model)
+
+    def _keep_weights(self, jets: int) -> None:
+        final = weights_folder(self.folder, jets)
+        if final.exists():  # resumed from before this step, which has led to the same weights
+            return
+        aside = final.with_name(f".{final.name}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.task.save(self.model, aside)
+        aside.rename(final)
 
     def _out_of_patience(self, state: State) -> bool:
         """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
@@ -272,21 +344,22 @@ class _Loop:
         newest = self.checkpoints.newest()
         if newest is None:
             return State()
-        values = self.checkpoints.restore(
-            newest, self._bare_model(), self.optimizer, self.average, self.accelerator.device
+        values, self.trunk = self.checkpoints.restore(
+            newest, self.model, self.optimizer, self.average, self.accelerator.device
         )
         if values.pop("config_hash") != self.digest:
             raise InputError(f"{self.folder}: was begun with another configuration; choose another folder")
         return State(**values)
 
+    def _snapshot(self) -> Snapshot:
+        return Snapshot.of(self.model, self.optimizer, self.average, self.accelerator.device)
+
     def _save(self, state: State) -> None:
-        self.checkpoints.save_random(state.step, self.accelerator.device)
+        now, step = self._snapshot(), state.total_steps
+        self.checkpoints.save_random(step, now, self.trunk)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(
-                state.step, self._bare_model(), self.optimizer, self.average,
-                {**asdict(state), "config_hash": self.digest},
-            )  # fmt: skip
+            self.checkpoints.save(step, now, self.trunk, {**asdict(state), "config_hash": self.digest})
         self.accelerator.wait_for_everyone()
 
     def _finish(self, state: State) -> RunRecord:
@@ -300,6 +373,7 @@ class _Loop:
             tokens_seen=state.tokens_seen,
             flops=task.flops(state.jets_seen, state.tokens_seen),
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
+            branch_flops=task.flops(state.branch_jets, state.branch_tokens),
             schedule=config.schedule,
             stopped_early=state.step < config.n_steps,
             seed=config.seed,
@@ -317,14 +391,11 @@ class _Loop:
         if self.accelerator.is_main_process:
             with self.average.in_model():
                 if config.patience:
-                    self.checkpoints.restore_best(self._bare_model())
-                task.save(self._bare_model(), self.folder)
+                    self.checkpoints.restore_best(self.model)
+                task.save(self.model, self.folder)
             record.save(self.folder)  # last: a run with a record is a finished run
         self.accelerator.wait_for_everyone()
         return record
-
-    def _bare_model(self) -> nn.Module:
-        return self.accelerator.unwrap_model(self.model)
 
     def _note(self, number: int) -> None:
         self.stop_signal = number

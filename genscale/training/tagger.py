@@ -15,6 +15,7 @@ from genscale.config import nearest, require
 from genscale.data.batching import Batch, FeatureRows, held_out
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
+from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
@@ -29,18 +30,22 @@ class TaggerRun:
 
     Attributes
     ----------
-    jets, validation : str
-        Jet stores.
+    jets : str
+        Jet store of the training jets.
+    validation : str
+        Jet store of the held-out jets.
     d_model : int
         Width of the set transformer.
-    preset : "vigl" or "uslu"
-        Whose set transformer: heads of width 64 and GELU, or heads of width 8 and SwiGLU.
+    preset : str
+        Set transformer of "vigl" (heads of width 64 and GELU) or of "uslu" (heads of width 8 and SwiGLU).
     features : str
         Name of a set of particle features (docs/data.md).
     max_particles : int
-        Leading particles by pT that the model sees.
+        Number of leading particles by pT that the model sees.
     dropout : float
+        Probability of dropout.
     training : TrainingConfig
+        Options of the training.
     """
 
     jets: str = ""
@@ -80,7 +85,7 @@ class TaggerRun:
 
 
 class TaggerTask(Task):
-    """A tagger, its features and its cross-entropy, for :func:`genscale.training.loop.train`."""
+    """A tagger, its features and its cross-entropy, for `genscale.training.loop.train`."""
 
     name: Literal["tagger"] = "tagger"
     terms: Literal["jets"] = "jets"
@@ -98,7 +103,9 @@ class TaggerTask(Task):
         self.train_rows = FeatureRows(train, features, run.max_particles)
         self.validation_rows = FeatureRows(validation, features, run.max_particles)
         torch.manual_seed(run.training.seed)
-        self.model: nn.Module = Tagger(run.shape(len(features)))
+        tagger = Tagger(run.shape(len(features)))
+        tagger.standardise_by(*feature_statistics(self.train_rows))
+        self.model: nn.Module = tagger
         self._count = count_parameters(self.model)
 
     def parameters(self) -> dict[str, int]:
@@ -137,11 +144,41 @@ class TaggerTask(Task):
         return {"loss": mean, "loss_error": error, "accuracy": float(accelerator.reduce(right, "sum")) / n}
 
     def save(self, model: nn.Module, run: Path) -> None:
-        """Write weights and shape, and the features that they expect."""
-        inputs = {"features": self.config.features, "max_particles": self.config.max_particles}
+        """Write weights and shape, and the features that they and the statistics among them are of."""
+        inputs = {
+            "features": self.config.features,
+            "feature_names": self.train_rows.features,
+            "max_particles": self.config.max_particles,
+        }
         save_network(run, self.name, model, inputs)
 
 
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:
-    """Read the tagger of a finished run, and its description (see :func:`load_network`)."""
-    return load_network(run, "tagger", Tagger, TaggerConfig)
+    """Read the tagger of a finished run, and its description.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+
+    Returns
+    -------
+    model : Tagger
+    description : dict
+        Contents of ``model.json``.
+
+    Raises
+    ------
+    InputError
+        As for `load_network`; or the weights and the statistics of the inputs belong to other features than those that
+        ``model.json`` names.
+    """
+    model, description = load_network(run, "tagger", Tagger, TaggerConfig)
+    named, kept = resolve_features(description["features"]), tuple(description["feature_names"])
+    if named != kept:
+        differ = ", ".join(sorted({*named} ^ {*kept})) or "their order"
+        raise InputError(
+            f"{run}/model.json: the statistics of the inputs are not those of the features {description['features']!r} "
+            f"(different: {differ}); train the tagger again with these features"
+        )
+    return model, description

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,68 +14,89 @@ from torch import Tensor, nn
 
 from genscale.config import require
 from genscale.data.batching import Rows
+from genscale.data.plan import BatchPlan
 from genscale.data.store import Store
 from genscale.errors import InputError
-from genscale.training.schedule import SCHEDULES, evaluation_steps
+from genscale.training.schedule import SCHEDULES, cooldown_start, evaluation_steps
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; every task has the same keys.
+    """Options of a training, which are the same for all tasks.
 
     Attributes
     ----------
     jets : int
-        D: jets seen. More than ``jets_unique`` means several epochs.
+        Number of jets seen, D. More than ``jets_unique`` means several epochs.
     jets_unique : int
-        Different jets used; 0 means as many as are seen, or all there are if these are fewer.
+        Number of different jets; 0 means as many as are seen, or all jets of the store if these are fewer.
     batch_jets : int
         Jets per optimizer step, over all processes and micro-batches.
+    ramp_jets : int
+        Jets seen from which on a step takes ``batch_jets``; before, it takes fewer, as the square root of the jets seen
+        (:class:`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
     accumulate : int
         Micro-batches per step and process.
-    learning_rate, weight_decay, clip_norm : float
-        AdamW's peak rate and decay; largest norm of the gradient. A rate of 0 stands for the rule of a generator's
-        size (:func:`genscale.models.ladder.learning_rate`); other tasks have none.
-    schedule : "constant", "cosine" or "wsd"
+    learning_rate : float
+        Peak learning rate of AdamW. 0 stands for the rule of the model's size (:mod:`genscale.models.ladder`).
+    weight_decay : float
+        Weight decay of AdamW.
+    clip_norm : float
+        Largest norm of the gradient.
+    schedule : "constant" or "cosine"
+        Learning rate after warm-up: constant, or a cosine decay to a tenth.
     warmup_steps : int
+        Steps of linear warm-up.
+    cooldown : float
+        Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
+        that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
+        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
+        The model is that of the last branch. 0: no branches.
     evaluations : int
-        Held-out evaluations at log-spaced steps.
+        Number of held-out evaluations, at log-spaced steps.
     first_evaluation_jets : int
         Jets seen at the first of them.
     evaluate_every_jets : int
-        Further evaluations whenever this many jets were seen, for overfitting comes late, where log-spaced ones
-        are rare; 0: none.
+        Further evaluations whenever this many jets were seen, because overfitting begins late, where log-spaced
+        evaluations are rare; 0 for none.
+    keep_weights_at : list of int
+        After these numbers of jets (whole batches) the run is also evaluated, and its weights are kept: each in a
+        folder of its own (see ``weights_folder``) that can be used like that of a finished run.
     patience : int
-        The run ends after this many evaluations without a lower held-out loss, and keeps the weights that had the
-        lowest. Evaluations within the first epoch do not count: on fresh jets nothing is overfitted. 0: never.
+        The run ends after this many evaluations without a lower held-out loss, and keeps the weights with the lowest
+        loss. Evaluations within the first epoch do not count, because fresh jets cannot be overfitted. 0 for never.
     average : float
-        Held-out losses and the saved model are those of weights averaged over about this share of the steps so far
-        (:mod:`genscale.training.averaging`); 0: of the last weights.
+        Held-out losses and the saved model are those of weights averaged over about this fraction of the steps so far
+        (`genscale.training.averaging`); 0 for the last weights.
     validation_jets : int
-        Held-out jets; 0 means all.
+        Number of held-out jets; 0 means all.
     checkpoint_s : float
         Seconds between checkpoints.
     precision : "fp32" or "bf16"
+        Precision of the network.
     compile : bool
         Compile the model with torch.compile.
     loader_workers : int
-        Processes that read ahead.
+        Number of processes that read ahead.
     seed : int
-        Of the initial weights, the order of the jets, and dropout.
+        Seed of the initial weights, the order of the jets, and dropout.
     """
 
     jets: int = 10_000
     jets_unique: int = 0
     batch_jets: int = 64
+    ramp_jets: int = 0
     accumulate: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip_norm: float = 5.0
     schedule: str = "constant"
     warmup_steps: int = 50
+    cooldown: float = 0.0
     evaluations: int = 12
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
+    keep_weights_at: list[int] = field(default_factory=list)
     patience: int = 0
     average: float = 0.0
     validation_jets: int = 2_000
@@ -93,6 +114,7 @@ class TrainingConfig:
         for name in (
             "learning_rate",
             "jets_unique",
+            "ramp_jets",
             "weight_decay",
             "warmup_steps",
             "evaluate_every_jets",
@@ -109,22 +131,81 @@ class TrainingConfig:
             self.precision in ("fp32", "bf16"),
             f"precision: {self.precision!r} is not fp32 or bf16",
         )
-        require(0 <= self.average < 1, f"average: {self.average} is not in [0, 1)")
+        for name in ("average", "cooldown"):
+            require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not in [0, 1)")
         require(
-            self.jets >= self.batch_jets, f"jets: {self.jets} is less than one batch of {self.batch_jets}"
+            not self.ramp_jets or self.batch_jets.bit_count() == 1,
+            f"ramp_jets: batches double along a ramp, and batch_jets, {self.batch_jets}, is not a power of two",
+        )
+        least = self.plan.phase(0).batch
+        require(self.jets >= least, f"jets: {self.jets} is less than one batch of {least}")
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
+        )
+        if self.cooldown:
+            require(
+                self.schedule == "constant",
+                f"cooldown: needs schedule: constant, not {self.schedule}, to branch from",
+            )
+            for name, why in (
+                ("average", "the end of a cooldown needs no averaging"),
+                ("patience", "a run that may end early has no D to cool down to"),
+                ("evaluate_every_jets", "each evaluation would be a branch; ask for more evaluations"),
+            ):
+                require(
+                    not getattr(self, name),
+                    f"cooldown: does not go with {name} ({why}); set one of them to 0",
+                )
+        for jets in self.keep_weights_at:
+            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
+        require(
+            len(self.weights_kept_after) == len(self.keep_weights_at),
+            f"keep_weights_at: {self.keep_weights_at} names one step of {self.batch_jets} jets twice",
         )
 
     @property
+    def plan(self) -> BatchPlan:
+        """Jets of every step."""
+        return BatchPlan(self.batch_jets, self.ramp_jets)
+
+    @property
     def n_steps(self) -> int:
-        """Optimizer steps of the run: whole batches only."""
-        return self.jets // self.batch_jets
+        """Optimizer steps from the first to the end of the run, without branches on the way: whole batches only."""
+        return self.plan.steps(self.jets)
 
     @property
     def evaluated_after(self) -> list[int]:
         """Numbers of finished steps at which the held-out loss is measured."""
-        first = math.ceil(self.first_evaluation_jets / self.batch_jets)
-        every = math.ceil(self.evaluate_every_jets / self.batch_jets)
-        return evaluation_steps(self.n_steps, self.evaluations, first, every)
+        steps = evaluation_steps(
+            self.plan, self.jets, self.evaluations, self.first_evaluation_jets, self.evaluate_every_jets
+        )
+        return sorted({*steps, *self.weights_kept_after})
+
+    @property
+    def weights_kept_after(self) -> dict[int, int]:
+        """Numbers of finished steps after which weights are kept, each with its entry in ``keep_weights_at``."""
+        return {min(self.plan.steps_to(jets), self.n_steps): jets for jets in self.keep_weights_at}
+
+    @property
+    def branches(self) -> list[tuple[int, int]]:
+        """First and last number of finished steps of every cooldown; none without cooldowns."""
+        if not self.cooldown:
+            return []
+        return [(cooldown_start(self.plan, end, self.cooldown), end) for end in self.evaluated_after]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run and all its branches."""
+        return self.n_steps + sum(end - start for start, end in self.branches[:-1])
+
+    @property
+    def total_jets(self) -> int:
+        """Jets that the run and all its branches are trained on."""
+        jets = self.plan.jets
+        return jets(self.n_steps) + sum(jets(end) - jets(start) for start, end in self.branches[:-1])
 
 
 class Task(Protocol):
@@ -160,6 +241,11 @@ class Task(Protocol):
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the trained model into the run's folder, in the form its users load."""
         ...
+
+
+def weights_folder(run: Path, jets: int) -> Path:
+    """Folder of the weights that a run kept after this number of jets, an entry of ``keep_weights_at``."""
+    return run / "weights" / f"jets-{jets}"
 
 
 def refuse_test_split(store: Store) -> None:

@@ -27,10 +27,14 @@ class TokenizerRun:
 
     Attributes
     ----------
-    jets, validation : str
-        Jet stores; classes are mixed as the stores have them.
+    jets : str
+        Jet store of the training jets; classes are mixed as in the store.
+    validation : str
+        Jet store of the held-out jets.
     model : VQVAEConfig
+        Configuration of the tokenizer.
     training : TrainingConfig
+        Options of the training.
     """
 
     jets: str = ""
@@ -95,7 +99,7 @@ class ConstituentRows:
 
 
 class TokenizerTask(Task):
-    """A VQ-VAE and its loss, for :func:`genscale.training.loop.train`."""
+    """A VQ-VAE and its loss, for `genscale.training.loop.train`."""
 
     name: Literal["tokenizer"] = "tokenizer"
     terms: Literal["tokens"] = "tokens"

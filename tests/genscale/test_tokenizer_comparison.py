@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def run(*words, code=0):
 
 def test_comparison_of_bins(bins, store, tmp_path):
     output = run("quality", *bins, store, "--out", tmp_path / "q")
-    assert "up to 9 bits per particle: bins-8" in output
+    assert "Up to 9 bits per particle: bins-8" in output
     found = json.loads((tmp_path / "q" / "comparison.json").read_text())
     assert (found["schema"], found["schema_version"], found["n_jets"]) == (
         "genscale tokenizer comparison",
@@ -73,8 +74,8 @@ def test_comparison_of_bins(bins, store, tmp_path):
         assert (row["halves"]["n_decoded"], row["halves"]["n_reference"]) == (300, 300)
     table = list(csv.DictReader((tmp_path / "q" / "comparison.csv").open()))
     assert [float(row["swd"]) for row in table] == pytest.approx(swd, rel=1e-5)
-    page = (tmp_path / "q" / "comparison.md").read_text()
-    assert "| at most 9 | **bins-8** |" in page
+    page = (tmp_path / "q" / "comparison.html").read_text()
+    assert re.search(r"at most 9 bits \(log2 K\)</td><td[^>]*>bins-8</td>", page)
     assert (tmp_path / "q" / "comparison.png").stat().st_size > 10_000
 
 

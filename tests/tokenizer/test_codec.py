@@ -8,7 +8,7 @@ import torch
 
 from tokenizer import codec, storage
 from tokenizer.codec import Tokenizer
-from tokenizer.config import VQVAEConfig
+from tokenizer.config import BinningConfig, VQVAEConfig
 from tokenizer.errors import InputError
 from tokenizer.preprocessing import FIELDS
 
@@ -261,3 +261,36 @@ def test_damaged_folders_are_named(trained, tmp_path):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         Tokenizer.load(folder)
+
+
+def test_a_coarser_tokenizer_merges_codes_and_keeps_the_network(trained, jets):
+    coarse = trained.coarsened(8, seed=1)
+    assert (coarse.config.codebook_size, coarse.vocab_size) == (8, 10)
+    assert coarse.fingerprint == trained.coarsened(8, seed=1).fingerprint != trained.fingerprint
+    tokens = coarse.encode(jets)
+    assert set(np.unique(ak.flatten(tokens))) == set(range(10))
+    # A particle has the nearest of the merged vectors, which lie among those that were merged.
+    fine, merged = (t.model.quantizer.codebook.numpy() for t in (trained, coarse))
+    assert (merged.min(0) >= fine.min(0)).all()
+    assert (merged.max(0) <= fine.max(0)).all()
+
+    def error(tokenizer):
+        return np.mean(ak.to_numpy(ak.flatten(tokenizer.reconstruct(jets, sort=False).eta_rel)
+                                   - ak.flatten(trained.preprocessing.select(jets).eta_rel)) ** 2)  # fmt: skip
+
+    assert error(trained) < error(trained.coarsened(32)) < error(coarse)
+
+
+def test_a_coarser_tokenizer_is_stored_like_any_other(trained, jets, tmp_path):
+    coarse = trained.coarsened(5)
+    coarse.save(tmp_path / "t")
+    assert same(Tokenizer.load(tmp_path / "t").encode(jets[:20]), coarse.encode(jets[:20]))
+
+
+def test_codes_that_cannot_be_merged_are_refused(trained, small_config):
+    with pytest.raises(InputError, match="codebook_size=64: must be from 2 to 63"):
+        trained.coarsened(64)
+    with pytest.raises(InputError, match="untrained"):
+        Tokenizer.create(small_config).coarsened(8)
+    with pytest.raises(InputError, match="codes of bins are a grid"):
+        Tokenizer.create(BinningConfig()).coarsened(8)

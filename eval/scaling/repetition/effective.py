@@ -100,19 +100,28 @@ def _diminished(
 def repetition_gain(
     D: ArrayLike, *, B_no: ArrayLike, beta_no: ArrayLike, B_rep: ArrayLike, beta_rep: ArrayLike
 ) -> FloatArray:
-    """omega(D): how many times more unique data would give, unrepeated, what repetition gives.
+    """Return omega(D): the factor by which unique data must grow to gain, in a single pass, what repetition gains.
 
-    Equal losses of L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no give
+    The losses L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no are equal for
     omega = (B_no/B_rep)^(1/beta_no) D^(beta_rep/beta_no - 1) (Vigl et al., arXiv:2602.15781, eq. 5).
 
     Parameters
     ----------
-    D : array-like
+    D : array-like of float
         Unique data (jets).
-    B_no, beta_no : array-like
-        Data term of the single-epoch law.
-    B_rep, beta_rep : array-like
-        Data term of the repeated-data law; all broadcast together.
+    B_no : array-like of float
+        Amplitude of the data term of the single-pass law.
+    beta_no : array-like of float
+        Exponent of the data term of the single-pass law.
+    B_rep : array-like of float
+        Amplitude of the law of repeated data.
+    beta_rep : array-like of float
+        Exponent of the law of repeated data.
+
+    Returns
+    -------
+    array of float
+        In the shape to which the arguments are broadcast.
     """
     d, b_no, slope_no, b_rep, slope_rep = (
         np.asarray(x, dtype=np.float64) for x in (D, B_no, beta_no, B_rep, beta_rep)

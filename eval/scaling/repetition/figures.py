@@ -13,25 +13,32 @@ from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
 from eval.scaling.result import FitResult
+from eval.style import BLUE, PALETTE, VERMILION, styled
 
 FloatArray = NDArray[np.float64]
 
-#: Okabe and Ito's colours, which people with colour vision deficiencies can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d")
-UNDERFIT, OVERFIT = COLOURS[0], COLOURS[1]
+UNDERFIT, OVERFIT = BLUE, VERMILION
 
 
+@styled
 def phase_diagram(threshold: Threshold, N: ArrayLike, U: ArrayLike) -> Figure:
-    """Runs on repeated data that overfit and that do not, the brackets of the border, and N ~ U^lambda with its band.
+    """Draw runs on repeated data that overfit or do not, the brackets of the threshold, and N ~ U^lambda with its band.
 
     Parameters
     ----------
     threshold : Threshold
-    N, U : array-like, shape (n,)
-        Of the runs, in the order in which the threshold was found.
+        The fitted threshold.
+    N : array-like of float, shape (n,)
+        Parameters of the runs, in the order in which they were given to the fit.
+    U : array-like of float, shape (n,)
+        Unique data of the runs.
+
+    Returns
+    -------
+    Figure
     """
     n, u = np.asarray(N, dtype=np.float64), np.asarray(U, dtype=np.float64)
-    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.4))
     ax = figure.subplots()
     over = threshold.overfit
     ax.plot(u[~over], n[~over], "o", ms=7, mfc="none", color=UNDERFIT, label="does not overfit")
@@ -51,9 +58,10 @@ def phase_diagram(threshold: Threshold, N: ArrayLike, U: ArrayLike) -> Figure:
     return figure
 
 
+@styled
 def early_stopped_losses(result: RepeatedData) -> Figure:
     """Early-stopped loss against unique data beside the single epoch at infinite N; and the gain omega(U)."""
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.2))
     left, right = figure.subplots(1, 2)
     n, u, loss = result.points.variable("N"), result.points.variable("U"), result.points.L
     left.plot(
@@ -100,9 +108,10 @@ def early_stopped_losses(result: RepeatedData) -> Figure:
     return figure
 
 
+@styled
 def repetition_cost(result: RepeatedData) -> Figure:
     """Compute of repeated training over the compute-optimal single epoch of the same loss, at each U."""
-    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.8))
     ax = figure.subplots()
     _row(ax, result.cost, OVERFIT, "cheapest run above the threshold", 1.0)
     ax.axhline(1, color="grey", lw=0.8, ls=":")
@@ -113,15 +122,16 @@ def repetition_cost(result: RepeatedData) -> Figure:
     return figure
 
 
+@styled
 def input_laws(result: InputComparison) -> Figure:
     """Figure 4 of Vigl et al.: losses against data for each input configuration; beside it floors and exponents.
 
     Open markers on the right are not identified.
     """
-    figure = Figure(figsize=(11.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(11.0, 4.2))
     left, middle, right = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
     for i, (name, law) in enumerate(result.fits.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = PALETTE[i % len(PALETTE)]
         points, variable = result.points[name], law.law.variables[0]
         x = points.variable(variable)
         left.plot(x, points.L, "o", ms=4, color=colour)

@@ -96,25 +96,33 @@ def repeated_data(
     loss: str = "mse-log",
     seed: int = 0,
 ) -> RepeatedData:
-    """Fit the law of repeated data and compare it with a single epoch.
+    """Fit the law of repeated data and compare it with a single pass.
 
     Parameters
     ----------
     points : Points
-        N, U (unique data) and L, the early-stopped loss; C, where given, is the compute up to the stop in the
-        convention of ``single``.
+        N, U (unique data) and L, the early-stopped loss; C, if given, is the compute up to the stop in the convention
+        of ``single``.
     above : array-like of bool, shape (n,)
-        Runs above the overfitting threshold, as ``Threshold.above`` tells.
+        Runs above the overfitting threshold, from ``Threshold.above``.
     single : FitResult, optional
-        Additive law of single-epoch runs, with bootstrap.
-    bootstrap, loss, seed : int, str, int
-        Passed to ``fit``. The default objective is the mean square of ln L: early-stopped losses are few and have no
-        outliers to guard against.
+        Additive law of single-pass runs, with bootstrap.
+    bootstrap : int
+        Number of resamples, as for ``fit``.
+    loss : str
+        Objective, as for ``fit``. The default is the mean square of ln L, because early-stopped losses are few and
+        have no outliers.
+    seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    RepeatedData
 
     Raises
     ------
     InputError
-        A missing column, a mask of the wrong length, too few runs above the threshold.
+        A column is missing, the mask has the wrong length, or there are too few runs above the threshold.
     """
     mask = np.asarray(above, dtype=bool)
     n, u = points.variable("N"), points.variable("U")

@@ -26,14 +26,18 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Homogeneity:
-    """Whether several estimates are one number.
+    """Test whether several estimates agree.
 
     Attributes
     ----------
     mean : Estimate
         Weighted mean.
-    chi2, dof, p_value : float, int, float
-        Of the estimates about it.
+    chi2 : float
+        Chi2 of the estimates about the mean.
+    dof : int
+        Its degrees of freedom.
+    p_value : float
+        Its probability.
     """
 
     mean: Estimate
@@ -53,16 +57,21 @@ class InputComparison:
     Attributes
     ----------
     points : mapping of str to Points
+        Losses of each configuration.
     fits : mapping of str to FitResult
-        Each with its own constants.
-    slopes, floors : Homogeneity
-        Whether all beta, and all E, agree.
+        Fit of each configuration with its own constants.
+    slopes : Homogeneity
+        Whether all beta agree.
+    floors : Homogeneity
+        Whether all E agree.
     floors_at_common_slope : mapping of str to Estimate
-        E of fits with beta held at the common one, whose own error is in the intervals.
+        E of fits with beta fixed at the common value, whose error is included in the intervals.
     shared_floors : Homogeneity
-        Whether these agree; their common error by beta moves them together and does not count as a difference.
-    slope_differences, floor_differences : mapping of (str, str) to Estimate
-        First minus second configuration: beta of the free fits, E at the common beta.
+        Whether these agree; the error of beta, which moves them together, does not count as a difference.
+    slope_differences : mapping of (str, str) to Estimate
+        First minus second configuration of each pair: beta of the free fits.
+    floor_differences : mapping of (str, str) to Estimate
+        First minus second configuration of each pair: E at the common beta.
     """
 
     points: Mapping[str, Points]
@@ -100,7 +109,7 @@ def compare_inputs(
     loss: str = "mse-log",
     seed: int = 0,
 ) -> InputComparison:
-    """Fit L = E + B/x^beta for each configuration and test whether exponents, and floors, agree.
+    """Fit L = E + B/x^beta for each configuration, and test whether the exponents and the floors agree.
 
     Parameters
     ----------
@@ -108,13 +117,21 @@ def compare_inputs(
         Losses of each configuration against ``variable``; two or more.
     variable : str
         D or U.
-    bootstrap, loss, seed : int, str, int
-        Passed to ``fit``; at least one resample.
+    bootstrap : int
+        Number of resamples, at least two.
+    loss : str
+        Objective, as for ``fit``.
+    seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    InputComparison
 
     Raises
     ------
     InputError
-        Fewer than two configurations, or one that cannot be fitted (named).
+        There are fewer than two configurations, or one (which the message names) cannot be fitted.
     """
     if len(points) < 2:
         raise InputError(f"points: {len(points)} input configurations; two or more are needed to compare")

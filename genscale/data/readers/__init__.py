@@ -1,4 +1,4 @@
-"""Readers of foreign formats, one file each; `READERS` is the table that conversion and evaluation look in."""
+"""Readers of foreign formats, one file each; conversion and evaluation find them in the table `READERS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of a foreign format has to offer: nothing but rows of the jet schema, by range."""
+"""The interface of readers of foreign formats: ranges of rows of the jet schema."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import awkward as ak
 
 
 class Source(Protocol):
-    """One open file: how many jets it holds, which columns, and any range of them."""
+    """One open file: its number of jets, its columns, and any range of its rows."""
 
     rows: int
     columns: tuple[str, ...]
 
     def read(self, start: int, stop: int) -> ak.Array:
-        """Jets start..stop as rows of `genscale.data.schema`, particles by falling pT."""
+        """Read jets start..stop as rows of `genscale.data.schema`, particles in order of decreasing pT."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 class Reader(Protocol):
-    """One format."""
+    """A file format."""
 
     name: str
     suffixes: tuple[str, ...]
 
     def can_read(self, path: Path) -> bool:
-        """Whether the file looks like this format (a look at its first bytes, not a promise)."""
+        """Whether the first bytes of the file are those of this format; the file may still be damaged."""
         ...
 
     def open(self, path: Path) -> Source:
-        """Open the file; raise InputError naming it when it is damaged or something is missing."""
+        """Open the file; raises InputError, which names the file, if it is damaged or incomplete."""
         ...

@@ -1,4 +1,4 @@
-"""HDF5 files of padded jets (`padded` says which arrays are understood), read with h5py."""
+"""HDF5 files of padded jets, read with h5py; `genscale.data.readers.padded` describes the layouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 class Hdf5Reader:
-    """Reader of HDF5 files: JetNet's, or one padded array of particles."""
+    """Reader of HDF5 files: those of JetNet, and files with one padded array of particles."""
 
     name = "hdf5"
     suffixes: tuple[str, ...] = (".h5", ".hdf5")
@@ -23,7 +23,7 @@ class Hdf5Reader:
             return file.read(len(_MAGIC)) == _MAGIC
 
     def open(self, path: Path) -> PaddedFile:
-        """Open one file; raise InputError if it is damaged or has no array of particles."""
+        """Open one file; raises InputError if it is damaged or has no array of particles."""
         import h5py
 
         try:
@@ -34,7 +34,7 @@ class Hdf5Reader:
                     arrays.__setitem__(name, item) if isinstance(item, h5py.Dataset) and item.shape else None
                 )
             )
-        except Exception as error:  # a damaged file fails in h5py in as many ways as there are bytes
+        except Exception as error:  # h5py raises many kinds of exceptions for damaged files
             reason = " ".join(str(error).split())[:120]
             raise InputError(
                 f"{path}: not a whole HDF5 file ({reason}); download or copy it again"

@@ -1,8 +1,8 @@
 """JetClass ROOT files (Qu, Li and Qian, arXiv:2202.03772; Zenodo record 6619768), read with uproot.
 
-The tree `tree` has one entry a jet; its branches are the columns of `genscale.data.schema`. Particle
-branches are ``std::vector`` in the original files and variable-length arrays in those that
-`genscale.data.export` writes: both arrive here as lists.
+The tree `tree` has one entry per jet; its branches are the columns of `genscale.data.schema`. Particle branches are
+``std::vector`` in the original files and variable-length arrays in those of `genscale.data.export`; uproot reads both
+as lists.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class JetClassReader:
             return file.read(len(_MAGIC)) == _MAGIC
 
     def open(self, path: Path) -> JetClassFile:
-        """Open one file; raise InputError if it is damaged, or if its tree or a branch is missing."""
+        """Open one file; raises InputError if it is damaged, or if its tree or a branch is missing."""
         return JetClassFile(path)
 
 
@@ -48,7 +48,7 @@ class JetClassFile:
             self._file = uproot.open(path)
             found = self._file.keys(cycle=False, recursive=False)
             end = int(self._file.file.fEND)
-        except Exception as error:  # a damaged file fails in uproot in as many ways as there are bytes
+        except Exception as error:  # uproot raises many kinds of exceptions for damaged files
             raise _damaged(path, error) from error
         if (size := path.stat().st_size) < end:
             self.close()
@@ -71,7 +71,7 @@ class JetClassFile:
             raise InputError(f"{path}: branches {_listed(missing)} are missing (found {_listed(branches)})")
 
     def read(self, start: int, stop: int) -> ak.Array:
-        """Jets start..stop, particles sorted by falling pT (stable)."""
+        """Read jets start..stop, particles in order of decreasing pT (particles of equal pT keep their order)."""
         try:
             jets = self._tree.arrays(list(self.columns), entry_start=start, entry_stop=stop, library="ak")
         except Exception as error:

@@ -1,4 +1,4 @@
-"""NumPy archives (.npz) of padded jets (`padded` says which arrays are understood)."""
+"""NumPy archives (.npz) of padded jets; `genscale.data.readers.padded` describes the layouts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MAGIC = b"PK"
 
 
 class NpzReader:
-    """Reader of NumPy archives; pickled objects are refused, for they could run code."""
+    """Reader of NumPy archives; pickled objects are refused, because they could run code."""
 
     name = "npz"
     suffixes: tuple[str, ...] = (".npz",)
 
     def can_read(self, path: Path) -> bool:
-        """Whether the file is called so and begins as zip archives do."""
+        """Whether the file has the suffix .npz and begins as zip archives do."""
         with open(path, "rb") as file:
             return path.suffix == ".npz" and file.read(len(_MAGIC)) == _MAGIC
 
     def open(self, path: Path) -> PaddedFile:
-        """Open one archive, whole; raise InputError if it is damaged or has no array of particles."""
+        """Read one archive into memory; raises InputError if it is damaged or has no array of particles."""
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

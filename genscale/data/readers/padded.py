@@ -1,11 +1,11 @@
-"""Arrays that hold jets padded to one length, as JetNet's files and most generators write them.
+"""Arrays of jets padded to one length, as in the files of JetNet and of most generators.
 
-Two layouts, told apart by the names of the arrays:
+There are two layouts, recognised by the names of the arrays:
 
 - JetNet (Kansal et al., Zenodo record 6975118): ``particle_features`` [jets, particles, (etarel, phirel, ptrel, mask)]
   and ``jet_features`` [jets, (pt, eta, mass, ...)]; pT is ptrel times that of the jet.
-- any other file with one three-dimensional array [jets, particles, (pT in GeV, eta_rel, phi_rel)], rows of pT zero
-  being padding; where there are several, the one called ``particles``.
+- any other file with one three-dimensional array [jets, particles, (pT in GeV, eta_rel, phi_rel)], in which rows of
+  pT zero are padding; if there are several such arrays, the one called ``particles`` is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from genscale.errors import InputError
 
 PARTICLES, JETNET_PARTICLES, JETNET_JETS = "particles", "particle_features", "jet_features"
 
-#: Jets whose pT is looked at to tell GeV from fractions of the jet's pT.
+#: Number of jets whose pT decides whether it is in GeV or in fractions of the jet's pT.
 _LOOKED_AT = 1000
 
 
@@ -47,7 +47,7 @@ class PaddedFile:
             raise
 
     def read(self, start: int, stop: int) -> ak.Array:
-        """Jets start..stop as rows of the schema."""
+        """Read jets start..stop as rows of the schema."""
         stop = min(stop, self.rows)
         block = np.asarray(self._arrays[self.name][start:stop])
         where = f"{self.path}, array {self.name}, from jet {start}"
@@ -61,7 +61,7 @@ class PaddedFile:
                 raise InputError(f"{self.path}, array {JETNET_JETS}: pt or eta is not finite")
         else:
             pt, eta, phi = np.moveaxis(block[:, :, :3], 2, 0)
-            keep = ~(pt == 0)  # not `pt != 0`: NaN is no padding, and must be found
+            keep = ~(pt == 0)  # not `pt != 0`: NaN is not padding and must be reported
         counts = keep.sum(axis=1)
         return relative_rows(pt[keep], eta[keep], phi[keep], counts, jet_eta, where)
 

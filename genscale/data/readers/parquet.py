@@ -1,7 +1,7 @@
-"""Parquet files with one row a jet and list columns, read with pyarrow.
+"""Parquet files with one row per jet and list columns, read with pyarrow.
 
-Two layouts: the columns of `genscale.data.schema` (jet columns that are missing are those of the particles' sum), or
-``part_pt`` (GeV), ``part_etarel`` and ``part_phirel``, the names of OmniJet-alpha's code.
+There are two layouts: the columns of `genscale.data.schema` (missing jet columns are computed from the sum of the
+particles), or ``part_pt`` (GeV), ``part_etarel`` and ``part_phirel``, the names of OmniJet-alpha's code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ParquetReader:
             return file.read(len(_MAGIC)) == _MAGIC
 
     def open(self, path: Path) -> ParquetJets:
-        """Open one file; raise InputError if it is damaged or a column is missing."""
+        """Open one file; raises InputError if it is damaged or a column is missing."""
         return ParquetJets(path)
 
 
@@ -68,7 +68,7 @@ class ParquetJets:
         self._ends = ends.astype(np.int64)
 
     def read(self, start: int, stop: int) -> ak.Array:
-        """Jets start..stop; only the row groups that hold them are read."""
+        """Read jets start..stop; only the row groups that hold them are read."""
         stop = min(stop, self.rows)
         first, last = np.searchsorted(self._ends, [start, max(start, stop - 1)], side="right")
         groups = list(range(int(first), min(int(last) + 1, len(self._ends))))

@@ -1,6 +1,6 @@
-"""Rows of the jet schema from massless particles by pT and position relative to the jet axis.
+"""Rows of the jet schema from massless particles, given by pT and position relative to the jet axis.
 
-That is all that generators of jets write, whatever the container: see `padded` and `parquet`.
+Generators of jets write no more than these, in the file formats of `padded` and `parquet`.
 """
 
 from __future__ import annotations
@@ -21,28 +21,34 @@ def relative_rows(
     jet_eta: np.ndarray | None = None,
     where: str = "jets",
 ) -> ak.Array:
-    """Rows with the columns of `schema.REQUIRED_COLUMNS`, particles by falling pT.
+    """Make rows with the columns of `schema.REQUIRED_COLUMNS`, particles in order of decreasing pT.
+
+    Particles of pT zero are padding and are dropped.
 
     Parameters
     ----------
-    pt_gev, eta_rel, phi_rel
-        Flat, [n_particles].
-    counts
-        Particles of each jet, [n_jets].
-    jet_eta
-        Pseudorapidity of the jet axes, [n_jets]; 0 if None. Their azimuth is taken as 0.
-    where
-        File and array, for messages.
+    pt_gev : array of float, shape (n_particles,)
+        Transverse momenta of the particles of all jets, in GeV.
+    eta_rel : array of float, shape (n_particles,)
+        Pseudorapidities relative to the jet axis.
+    phi_rel : array of float, shape (n_particles,)
+        Azimuths relative to the jet axis, in radians.
+    counts : array of int, shape (n_jets,)
+        Number of particles of each jet.
+    jet_eta : array of float, shape (n_jets,), optional
+        Pseudorapidities of the jet axes, 0 by default. Their azimuths are set to 0.
+    where : str
+        File and array, for error messages.
 
     Returns
     -------
     ak.Array
-        Jet columns are those of the particles' sum, as in generated stores.
+        The jet columns are computed from the sum of the particles, as in generated stores.
 
     Raises
     ------
     InputError
-        For values that are not finite or a pT below zero; particles of pT zero are padding and dropped.
+        A value is not finite, or a pT is negative.
     """
     jet = np.repeat(np.arange(len(counts)), counts)
     for name, values in (("pT", pt_gev), ("eta_rel", eta_rel), ("phi_rel", phi_rel)):

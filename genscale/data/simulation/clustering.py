@@ -1,10 +1,9 @@
 """Jets: anti-kT clustering, the JetClass selection, substructure and truth matching.
 
-Clustering and substructure are FastJet's and its contributions', through the awkward interface, many events
-at a time. Settings are those of JetClass: anti-kT with R = 0.8 (Cacciari, Salam and Soyez,
-arXiv:0802.1189), soft drop with beta = 0, zcut = 0.1 on the Cambridge/Aachen tree (Larkoski et al.,
-arXiv:1402.2657), N-subjettiness with beta = 1, normalised by R0 = 0.8, one-pass minimisation from exclusive
-kT axes (Thaler and Van Tilburg, arXiv:1011.2268).
+Clustering and substructure use FastJet and its contributions through the awkward interface, many events at a time.
+The settings are those of JetClass: anti-kT with R = 0.8 (Cacciari, Salam and Soyez, arXiv:0802.1189), soft drop with
+beta = 0 and zcut = 0.1 on the Cambridge/Aachen tree (Larkoski et al., arXiv:1402.2657), N-subjettiness with beta = 1,
+normalised by R0 = 0.8, with one-pass minimisation from exclusive kT axes (Thaler and Van Tilburg, arXiv:1011.2268).
 """
 
 from __future__ import annotations
@@ -29,23 +28,24 @@ _NO_MATCH = -1
 
 
 def import_fastjet() -> Any:
-    """FastJet, without the banner it prints at its first use; InputError if it is not installed."""
+    """Import FastJet without the banner of its first use; raises InputError if it is not installed."""
     try:
         import fastjet
         import fastjet._swig
     except ImportError as error:
         raise InputError(f"FastJet is missing ({error}): pip install 'genscale[simulate]'") from error
-    # Standard output belongs to the command line; the citation that the banner asks for is in the
-    # documentation.
+    # Standard output is reserved for the results of commands; the documentation has the citation that the
+    # banner asks for.
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet
 
 
 @dataclass(frozen=True)
 class Jets:
-    """Jets of a batch: [n_jets] each, but `constituents`, which indexes the candidates.
+    """Jets of a batch of events; momenta in GeV, all arrays but two of shape (n_jets,).
 
-    `offsets` [n_jets + 1] divides `constituents`, each jet's ordered by falling pT. Momenta in GeV.
+    `constituents` holds indices of the candidates, `offsets`, shape (n_jets + 1,), divides it into jets. The
+    constituents of a jet are in order of decreasing pT.
     """
 
     event: np.ndarray
@@ -57,7 +57,7 @@ class Jets:
     energy: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Jets:
-        """The jets at `chosen` (integers)."""
+        """Return the jets with indices `chosen`."""
         sizes = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         moved = np.repeat(self.offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
@@ -66,10 +66,10 @@ class Jets:
 
 
 def can_have_jets(truth: Truth, n_events: int) -> np.ndarray:
-    """Events that may still give a matched jet in acceptance, [n_events]: a necessary condition, so exact.
+    """Return a mask, shape (n_events,), of the events that can give a matched jet in acceptance.
 
-    A matched jet has all prongs within R of an axis with |eta| < 2: no two prongs are further apart than 2
-    R, and none lies beyond |eta| = 2 + R.
+    The condition is necessary, so that no jet is lost: the prongs of a matched jet lie within R of an axis with
+    |eta| < 2, so that no two prongs are further apart than 2 R, and none lies beyond |eta| = 2 + R.
     """
     eta, phi = truth.prong_eta, truth.prong_phi
     good = ~np.any(np.abs(eta) > ETA_MAX + RADIUS, axis=1)  # False for the NaN of neutrinos
@@ -83,10 +83,10 @@ def can_have_jets(truth: Truth, n_events: int) -> np.ndarray:
 
 
 def find_jets(candidates: Candidates) -> Jets:
-    """Anti-kT jets with 500 < pT < 1000 GeV and |eta| < 2."""
+    """Find anti-kT jets with 500 < pT < 1000 GeV and |eta| < 2."""
     fastjet = import_fastjet()
     pt = np.hypot(candidates.px, candidates.py)
-    # No jet has more pT than the scalar sum of its event: events below the window need no clustering.
+    # The pT of a jet is at most the scalar sum of its event: events below the window need no clustering.
     enough = np.bincount(candidates.event, pt, minlength=candidates.n_events) >= PT_MIN_GEV
     index = np.flatnonzero(enough[candidates.event])
     counts = np.bincount(candidates.event[index], minlength=candidates.n_events)[enough]
@@ -105,7 +105,7 @@ def find_jets(candidates: Candidates) -> Jets:
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     local = ak.flatten(flat).to_numpy()
     constituents = index[np.repeat(starts[event_row], sizes) + local]
-    # Falling pT inside each jet.
+    # Decreasing pT within each jet.
     jet_of = np.repeat(np.arange(len(sizes)), sizes)
     constituents = constituents[np.lexsort((-pt[constituents], jet_of))]
 
@@ -120,13 +120,13 @@ def find_jets(candidates: Candidates) -> Jets:
 
 
 def match(jets: Jets, truth: Truth) -> np.ndarray:
-    """Row of `truth` that each jet comes from, [n_jets]; -1 where none.
+    """Return the row of `truth` that each jet comes from, shape (n_jets,); -1 if there is none.
 
-    As in JetClass, a jet is matched to a decaying particle if all its visible prongs are within R of the
+    As in JetClass, a jet is matched to a decaying particle if all visible prongs of the particle are within R of the
     jet axis.
     """
     matched = np.full(len(jets.event), _NO_MATCH)
-    # An event has at most two such particles: try the first and the last of each.
+    # An event has at most two such particles: try the first and the last of each event.
     for side in ("right", "left"):
         row = np.searchsorted(truth.event, jets.event, side=side) - (side == "right")
         row = np.minimum(row, len(truth.event) - 1)
@@ -139,7 +139,7 @@ def match(jets: Jets, truth: Truth) -> np.ndarray:
 
 
 def substructure(candidates: Candidates, jets: Jets) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-drop mass [n_jets] in GeV and N-subjettiness tau1..tau4 [n_jets, 4]."""
+    """Return the soft-drop masses in GeV, shape (n_jets,), and N-subjettiness tau1..tau4, shape (n_jets, 4)."""
     if not len(jets.event):
         return np.empty(0), np.empty((0, 4))
     fastjet = import_fastjet()
@@ -155,13 +155,13 @@ def substructure(candidates: Candidates, jets: Jets) -> tuple[np.ndarray, np.nda
 
 
 def soft_drop_mass(constituents: ak.Array) -> np.ndarray:
-    """Mass [n_jets] in GeV after soft drop with beta = 0 and zcut = 0.1.
+    """Return the jet masses in GeV, shape (n_jets,), after soft drop with beta = 0 and zcut = 0.1.
 
-    FastJet's interface takes a time that grows with the square of the number of particles. Declustering goes
-    from wide to narrow angles and mostly ends soon, and merging everything closer than some angle beforehand
-    leaves the Cambridge/Aachen tree above that angle as it is. So each jet is groomed as a few narrow subjets
-    first, and more finely only if no splitting between those passes. The result is exactly that of all
-    particles at once.
+    The time of FastJet's interface grows with the square of the number of particles. Declustering proceeds from wide
+    to narrow angles and usually ends early, and the Cambridge/Aachen tree above some angle does not change if all
+    particles closer than this angle are merged beforehand. Each jet is therefore first groomed as a few narrow
+    subjets, and with finer subjets only if no splitting between them passes. The result is exactly that of grooming
+    all particles at once.
     """
     fastjet = import_fastjet()
     mass = np.empty(len(constituents))
@@ -175,21 +175,21 @@ def soft_drop_mass(constituents: ak.Array) -> np.ndarray:
             njets=1, beta=0.0, symmetry_cut=SOFT_DROP_ZCUT, R0=RADIUS
         )
         mass[waiting] = ak.to_numpy(groomed.msoftdrop)
-        # A single subjet left means that every splitting failed: it has to be looked into.
+        # A single remaining subjet means that every splitting failed, so that finer subjets are needed.
         waiting = waiting[ak.num(groomed.constituents.px, axis=1).to_numpy() == 1]
         if not len(waiting):
             break
-    # A lone massless particle may have a mass squared of minus a rounding error.
+    # The mass squared of a single massless particle may be negative by a rounding error.
     return np.maximum(mass, 0.0)
 
 
 def _one_tree(fastjet: Any) -> Any:
-    """Cambridge/Aachen with a radius beyond every distance in a jet: one tree of all its particles."""
+    """Cambridge/Aachen with a radius above all distances in a jet, which gives one tree of all its particles."""
     return fastjet.JetDefinition(fastjet.cambridge_algorithm, 1000.0)
 
 
 def _four_momenta(candidates: Candidates, index: np.ndarray, offsets: np.ndarray) -> ak.Array:
-    """Lists of four-momenta for FastJet."""
+    """Return lists of four-momenta for FastJet."""
     fields = {"px": candidates.px, "py": candidates.py, "pz": candidates.pz, "E": candidates.energy}
     record = ak.contents.RecordArray(
         [ak.contents.NumpyArray(value[index]) for value in fields.values()],

@@ -1,20 +1,18 @@
-"""A parametrised CMS-like detector: from stable particles to energy-flow candidates.
+"""A parametrised CMS-like detector, which turns stable particles into energy-flow candidates.
 
-The model is that of Delphes (de Favereau et al., arXiv:1307.6346) with the numbers of the CMS card that
-JetClass was made with; the implementation is this package's own and works on flat arrays of all particles
-of a batch. In order:
+The model is that of Delphes (de Favereau et al., arXiv:1307.6346) with the numbers of the CMS card with which JetClass
+was made; the implementation is independent and works on flat arrays of all particles of a batch:
 
-1. Particles fly to the calorimeter surface, a cylinder with 1.29 m radius and 3 m half-length: neutral ones
-   on straight lines, charged ones on exact helices in 3.8 T.
-2. Charged particles with |eta| < 2.5 become tracks with an efficiency by kind, pT and eta; their pT is
-   smeared, and their impact parameters are those of the helix's closest approach to the beam line, smeared.
-3. All particles deposit energy in the cells of an electromagnetic and a hadronic calorimeter, whose sums are
-   smeared. In each cell the energy above that of its tracks becomes a photon or a neutral hadron if
+1. Particles are propagated to the calorimeter surface, a cylinder with a radius of 1.29 m and a half-length of 3 m:
+   neutral particles on straight lines, charged ones on exact helices in 3.8 T.
+2. Charged particles with |eta| < 2.5 become tracks with an efficiency that depends on type, pT and eta; their pT is
+   smeared, as are their impact parameters, taken at the helix's closest approach to the beam line.
+3. All particles deposit energy in the cells of an electromagnetic and a hadronic calorimeter, and the energy of each
+   cell is smeared. The excess of a cell's energy over that of its tracks becomes a photon or a neutral hadron if it is
    significant; otherwise the cell's energy improves the momenta of its tracks.
 
-What is left out: pile-up, showers in matter, energy sharing between cells, the forward calorimeter
-(|eta| > 2.95, where no constituent of a jet with |eta| < 2 and R = 0.8 lies), and correlations between the
-errors of a track.
+Not simulated are pile-up, showers in matter, energy sharing between cells, the forward calorimeter (|eta| > 2.95, where
+jets with |eta| < 2 and R = 0.8 have no constituents), and correlations between the errors of a track.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ import numpy as np
 
 from genscale.data.simulation.shower import FinalState, pt_eta_phi
 
-#: Magnetic field along the beam, and the cylinder where the calorimeters begin.
+#: Magnetic field along the beam, and the cylinder at which the calorimeters begin.
 FIELD_T: Final = 3.8
 RADIUS_MM: Final = 1290.0
 HALF_LENGTH_MM: Final = 3000.0
 
-#: Edge of the calorimeters and of the tracker.
+#: Maximal |eta| of the calorimeters and of the tracker.
 CALO_ETA_MAX: Final = 2.95
 TRACK_ETA_MAX: Final = 2.5
 
@@ -55,14 +53,14 @@ PT_RESOLUTION: Final = {
 D0_RESOLUTION_MM: Final = np.array([[0.0097, 0.0737, 0.915], [0.0087, 0.0921, 0.932], [0.0122, 0.145, 1.001]])
 DZ_RESOLUTION_MM: Final = np.array([[0.0288, 0.0861, 0.937], [0.0310, 0.165, 0.927], [0.0707, 0.556, 0.988]])
 
-#: Below this pT the measurement ends and the resolution stays as it is here.
+#: The measurement ends at this pT; below it the resolution is that at this pT.
 _RESOLUTION_PT_MIN_GEV = 0.18
 
-#: PDG codes with energy in both calorimeters (K0S, Lambda) and their electromagnetic share.
+#: PDG codes of particles with energy in both calorimeters (K0S, Lambda), and their electromagnetic fraction.
 _MIXED = (310, 3122)
 _MIXED_ECAL_FRACTION = 0.3
 
-#: Radius of curvature in mm of 1 GeV transverse momentum in 1 T.
+#: Radius of curvature, in mm, of a transverse momentum of 1 GeV in 1 T.
 _CURVATURE_MM = 1e12 / 2.99792458e8
 
 _HCAL_BARREL = 0.087 * np.arange(19)
@@ -73,8 +71,8 @@ _HCAL_ENDCAP = np.array([1.653, 1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65
 class Calorimeter:
     """Cells and resolution of one calorimeter.
 
-    `eta_edges` [n + 1] rise over both sides; `phi_bins` [n] is the number of cells around each ring. A
-    deposit counts from `energy_min_gev` and `significance_min` standard deviations on.
+    `eta_edges`, shape (n + 1,), increase over both sides; `phi_bins`, shape (n,), is the number of cells in each ring.
+    A deposit counts if it exceeds both `energy_min_gev` and `significance_min` standard deviations.
     """
 
     eta_edges: np.ndarray
@@ -84,7 +82,7 @@ class Calorimeter:
     electromagnetic: bool
 
     def sigma(self, energy: np.ndarray, eta: np.ndarray) -> np.ndarray:
-        """Energy resolution in GeV."""
+        """Return the energy resolution in GeV."""
         if not self.electromagnetic:
             return np.sqrt((0.050 * energy) ** 2 + 1.50**2 * energy)
         eta = np.abs(eta)
@@ -119,10 +117,10 @@ HCAL: Final = Calorimeter(
 
 @dataclass(frozen=True)
 class Candidates:
-    """Energy-flow candidates of a batch, flat and grouped by event: every array is [n_candidates].
+    """Energy-flow candidates of a batch, grouped by event; every array has the shape (n_candidates,).
 
-    `pdg` is that of the particle for tracks, 22 for electromagnetic and 0 for hadronic cells. Momenta in GeV,
-    impact parameters in mm (zero for cells).
+    `pdg` is the PDG code of the particle for tracks, 22 for electromagnetic and 0 for hadronic cells. Momenta are in
+    GeV, impact parameters in mm (zero for cells).
     """
 
     n_events: int
@@ -141,7 +139,7 @@ class Candidates:
 
 @dataclass
 class _Tracks:
-    """Reconstructed tracks: `source` indexes the particles; momenta in GeV, impact parameters in mm."""
+    """Reconstructed tracks; `source` holds indices of the particles, momenta in GeV, impact parameters in mm."""
 
     source: np.ndarray
     pt: np.ndarray
@@ -164,10 +162,14 @@ def reconstruct(particles: FinalState, rng: np.random.Generator) -> Candidates:
 
     Parameters
     ----------
-    particles
+    particles : FinalState
         Visible stable particles, grouped by event.
-    rng
-        Source of every random number; the same state gives the same candidates.
+    rng : np.random.Generator
+        Source of all random numbers; the same state gives the same candidates.
+
+    Returns
+    -------
+    Candidates
     """
     momentum = np.hypot(np.hypot(particles.px, particles.py), particles.pz)
     inside = np.hypot(particles.x, particles.y) < RADIUS_MM
@@ -192,11 +194,11 @@ def reconstruct(particles: FinalState, rng: np.random.Generator) -> Candidates:
 def _propagate(
     particles: FinalState, pt: np.ndarray, phi: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where particles reach the calorimeter (eta, phi) and the true impact parameters d0, dz in mm."""
+    """Return eta and phi at the calorimeter, and the true impact parameters d0 and dz in mm."""
     n = len(pt)
     x, y, z = particles.x, particles.y, particles.z
     slope = particles.pz / np.maximum(pt, 1e-12)  # dz per transverse path length
-    # Transverse path to the end plate on the side the particle flies to.
+    # Transverse path length to the end plate in the direction of flight.
     to_end = (np.copysign(HALF_LENGTH_MM, slope) - z) / np.copysign(np.maximum(np.abs(slope), 1e-12), slope)
     end_x, end_y, path = np.empty(n), np.empty(n), np.empty(n)
     d0, dz = np.zeros(n), np.zeros(n)
@@ -218,7 +220,7 @@ def _propagate(
     centre_y = y[i] + turn * radius * np.cos(phi[i])
     centre = np.maximum(np.hypot(centre_x, centre_y), 1e-12)
     start = np.arctan2(y[i] - centre_y, x[i] - centre_x)
-    # Angles of the position as seen from the centre, measured from the direction centre -> beam line.
+    # Azimuth of the position as seen from the centre, measured from the direction of the beam line.
     beamwards = np.arctan2(-centre_y, -centre_x)
     now = turn * (start - beamwards)
     arc = radius * ((now + np.pi) % (2 * np.pi) - np.pi)  # path since the closest approach
@@ -227,8 +229,7 @@ def _propagate(
     cosine = (centre**2 + radius**2 - RADIUS_MM**2) / (2 * centre * radius)
     leaves = np.abs(cosine) < 1.0
     out = np.arccos(np.clip(cosine, -1.0, 1.0))
-    # The track crosses the barrel at angles +out and -out; the first of them met in the direction of motion
-    # counts.
+    # The track crosses the barrel at angles +out and -out; the first crossing in the direction of motion counts.
     first = np.minimum((out - now) % (2 * np.pi), (-out - now) % (2 * np.pi))
     path[i] = np.minimum(np.where(leaves, first * radius, np.inf), to_end[i])
     angle = start + turn * path[i] / radius
@@ -255,7 +256,7 @@ def _track(
     dz: np.ndarray,
     rng: np.random.Generator,
 ) -> _Tracks:
-    """Find and measure charged particles."""
+    """Decide which charged particles are found, and smear their momenta and impact parameters."""
     index = np.flatnonzero((np.abs(particles.charge) > 0.5) & (np.abs(eta) <= TRACK_ETA_MAX) & (pt > 0.1))
     eta_row = (np.abs(eta[index]) > 1.5).astype(int)
     pt_column = np.searchsorted([1.0, 100.0], pt[index])
@@ -293,14 +294,14 @@ def _track(
 
 
 def _log_normal(mean: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw from log-normal distributions with the given means and standard deviations: never negative."""
+    """Draw from log-normal distributions, which are positive, with the given means and standard deviations."""
     width2 = np.log1p((sigma / mean) ** 2)
     return mean * np.exp(np.sqrt(width2) * rng.standard_normal(len(mean)) - 0.5 * width2)
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """Significant neutral energy in cells: [n] each."""
+    """Cells with significant neutral energy; every array has one entry per cell."""
 
     event: np.ndarray
     pdg: int
@@ -320,9 +321,9 @@ def _measure(
 ) -> _Cells:
     """Fill the cells of one calorimeter, smear them, and divide their energy between tracks and neutrals.
 
-    `share` is the part of each particle's energy that this calorimeter sees, `eta` and `phi` where it
-    arrives. The momenta of `tracks` in cells without a significant neutral excess are replaced by the best
-    estimate from both measurements.
+    `share` is the fraction of each particle's energy that this calorimeter measures, `eta` and `phi` are the position
+    of the particle at its surface. The momenta of `tracks` in cells without a significant neutral excess are replaced
+    by the best estimate from both measurements.
     """
     edges, phi_bins = calorimeter.eta_edges, calorimeter.phi_bins
     hit = np.flatnonzero((share > 0.0) & (eta > edges[0]) & (eta < edges[-1]))
@@ -341,7 +342,7 @@ def _measure(
     sigma = calorimeter.sigma(energy, centre)
     energy[(energy < calorimeter.energy_min_gev) | (energy < calorimeter.significance_min * sigma)] = 0.0
 
-    # Tracks that end in a cell of this calorimeter, and the energy they announce there.
+    # Tracks that reach a cell of this calorimeter, and the energy that they are expected to deposit there.
     cell_of_particle = np.full(len(share), -1)
     cell_of_particle[hit] = cell_of_hit
     cell_of_track = cell_of_particle[tracks.source]
@@ -363,8 +364,7 @@ def _measure(
     scale[combine] = best / (variance + track_sigma2[combine]) / track_energy[combine]
     tracks.pt[here] *= scale[cell_of_track]
 
-    # Cells are reported at a random place inside themselves: their granularity is a resolution, not a
-    # lattice.
+    # A random position within the cell, so that the granularity acts as a resolution and not as a lattice.
     chosen = np.flatnonzero(significant)
     ring, around = ring[chosen], numbers[chosen] % 360
     u, v = rng.random(len(chosen)), rng.random(len(chosen))
@@ -378,7 +378,7 @@ def _measure(
 
 
 def _merge(particles: FinalState, tracks: _Tracks, cells: list[_Cells]) -> Candidates:
-    """Tracks and cells together, grouped by event."""
+    """Return tracks and cells together, grouped by event."""
     source = tracks.source
     event = np.concatenate([particles.event[source], *(c.event for c in cells)])
     order = np.argsort(event, kind="stable")

@@ -1,8 +1,7 @@
 """The ten JetClass classes as Pythia 8 hard processes with forced decays.
 
-JetClass (Qu, Li and Qian, arXiv:2202.03772) takes hard processes from MadGraph5_aMC@NLO; here they are the
-leading-order ones that Pythia has itself. Every process is the hardest 2 -> 2 scattering that gives a clean
-large-radius jet of its class:
+The hard processes of JetClass (Qu, Li and Qian, arXiv:2202.03772) come from MadGraph5_aMC@NLO; here they are Pythia's
+own leading-order processes. Each is the simplest 2 -> 2 scattering that gives a clean large-radius jet of its class:
 
 =========  ==============================================  =======================================
 class      process                                         jets wanted from
@@ -26,8 +25,8 @@ from typing import Final
 from genscale.data.schema import CLASSES
 from genscale.errors import InputError
 
-#: Common to all processes. Particles that would decay outside the calorimeter's inner face stay whole and are
-#: measured there; those decaying before it (K0S, Lambda, ...) do so with displaced vertices, as in JetClass.
+#: Settings of all processes. Particles that would decay beyond the calorimeter's inner face are not decayed and are
+#: measured there; those that decay before it (K0S, Lambda, ...) have displaced vertices, as in JetClass.
 COMMON: Final = (
     "Beams:idA = 2212",
     "Beams:idB = 2212",
@@ -37,7 +36,7 @@ COMMON: Final = (
     "ParticleDecays:zMax = 3000.",
 )
 
-#: Least pT of the hard scattering for jets of 500 GeV and more.
+#: Minimal pT of the hard scattering for jets of 500 GeV and more.
 PT_HAT_MIN_GEV: Final = 400.0
 
 _Z_INVISIBLE = ("23:onMode = off", "23:onIfAny = 12 14 16")
@@ -48,22 +47,22 @@ _TTBAR = ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")
 
 @dataclass(frozen=True)
 class Process:
-    """How the jets of one class are made.
+    """The process that makes the jets of one class.
 
     Attributes
     ----------
-    name
+    name : str
         Class name of the schema.
-    settings
-        Pythia settings of the hard process and the forced decays.
-    pt_hat_min_gev
-        Least transverse momentum of the hard scattering, a fifth below the window of jets unless a neutrino
-        takes a part. Radiation lifts few jets from below it into the window (3 to 6 %, measured per class in
-        `docs/simulation.md`); a lower cut would make most events useless.
-    resonance
+    settings : tuple of str
+        Pythia settings of the hard process and of the forced decays.
+    pt_hat_min_gev : float
+        Minimal transverse momentum of the hard scattering: a fifth below the window of jets, except where a neutrino
+        carries part of it. Radiation lifts few jets from below this cut into the window (3 to 6 %, measured per class
+        in `docs/simulation.md`); with a lower cut most events would be useless.
+    resonance : int or None
         PDG code of the particle whose decay makes the jet; None for QCD.
-    variants
-        Further settings used in turn, batch by batch; one empty variant unless a decay has to be forced
+    variants : tuple of tuples of str
+        Further settings that are used in turn, batch by batch; one empty variant unless a decay has to be forced
         differently for the two charges.
     """
 
@@ -79,7 +78,7 @@ class Process:
         return CLASSES.index(self.name)
 
     def lines(self, mpi: bool, variant: int = 0) -> tuple[str, ...]:
-        """Every Pythia setting of this process, without the seed."""
+        """Return all Pythia settings of this process except the seed."""
         return (
             *COMMON,
             f"PartonLevel:MPI = {'on' if mpi else 'off'}",
@@ -89,8 +88,8 @@ class Process:
         )
 
 
-#: One W to quarks and the other to e or mu: which charge does which is alternated, so that the lepton's
-#: charge says nothing about the class.
+#: One W decays to quarks and the other to e or mu. The two charges alternate, so that the charge of the lepton does not
+#: reveal the class.
 _W_SEMILEPTONIC = (
     ("24:onMode = off", "24:onPosIfAny = 1 2 3 4 5", "24:onNegIfAny = 11 13"),
     ("24:onMode = off", "24:onNegIfAny = 1 2 3 4 5", "24:onPosIfAny = 11 13"),
@@ -134,12 +133,21 @@ PROCESSES: Final[dict[str, Process]] = {
 
 
 def find_processes(names: Sequence[str]) -> list[Process]:
-    """Processes of the classes `names`, in the given order.
+    """Return the processes of the classes `names`, in the given order.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Class names of the schema.
+
+    Returns
+    -------
+    list of Process
 
     Raises
     ------
     InputError
-        If a name is unknown (the nearest known one is given), repeated, or none is given.
+        A name is unknown (the message gives the nearest one) or repeated, or there are no names.
     """
     if not names:
         raise InputError(f"no class was asked for; known classes are {', '.join(CLASSES)}")

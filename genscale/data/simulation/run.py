@@ -1,14 +1,13 @@
-"""Simulate jets into a jet store: shards of one class each, in parallel and resumable.
+"""Simulation of a jet store: shards of one class each, in parallel and resumable.
 
-A shard is a pure function of (class, shard number, number of jets, seed, settings). So results depend
-neither on the number of workers nor on interruptions, and a run that was killed goes on with the shards
-that are missing.
+A shard is a pure function of class, shard number, number of jets, seed and settings. Results therefore depend neither
+on the number of workers nor on interruptions, and a run that was killed is resumed with the missing shards.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,16 +26,16 @@ from genscale.data.store import StoreWriter
 from genscale.data.workers import exit_with_parent, one_thread_each
 from genscale.errors import InputError
 
-#: Part of a store's settings; raised whenever a change to the code makes the same seed give other jets.
+#: Part of a store's settings; it is raised whenever a change of the code makes the same seed give other jets.
 SIMULATION_VERSION: Final = 1
 
-#: Jets of one shard unless asked otherwise: some seconds to half a minute of work.
+#: Default number of jets in a shard: a few seconds to half a minute of work.
 SHARD_JETS: Final = 1000
 
 
 @dataclass(frozen=True)
 class Task:
-    """One shard to make: jets of class `name`, shard number `index` of that class."""
+    """One shard to simulate: jets of class `name`, shard number `index` of this class."""
 
     name: str
     index: int
@@ -44,7 +43,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Name of the shard; ordered so that the classes alternate in the store."""
+        """Key of the shard; the order of the keys makes the classes alternate in the store."""
         return f"{self.index:05d}-{CLASSES.index(self.name)}-{self.name}"
 
 
@@ -58,41 +57,45 @@ def simulate(
     shard_jets: int = SHARD_JETS,
     progress: bool = True,
     reuse: bool = False,
+    jets_of: Mapping[str, int] | None = None,
 ) -> Manifest:
     """Simulate jets and write them as a jet store.
 
     Parameters
     ----------
-    out
-        Folder of the store. If an earlier run with the same settings was interrupted, this one completes it.
-    n_jets
-        Jets in total, divided equally over the classes; what remains goes one each to the first of them.
-    classes
-        Names of the classes wanted.
-    seed
-        Non-negative; together with the other settings it determines every jet.
-    workers
-        Processes that work on shards; no influence on the result. They are spawned, so a script that asks for
-        more than one calls this under ``if __name__ == "__main__":``.
-    mpi
-        Whether multiparton interactions are simulated: more realistic and several times slower.
-    shard_jets
-        Jets of a shard; another value gives other jets.
-    progress
-        Whether a progress bar is shown.
-    reuse
-        Whether a finished store of the same settings is taken as it is, instead of being refused.
+    out : Path or str
+        Folder of the store. A run with the same settings that was interrupted is resumed.
+    n_jets : int
+        Total number of jets, divided equally among the classes; a remainder goes to the first classes, one jet each.
+    classes : sequence of str
+        Names of the classes.
+    seed : int
+        Not negative; together with the other settings it determines every jet.
+    workers : int
+        Number of processes, which has no influence on the result. Workers are spawned, so that a script that asks for
+        more than one must call this function under ``if __name__ == "__main__":``.
+    mpi : bool
+        Simulate multiparton interactions: more realistic and several times slower.
+    shard_jets : int
+        Number of jets in a shard; another number gives other jets.
+    progress : bool
+        Show a progress bar.
+    reuse : bool
+        Accept a finished store of the same settings instead of raising an error.
+    jets_of : mapping of str to int, optional
+        Number of jets of classes that differ from their equal share of `n_jets`: rejections of thousands need more
+        background than signal jets. The jets of a class are the same, only fewer or more of them.
 
     Returns
     -------
     Manifest
-        That of the finished store.
+        Manifest of the finished store.
 
     Raises
     ------
     InputError
-        For impossible values, an unknown class, Pythia or FastJet not installed, a folder that is taken or
-        was begun with other settings.
+        A value is impossible, a class is unknown, Pythia or FastJet is not installed, or the folder holds something
+        else or a store with other settings.
     """
     processes = find_processes(classes)
     for name, value, least in (
@@ -103,10 +106,17 @@ def simulate(
     ):
         if value < least:
             raise InputError(f"{name} is {value}: it must be at least {least}")
+    jets_of = dict(jets_of or {})
+    for name, jets in jets_of.items():
+        if name not in classes:
+            raise InputError(f"jets_of: {name} is not one of the classes to simulate ({', '.join(classes)})")
+        if jets < 1:
+            raise InputError(f"jets_of: {jets} jets of {name}: it must be at least 1")
     import_pythia()
     import_fastjet()
     asked: dict[str, Any] = {
         "n_jets": n_jets, "classes": list(classes), "seed": seed, "mpi": mpi, "shard_jets": shard_jets,
+        "jets_of": jets_of,
     }  # fmt: skip
     if reuse and (Path(out) / MANIFEST).exists():
         return _same_settings(Path(out), asked)
@@ -121,9 +131,11 @@ def simulate(
         "packages": {name: version(name) for name in ("pythia8mc", "fastjet")},
     }
     writer = StoreWriter(Path(out), "jets", meta)
-    waiting = [task for task in plan(n_jets, classes, shard_jets) if not writer.has_shard(task.key)]
-    done = n_jets - sum(task.n_jets for task in waiting)
-    with tqdm(total=n_jets, initial=done, unit="jet", desc="simulate", disable=not progress) as bar:
+    tasks = plan(n_jets, classes, shard_jets, jets_of)
+    waiting = [task for task in tasks if not writer.has_shard(task.key)]
+    total = sum(task.n_jets for task in tasks)
+    done = total - sum(task.n_jets for task in waiting)
+    with tqdm(total=total, initial=done, unit="jet", desc="simulate", disable=not progress) as bar:
         if workers == 1:
             for task in waiting:
                 rows = simulate_shard(task.name, task.n_jets, seed, task.index, mpi, advance=bar.update)
@@ -136,7 +148,7 @@ def simulate(
 def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
     found = Manifest.load(store)
     for name, value in asked.items():
-        if found.meta.get(name) != value:
+        if found.meta.get(name, {}) != value:
             raise InputError(
                 f"{store}: holds jets of other settings ({name} is {found.meta.get(name)} there, {value} here); "
                 "choose another folder or remove it first"
@@ -144,11 +156,14 @@ def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
     return found
 
 
-def plan(n_jets: int, classes: Sequence[str], shard_jets: int) -> list[Task]:
-    """Shards of a run in key order; the last of each class takes what is left."""
+def plan(
+    n_jets: int, classes: Sequence[str], shard_jets: int, jets_of: Mapping[str, int] | None = None
+) -> list[Task]:
+    """Return the shards of a run in the order of their keys; the last shard of each class takes the remainder."""
     tasks = []
     for position, name in enumerate(classes):
-        wanted = n_jets // len(classes) + (position < n_jets % len(classes))
+        share = n_jets // len(classes) + (position < n_jets % len(classes))
+        wanted = (jets_of or {}).get(name, share)
         for index, start in enumerate(range(0, wanted, shard_jets)):
             tasks.append(Task(name, index, min(shard_jets, wanted - start)))
     return sorted(tasks, key=lambda task: task.key)
@@ -157,7 +172,7 @@ def plan(n_jets: int, classes: Sequence[str], shard_jets: int) -> list[Task]:
 def _in_parallel(
     writer: StoreWriter, tasks: Sequence[Task], seed: int, mpi: bool, workers: int, bar: tqdm
 ) -> None:
-    """Make the shards in worker processes, which write them; show the jets that all of them have made."""
+    """Simulate and write the shards in worker processes, and show the number of jets that all have made."""
     context = multiprocessing.get_context("spawn")
     made = context.Value("q", 0)
     shown = 0

@@ -21,10 +21,10 @@ from genscale.data.simulation.detector import Candidates, reconstruct
 from genscale.data.simulation.processes import Process, find_processes
 from genscale.data.simulation.shower import Record, Shower, Truth, delta_phi, pt_eta_phi
 
-#: Events generated at a time: enough to make fixed costs small, little enough to stay below 200 MB.
+#: Number of events generated at a time: fixed costs are small, and memory stays below 200 MB.
 EVENTS_PER_BATCH: Final = 200
 
-#: A process that gives less than one jet in so many events is set up wrongly.
+#: A process that gives less than one jet in this number of events has wrong settings.
 _MOST_EVENTS_PER_JET = 1000
 
 _PYTHIA_SEED_MAX = 900_000_000
@@ -42,31 +42,35 @@ def simulate_shard(
 
     Parameters
     ----------
-    name
+    name : str
         Class name.
-    n_jets
-        Jets wanted. A shard with fewer jets is the beginning of one with more.
-    seed, index, mpi
-        With the class they determine the jets: nothing else does.
-    advance
+    n_jets : int
+        Number of jets. A shard with fewer jets is the beginning of one with more.
+    seed : int
+        Seed of the run.
+    index : int
+        Number of the shard.
+    mpi : bool
+        Simulate multiparton interactions.
+    advance : callable, optional
         Called with the number of new jets after every batch of events.
 
     Returns
     -------
     ak.Array
-        Records [n_jets] with the columns and types of `genscale.data.schema`.
+        Jets with the columns and types of `genscale.data.schema`. They depend on class, seed, index and `mpi` only.
 
     Raises
     ------
     InputError
-        If the class is unknown, or Pythia or FastJet is not installed.
+        The class is unknown, or Pythia or FastJet is not installed.
     """
     (process,) = find_processes([name])
-    import_fastjet()  # complain before the work, not after the first events
+    import_fastjet()  # raises before the work, not after the first events
     stream = np.random.SeedSequence([seed, process.label, index])
     pythia_seeds = 1 + stream.generate_state(len(process.variants)).astype(np.int64) % _PYTHIA_SEED_MAX
     rng = np.random.default_rng(stream.spawn(1)[0])
-    # The last batch is cut to size: shards begin with different variants, so that none is favoured overall.
+    # The last batch is truncated; shards begin with different variants, so that none is favoured overall.
     shower = Shower(process, [int(s) for s in pythia_seeds], mpi, first_variant=index)
     batches: list[ak.Array] = []
     found = events = 0
@@ -84,7 +88,7 @@ def simulate_shard(
 
 
 def jet_rows(shower: Shower, record: Record, rng: np.random.Generator) -> ak.Array:
-    """All jets of the process's class in a batch of events, as rows of the schema."""
+    """Return all jets of the process's class in a batch of events, as rows of the schema."""
     truth = shower.truth(record)
     particles = shower.final_state(record)
     if truth is not None:
@@ -103,7 +107,7 @@ def jet_rows(shower: Shower, record: Record, rng: np.random.Generator) -> ak.Arr
 def _rows(
     process: Process, candidates: Candidates, jets: Jets, truth: Truth | None, truth_row: np.ndarray | None
 ) -> ak.Array:
-    """Jets as records in the conventions of JetClass."""
+    """Return jets as records in the conventions of JetClass."""
     soft_drop_mass, taus = substructure(candidates, jets)
     columns: dict[str, np.ndarray] = {
         **_particle_columns(candidates, jets),
@@ -136,7 +140,7 @@ def _rows(
 
 
 def _particle_columns(candidates: Candidates, jets: Jets) -> dict[str, np.ndarray]:
-    """Flat particle columns, jet after jet."""
+    """Return flat particle columns, jet after jet."""
     index = jets.constituents
     jet = np.repeat(np.arange(len(jets.pt)), np.diff(jets.offsets))
     px, py, pz = candidates.px[index], candidates.py[index], candidates.pz[index]
@@ -144,7 +148,7 @@ def _particle_columns(candidates: Candidates, jets: Jets) -> dict[str, np.ndarra
     kind = np.abs(candidates.pdg[index])
     charged = candidates.charge[index] != 0.0
     electron, muon = kind == 11, kind == 13
-    # JetClass mirrors jets of the backward side, so that part_deta always points away from the centre.
+    # JetClass mirrors jets at negative eta, so that part_deta always points away from the centre.
     outwards = np.where(jets.eta > 0.0, 1.0, -1.0)[jet]
     return {
         "part_px": px,

@@ -1,7 +1,7 @@
 """Events from Pythia 8 as flat arrays: the visible final state and the decays that make the jets.
 
-Events come from `Pythia.nextBatch` as one awkward array; everything here works on its flat buffers, so
-Python never loops over particles.
+`Pythia.nextBatch` returns events as one awkward array; everything here works on its flat buffers, so that Python never
+loops over particles.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from genscale.data.simulation.processes import Process
 from genscale.errors import InputError
 
-#: Most copies of one particle that shower recoils are followed through; real records stay far below.
+#: Maximal number of copies through which a particle is followed in the shower; real records have far fewer.
 _MAX_COPIES = 200
 
 _NEUTRINOS = (12, 14, 16)
 
 
 def import_pythia() -> Any:
-    """Pythia's module; InputError if it is not installed."""
+    """Import Pythia 8; raises InputError if it is not installed."""
     try:
         import pythia8mc
     except ImportError as error:
@@ -33,9 +33,9 @@ def import_pythia() -> Any:
 
 @dataclass(frozen=True)
 class FinalState:
-    """Visible stable particles of a batch, flat and grouped by event: every array is [n_particles].
+    """Visible stable particles of a batch, grouped by event; every array has the shape (n_particles,).
 
-    Momenta and masses in GeV, production vertices in mm, charges in units of e.
+    Momenta and masses are in GeV, production vertices in mm, charges in units of e.
     """
 
     n_events: int
@@ -52,17 +52,17 @@ class FinalState:
     z: np.ndarray
 
     def take(self, index: np.ndarray) -> FinalState:
-        """The particles at `index` (integers or a mask)."""
+        """Return the particles at `index` (integers or a mask)."""
         arrays = {name: value[index] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         return FinalState(n_events=self.n_events, **arrays)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Decaying particles of a batch and what they decay to.
+    """Decaying particles of a batch and their decay products.
 
-    `event`, `pdg`, `pt`, `eta`, `phi` are [n]; `prong_eta`, `prong_phi` are [n, n_prongs], the visible
-    quarks, gluons and charged leptons of the whole decay chain, NaN where a prong is a neutrino.
+    `event`, `pdg`, `pt`, `eta` and `phi` have the shape (n,). `prong_eta` and `prong_phi`, shape (n, n_prongs), are
+    the directions of the quarks, gluons and charged leptons of the whole decay chain; NaN for neutrinos.
     """
 
     event: np.ndarray
@@ -75,7 +75,7 @@ class Truth:
 
 
 class Record:
-    """Flat view of the event records of a batch: indices run over all particles of all events."""
+    """Flat view of the event records of a batch; indices run over all particles of all events."""
 
     def __init__(self, batch: ak.Array) -> None:
         layout = batch["prt"].layout
@@ -89,12 +89,12 @@ class Record:
         return np.asarray(self._content[name].data)
 
     def momentum(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """px, py, pz, E [n] in GeV."""
+        """Return px, py, pz and E in GeV, each of shape (n,)."""
         p = self._content["p"]
         return tuple(np.asarray(p[axis].data)[index] for axis in ("px", "py", "pz", "e"))
 
     def vertex(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Production vertex x, y, z [n] in mm; particles without one come from the origin."""
+        """Return x, y and z of the production vertex in mm, each of shape (n,); the origin if there is none."""
         option = self._content["vProd"]
         position = np.asarray(option.index.data)[index]
         known = position >= 0
@@ -107,21 +107,21 @@ class Record:
         return out[0], out[1], out[2]
 
     def event_of(self, index: np.ndarray) -> np.ndarray:
-        """Event number of particles [n]."""
+        """Return the event numbers of particles, shape (n,)."""
         return np.searchsorted(self.offsets, index, side="right") - 1
 
     def mass(self, index: np.ndarray) -> np.ndarray:
-        """Mass [n] in GeV."""
+        """Return masses in GeV, shape (n,)."""
         return self._column("m")[index]
 
     def daughters(self, index: np.ndarray) -> np.ndarray:
-        """Flat indices of first and last daughter, [n, 2]; the particle itself where it has none."""
+        """Return flat indices of the first and last daughter, shape (n, 2); the particle itself if it has none."""
         start = self.offsets[self.event_of(index)]
         pair = np.stack([self._column("daughter1")[index], self._column("daughter2")[index]], axis=1)
         return np.where(pair > 0, pair + start[:, None], index[:, None])
 
     def last_copy(self, index: np.ndarray) -> np.ndarray:
-        """Follow particles [n] through the copies that the shower makes until they decay or stay."""
+        """Follow particles through the copies that the shower makes, up to the last copy of each."""
         index = index.copy()
         for _ in range(_MAX_COPIES):
             pair = self.daughters(index)
@@ -137,19 +137,19 @@ class Shower:
 
     Parameters
     ----------
-    process
-        What to generate.
-    seeds
-        One seed for each variant of the process, 1 .. 900,000,000.
-    mpi
-        Whether multiparton interactions are simulated.
-    first_variant
-        Which variant (modulo their number) makes the first batch.
+    process : Process
+        Process to generate.
+    seeds : sequence of int
+        One seed, 1 .. 900,000,000, for each variant of the process.
+    mpi : bool
+        Simulate multiparton interactions.
+    first_variant : int
+        Number of the variant (modulo their number) that makes the first batch.
 
     Raises
     ------
     InputError
-        If Pythia 8 is not installed.
+        Pythia 8 is not installed.
     """
 
     def __init__(
@@ -175,13 +175,13 @@ class Shower:
         self._charges: dict[int, float] = {}
 
     def next_batch(self, n_events: int) -> Record:
-        """Generate events; a few less than asked for if Pythia gives some up."""
+        """Generate `n_events` events, or fewer if Pythia gives some up."""
         generator = self._generators[self._turn % len(self._generators)]
         self._turn += 1
         return Record(generator.nextBatch(n_events))
 
     def final_state(self, record: Record) -> FinalState:
-        """Visible stable particles of a batch."""
+        """Return the visible stable particles of a batch."""
         index = np.flatnonzero(record.status > 0)
         kind = np.abs(record.id[index])
         index = index[~np.isin(kind, _NEUTRINOS)]
@@ -204,23 +204,23 @@ class Shower:
         )
 
     def _charge(self, pdg: np.ndarray) -> np.ndarray:
-        """Charges [n] from Pythia's particle data: one look-up per kind of particle."""
+        """Return charges from Pythia's particle data, with one look-up per type of particle."""
         kinds, inverse = np.unique(pdg, return_inverse=True)
         data = self._generators[0].particleData
         return np.array([data.charge(int(kind)) for kind in kinds])[inverse]
 
     def truth(self, record: Record) -> Truth | None:
-        """The decays that make the jets of this class; None for QCD."""
+        """Return the decays that make the jets of this class; None for QCD."""
         if self.process.resonance is None:
             return None
         return find_truth(record, self.process.resonance)
 
 
 def find_truth(record: Record, resonance: int) -> Truth:
-    """Last copies of the particle with PDG code +-`resonance` and their visible decay products.
+    """Find the last copies of particles with PDG code +-`resonance`, and their visible decay products.
 
-    W bosons among the daughters are decayed further, so that a Higgs to WW has four prongs and a top three.
-    Quarks and gluons are taken before they radiate and charged leptons after, as in JetClass.
+    W bosons among the daughters are replaced by their own daughters, so that a Higgs boson that decays to WW has four
+    prongs and a top quark three. As in JetClass, quarks and gluons are taken before they radiate, leptons after.
     """
     copies = np.flatnonzero(np.abs(record.id) == resonance)
     heads = np.unique(record.last_copy(copies))
@@ -228,7 +228,7 @@ def find_truth(record: Record, resonance: int) -> Truth:
     if all(np.all(np.abs(record.id[c]) == 24) for c in columns):
         columns = [d for w in columns for d in record.daughters(record.last_copy(w)).T]
     elif resonance == 6:
-        # Top daughters are a W and a quark, in either order.
+        # The daughters of a top quark are a W and a quark, in either order.
         w_first = np.abs(record.id[columns[0]]) == 24
         w_boson = np.where(w_first, columns[0], columns[1])
         quark = np.where(w_first, columns[1], columns[0])
@@ -245,11 +245,11 @@ def find_truth(record: Record, resonance: int) -> Truth:
 
 
 def pt_eta_phi(px: np.ndarray, py: np.ndarray, pz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Transverse momentum, pseudorapidity and azimuth in (-pi, pi]."""
+    """Return transverse momentum, pseudorapidity, and azimuth in (-pi, pi]."""
     pt = np.hypot(px, py)
     return pt, np.arcsinh(pz / np.maximum(pt, 1e-12)), np.arctan2(py, px)
 
 
 def delta_phi(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Difference of azimuths, in [-pi, pi)."""
+    """Return the difference of azimuths, in [-pi, pi)."""
     return (first - second + np.pi) % (2 * np.pi) - np.pi

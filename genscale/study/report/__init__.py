@@ -1,1 +1,1 @@
-"""The report of a study: its sections, tables, figures and the page they make."""
+"""The report of a study: one module for each topic, and the page that they make."""

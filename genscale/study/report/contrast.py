@@ -6,22 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # a page is made where there may be no screen
-
 from tqdm import tqdm
 
 from eval.scaling import contrast
-from genscale.data.store import JetStore
 from genscale.errors import InputError
-from genscale.files import write_atomic, write_csv
-from genscale.pages import picture, render
-from genscale.study.report.analysis import COMMON_LEVEL, TaskLaws, analyse, found_windows, jet_folder
-from genscale.study.report.figures import draw_windows
-from genscale.study.report.findings import misfit_findings, window_findings
-from genscale.study.report.tables import exponent_table, law_table, sensitivity_table, window_table
+from genscale.pages import Section, write_page
+from genscale.study.report import laws, window
+from genscale.study.report.fits import TaskLaws, task_laws, windows
+from genscale.study.report.study import Study
 from genscale.study.run import finished_config
+
+CONTRAST_FILE = "contrast.csv"
 
 
 @dataclass(frozen=True)
@@ -45,22 +40,46 @@ class Contrast:
     @property
     def found(self) -> list[str]:
         """Sentences for the head of the page."""
-        misfits = [line for name, laws in self.tasks.items() for line in misfit_findings(name, laws)]
-        return window_findings(self.tasks) + misfits
+        return [line for section in self.sections() for line in section.found]
 
-    @property
-    def odd(self) -> list[str]:
-        """What to know before believing the rest."""
-        lines = [
-            "Generation is measured in nats per token, tagging in nats per jet: compare shares and occupancies, "
-            "not nats."
+    def sections(self) -> list[Section]:
+        """Return the windows and laws of all tasks, and their origin.
+
+        Returns
+        -------
+        list of Section
+
+        Raises
+        ------
+        InputError
+            No task has a window.
+        """
+        found = windows(self.tasks)
+        if not found:
+            reasons = "; ".join(f"{name}: {laws.window}" for name, laws in self.tasks.items())
+            raise InputError(f"nothing to contrast, no task has a learnable window ({reasons})")
+        cautions = [
+            "Occupancy starts at a bigram table for generation and at the class shares for tagging; windows are "
+            "compared in nats per jet."
         ]
         if not self.same_jets:
-            lines.append("The studies trained on different jets: what differs may be the jets, not the task.")
-        return lines
+            cautions.append(
+                "The studies trained on different jets: what differs may be the jets, not the task."
+            )
+        data = {CONTRAST_FILE: contrast(found)}
+        return [
+            window.show(self.tasks, data),
+            laws.show(self.tasks),
+            Section("Studies", cautions=cautions, text=self.origins),
+        ]
 
     def write(self, out: Path) -> Path:
-        """Write ``contrast.html``, ``contrast.csv`` and ``window.png`` into a folder.
+        """Write ``contrast.html``, ``contrast.csv`` and the figures into a folder.
+
+        Parameters
+        ----------
+        out : Path
+            The folder.
 
         Returns
         -------
@@ -70,45 +89,44 @@ class Contrast:
         Raises
         ------
         InputError
-            If no task has a window.
+            No task has a window.
         """
-        windows = found_windows(self.tasks)
-        if not windows:
-            reasons = "; ".join(f"{name}: {laws.window}" for name, laws in self.tasks.items())
-            raise InputError(f"nothing to contrast, no task has a learnable window ({reasons})")
-        drawn = draw_windows(windows)
-        page = render(
-            "contrast.html",
-            title=" beside ".join(self.tasks),
-            found=self.found,
-            odd=self.odd,
-            origins=self.origins,
-            figures=[("window", drawn.title, drawn.caption, picture(drawn.image, out / "window.png"))],
-            tables=[
-                window_table(self.tasks), sensitivity_table(self.tasks), law_table(self.tasks),
-                exponent_table(self.tasks),
-            ],
-        )  # fmt: skip
-        write_csv(out / "contrast.csv", contrast(windows, COMMON_LEVEL))
-        write_atomic(out / "contrast.html", page)
-        return out / "contrast.html"
+        return write_page(
+            out / "contrast.html",
+            f"The learnable window: {' beside '.join(self.tasks)}",
+            "What each task could still learn, and what compute would fill it.",
+            self.sections(),
+            figures=out,
+        )
 
 
 def contrast_studies(folders: Sequence[Path], *, progress: bool = True) -> Contrast:
-    """Analyse finished studies and put their tasks under one roof.
+    """Analyse finished studies and collect their tasks.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders of the studies.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Contrast
 
     Raises
     ------
     InputError
-        If a study is not finished, or two folders have one name and one task.
+        A study is not finished, or two folders have the same name and task.
     """
     configs = {folder: finished_config(folder) for folder in folders}
     found: list[tuple[Path, str, TaskLaws]] = []
     origins, jets = [], set()
     for folder, config in tqdm(configs.items(), unit="study", desc="analyse", disable=not progress):
-        tasks = analyse(folder, config).tasks
+        study = Study(folder, config)
+        tasks = task_laws(study)
         found += [(folder, name, laws) for name, laws in tasks.items()]
-        train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
+        train = study.jets("train")
         jets.add(train.fingerprint)
         origins.append(
             f"{folder.name}: {' and '.join(tasks)}, {len(train):,} training jets of {len(train.classes)} classes"

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from eval.literature.claims import Findings, Judgement, judge
+from eval.literature.claims import Judgement, judge
 from eval.literature.constants import Comparison, constants_table
-from eval.literature.values import AMRAM, FULL_INPUTS
+from eval.literature.findings import Findings
+from eval.literature.measure import single_pass_constants
+from eval.literature.values import FULL_INPUTS
+from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
+from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import Analysis, found_windows, jet_folder
-from genscale.study.report.tables import Table, interval, verdict
-from genscale.study.report.tagging import Physics, Repetition, inputs_name
+from genscale.study.power import load_power
+from genscale.study.report.fidelity import loss_fidelity
+from genscale.study.report.fits import task_laws
+from genscale.study.report.physics import physics
+from genscale.study.report.repetition import inputs_name, repetition
+from genscale.study.report.study import Study, available, interval, verdict
 
-T = TypeVar("T")
+CLAIMS_FILE = "claims.json"
 
 
 @dataclass(frozen=True)
 class Literature:
-    """What the literature says of what this study measured."""
+    """What the literature says of what this study measured.
+
+    Attributes
+    ----------
+    constants : list of Comparison
+    judgements : list of Judgement
+    steps : mapping of str to PairedSteps
+        By task: differences between neighbouring runs, which need no law.
+    """
 
     constants: list[Comparison]
     judgements: list[Judgement]
+    steps: Mapping[str, PairedSteps]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -43,53 +59,56 @@ class Literature:
                 for c in self.constants
             ],
             "claims": [j.to_dict() for j in self.judgements],
+            "steps": {task: steps.to_dict() for task, steps in self.steps.items()},
         }
 
 
-def compare_with_literature(
-    folder: Path,
-    config: StudyConfig,
-    analysis: Analysis,
-    physics: Physics | None,
-    repetition: Repetition | None,
-) -> Literature:
+def section(study: Study) -> Section | None:
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
+    if not task_laws(study):
+        return None
+    literature = compare_with_literature(study)
+    return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
+
+
+def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    generation, tagging = (analysis.tasks.get(name) for name in ("generation", "tagging"))
-    isoflop = None
-    if tagging is not None and not isinstance(tagging.comparison, str):
-        isoflop = tagging.comparison.exponents().get(2)
-    train = JetStore.open(jet_folder(folder, config) / "train", verify=False)
+    tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
+    tagging = tasks.get("tagging")
+    steps = {name: paired_steps(task.points) for name, task in tasks.items()}
+    approaches = available(tagging.approaches) if tagging else None
+    learnable = available(tasks["generation"].window) if "generation" in tasks else None
     findings = Findings(
-        tagging=None if tagging is None else tagging.surface,
-        isoflop_a=isoflop,
-        repetition=_found(repetition.repeated) if repetition else None,
-        threshold=_found(repetition.threshold) if repetition else None,
-        inputs=_found(repetition.inputs) if repetition else None,
-        rejection={} if physics is None or isinstance(physics.laws, str) else physics.laws,
-        generation=None if generation is None else generation.surface,
-        loss_fidelity=_found(analysis.loss_fidelity),
-        windows=found_windows(analysis.tasks),
-        misfits={name: task.misfit for name, task in analysis.tasks.items() if task.misfit is not None},
-        same_jets=_as_published(train, config),
+        tagging=single_pass_constants(tagging.points, **study.options) if tagging else {},
+        tagging_steps=steps.get("tagging"),
+        generation_steps=steps.get("generation"),
+        isoflop_a=approaches.exponents().get(2) if approaches else None,
+        repetition=available(repeated.repeated) if repeated else None,
+        threshold=available(repeated.threshold) if repeated else None,
+        inputs=available(repeated.inputs) if repeated else None,
+        rejection=(available(tagger.laws) if tagger else None) or {},
+        loss_fidelity=available(loss_fidelity(study)),
+        window=learnable.main.window_per_jet if learnable else None,
+        same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
     )
-    has = {"generation": generation is not None, "tagging": tagging is not None}
-    judgements = [j for j in judge(findings) if has["generation" if j.claim.source == AMRAM else "tagging"]]
-    return Literature(constants_table(findings), judgements)
+    judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
+    return Literature(constants_table(findings), judgements, steps)
 
 
-def _as_published(train: JetStore, config: StudyConfig) -> bool:
+def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     """Whether jets, classes and inputs are those of the published losses."""
     inputs = inputs_name(config.tagger.features, config.tagger.max_particles)
     return (
-        train.manifest.meta.get("format") == "jetclass"
-        and len(train.classes) == len(schema.CLASSES)
+        jets.manifest.meta.get("format") == "jetclass"
+        and len(jets.classes) == len(schema.CLASSES)
         and inputs == FULL_INPUTS
     )
 
 
-def _found(result: T | str | None) -> T | None:
-    """The result, unless a text stands in its place."""
-    return None if isinstance(result, str) else result
+def _comparable(c: Comparison) -> str:
+    if c.published.value is None:
+        return ""
+    return "yes" if c.comparable else "no: other jets or inputs"
 
 
 def literature_tables(literature: Literature) -> list[Table]:
@@ -97,22 +116,46 @@ def literature_tables(literature: Literature) -> list[Table]:
     constants = [
         [
             c.published.key, c.published.variant, interval(c.measured), verdict(c.measured), str(c.published),
-            c.published.source, "yes" if c.comparable else "no: other jets or inputs",
+            c.published.source, _comparable(c),
         ]
         for c in literature.constants
     ]  # fmt: skip
-    claims = [[j.claim.text, j.claim.source, j.verdict, j.why, j.claim.margin] for j in literature.judgements]
+    claims = [
+        [
+            j.claim.text,
+            j.claim.source,
+            j.verdict,
+            j.why,
+            "" if j.power is None else f"{j.power:.2f}",
+            j.claim.margin,
+        ]
+        for j in literature.judgements
+    ]
+    steps = [
+        [task, step.variable, f"{step.low:.4g}", f"{step.high:.4g}", f"{step.other:.4g}", f"{step.change:.4f}",
+         f"{step.error:.4f}" if step.dof > 0 else "", f"{step.dof:.1f}"]
+        for task, found in literature.steps.items()
+        for step in (*found.last_sizes, *found.last_doublings)
+    ]  # fmt: skip
     return [
         Table(
-            "What the literature claims, and what this study says to it. A claim is supported or "
-            "contradicted only where the "
-            "interval is narrower than the difference that would matter.",
-            ("claim", "source", "this study", "why", "difference that matters"),
+            "Claims of the literature",
+            "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
+            "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
+            ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
         ),
         Table(
-            "Measured constants beside published ones. Losses and amplitudes belong to their jets; "
-            "exponents may travel.",
+            "Steps between neighbouring runs",
+            "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
+            "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
+            ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
+            steps,
+        ),
+        Table(
+            "Published constants",
+            "Measured constants beside published ones. Losses and amplitudes depend on the jets; exponents may carry "
+            "over.",
             ("constant", "variant", "here [68 %]", "identified", "published", "source", "comparable"),
             constants,
         ),

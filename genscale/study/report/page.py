@@ -1,186 +1,69 @@
-"""The report of a study: one self-contained HTML page, with the same as CSV, JSON and figures beside it."""
+"""The report of a study: one self-contained HTML page of sections, with their data, tables and figures beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # a report is made where there may be no screen
-
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
-from genscale.data.store import JetStore
-from genscale.files import read_json, write_atomic, write_json
-from genscale.pages import picture, render
+from genscale.files import write_atomic
+from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
-from genscale.study.report.analysis import Analysis, TaskLaws, analyse, jet_folder
-from genscale.study.report.figures import study_figures
-from genscale.study.report.findings import findings, oddities
-from genscale.study.report.literature import compare_with_literature, literature_tables
-from genscale.study.report.tables import (
-    Table,
-    exponent_table,
-    fidelity_table,
-    interval,
-    law_table,
-    quality_table,
-    ranking_table,
-    run_table,
-    sensitivity_table,
-    window_table,
+from genscale.study.report import (
+    codebooks,
+    distances,
+    fidelity,
+    laws,
+    literature,
+    physics,
+    repetition,
+    runs,
+    tokenizers,
+    variations,
+    window,
 )
-from genscale.study.report.tagging import analyse_physics, analyse_repetition
-from genscale.study.report.tagging_tables import (
-    physics_figures,
-    physics_findings,
-    physics_tables,
-    repetition_figures,
-    repetition_findings,
-    repetition_tables,
-)
+from genscale.study.report.study import Study
+
+#: Topics in the order of the page; each has a function ``section(study)``.
+TOPICS = (
+    runs, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers, variations,
+)  # fmt: skip
 
 
 def write_report(folder: Path, config: StudyConfig) -> Path:
-    """Analyse a study's runs and write ``report.html``, ``fits.json``, ``fidelity.json``, ``summary.txt``, figures.
+    """Analyse a study's runs and write ``report.html``, its data as JSON and CSV, ``summary.txt`` and figures.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder, with all cells but the report done.
+    config : StudyConfig
 
     Returns
     -------
     Path
         The HTML page.
     """
-    analysis = analyse(folder, config)
-    write_json(
-        folder / "fits.json",
-        {task.task: task.to_dict() for task in analysis.tasks.values()},
+    study = Study(folder, config)
+    sections = [section for topic in TOPICS if (section := topic.section(study)) is not None]
+    summary = "\n\n".join("\n".join(section.summary) for section in sections if section.summary)
+    write_atomic(folder / "summary.txt", summary + "\n")
+    return write_page(
+        folder / "report.html",
+        f"Scaling of jets: {config.name}",
+        "Does scaling help here, and where does it stop? Generation and tagging on the same jets.",
+        [*sections, _reproduce(config)],
+        figures=folder / "figures",
+        tables=folder / "tables",
     )
-    if analysis.fidelity:
-        scores = {run: score.to_dict() for run, score in analysis.fidelity.items()}
-        write_json(folder / "fidelity.json", scores)
-    measured = folder / "quality" / "quality.json"
-    quality = read_json(measured) if measured.exists() else None
-    tagging = analysis.tasks.get("tagging")
-    physics = analyse_physics(folder, config, tagging) if tagging else None
-    repetition = analyse_repetition(folder, config, tagging) if tagging else None
-    literature = compare_with_literature(folder, config, analysis, physics, repetition)
-    write_json(folder / "claims.json", literature.to_dict())
-    figures = study_figures(analysis, folder, config)
-    tables = [
-        run_table(analysis), law_table(analysis.tasks), exponent_table(analysis.tasks), ranking_table(analysis),
-        window_table(analysis.tasks), sensitivity_table(analysis.tasks),
-    ]  # fmt: skip
-    found = findings(analysis, config)
-    if analysis.fidelity:
-        tables.append(fidelity_table(analysis))
-    if quality is not None:
-        tables.append(quality_table(quality))
-    if physics is not None:
-        write_json(folder / "tagging.json", physics.to_dict())
-        figures |= physics_figures(analysis, physics)
-        tables += physics_tables(analysis, physics)
-        found += physics_findings(physics)
-    if repetition is not None:
-        write_json(folder / "repetition.json", repetition.to_dict())
-        figures |= repetition_figures(repetition)
-        tables += repetition_tables(repetition)
-        found += repetition_findings(repetition)
-    tables += literature_tables(literature)
-    drawn = [(name, figure.title, figure.caption, picture(figure.image, folder / "figures" / f"{name}.png"))
-             for name, figure in figures.items()]  # fmt: skip
-    page = render(
-        "study.html",
-        name=config.name,
-        found=found,
-        odd=oddities(analysis, quality, config),
-        setup=_setup(analysis, folder, config),
-        figures=drawn,
-        tables=tables,
-        configuration=OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))),
+
+
+def _reproduce(config: StudyConfig) -> Section:
+    text = (
+        f"Save the configuration below as {config.name}.yaml and run: genscale study run {config.name}.yaml. The same "
+        "seeds give the same numbers on the same kind of processor. Every training logs to TensorBoard: "
+        f"tensorboard --logdir runs/{config.name}."
     )
-    write_atomic(folder / "summary.txt", _summary(analysis, tables))
-    write_atomic(folder / "report.html", page)
-    return folder / "report.html"
-
-
-# -- words ----------------------------------------------------------------------------------------------------
-
-
-def _setup(analysis: Analysis, folder: Path, config: StudyConfig) -> list[str]:
-    jets = config.jets
-    origin = (
-        f"Jets from {jets.stores}."
-        if jets.stores
-        else (
-            f"{jets.train:,} training, {jets.validation:,} validation and {jets.test:,} test jets of "
-            f"{len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like detector; "
-            "anti-kT R = 0.8, 500 < pT < 1000 GeV, |eta| < 2."
-        )
-    )
-    lines = [origin]
-    if not jets.stores and not jets.mpi:
-        lines.append(
-            "Multiparton interactions are OFF (seven times faster): multiplicities and masses are lower than in "
-            "data or JetClass. Set jets.mpi=true for jets to compare with either."
-        )
-    if config.generator.sizes:
-        lines += _setup_of_generation(analysis, config)
-    if config.tagger.widths:
-        lines += _setup_of_tagging(analysis, folder, config)
-    lines.append(
-        f"Fits use points with at least {config.fit.min_jets:,} jets seen and {config.fit.bootstrap} bootstrap "
-        f"resamples. All numbers: {', '.join(_data_files(config))} beside this page."
-    )
-    return lines
-
-
-def _data_files(config: StudyConfig) -> list[str]:
-    names = ["points.csv", "fits.json", "claims.json"]
-    names += ["fidelity.json"] if config.generator.sizes else []
-    names += ["tagging.json"] if config.tagger.widths else []
-    return names + (["repetition.csv", "repetition.json"] if config.repetition.widths else [])
-
-
-def _setup_of_generation(analysis: Analysis, config: StudyConfig) -> list[str]:
-    sizes = [r.parameters["total"] for _, r in analysis.runs("generator")]
-    model = config.tokenizer.model
-    return [
-        f"A VQ-VAE tokenizer with {model.codebook_size} codes.",
-        f"{len(sizes)} generator runs of {min(sizes):,} to {max(sizes):,} parameters, single pass, held-out loss at "
-        f"log-spaced steps, {config.generator.training.schedule} learning rate after warm-up.",
-        f"{config.samples.jets:,} jets drawn from every generator and scored against as many test jets.",
-    ]
-
-
-def _setup_of_tagging(analysis: Analysis, folder: Path, config: StudyConfig) -> list[str]:
-    widths = [r.parameters["total"] for _, r in analysis.runs("tagger")]
-    # Of the store, for stores that the study did not simulate have the classes that they have.
-    classes = JetStore.open(jet_folder(folder, config) / "train", verify=False).classes
-    return [
-        f"{len(widths)} tagger runs of {min(widths):,} to {max(widths):,} parameters, single pass, "
-        f"{len(classes)} classes, features {config.tagger.features} of at most "
-        f"{config.tagger.max_particles} particles.",
-    ]
-
-
-def _summary(analysis: Analysis, tables: list[Table]) -> str:
-    """The tables that a terminal should show: runs, and the identified constants of the surfaces."""
-    lines = tables[0].text()
-    for task in analysis.tasks.values():
-        lines += ["", *_surface_lines(task)]
-    if not analysis.fidelity:
-        return "\n".join(lines) + "\n"
-    joint = {run: score.joint for run, score in analysis.fidelity.items()}
-    lines += ["", "sliced Wasserstein distance of five observables (floor: reference against reference)"]
-    lines += [f"  {run:22s} {j.value:.4f} ± {j.distance.standard_error:.4f}   floor {j.floor.mean:.4f}"
-              for run, j in joint.items()]  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _surface_lines(task: TaskLaws) -> list[str]:
-    if task.surface is None:
-        return [f"{task.task}: {task.laws['L(N,D)']}"]
-    lines = [f"{task.task}: {task.surface.law.formula}"]
-    for name, e in task.surface.params.items():
-        lines.append(f"  {name:6s} {interval(e)}{'' if e.identified else '   not identified: ' + e.reason}")
-    return lines
+    listing = OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
+    return Section("How to reproduce", text=[text], listing=listing)

@@ -75,7 +75,7 @@ def test_json_is_strict_versioned_and_read_back(shifted):
     text = shifted.to_json()
     data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     assert_no_nan(data)
-    assert (data["schema"], data["schema_version"]) == ("genscale.fidelity", 2)
+    assert (data["schema"], data["schema_version"]) == ("genscale.fidelity", 3)
     assert set(data["observables"]) == set(DEFAULT_FIVE)
     entry = data["joint"]
     assert {"value", "standard_error", "floor", "significance", "tokenizer_floor", "verdict"} <= set(entry)
@@ -107,7 +107,7 @@ def test_a_constant_reference_is_told_from_what_varies():
 
 
 def test_a_foreign_json_is_refused():
-    with pytest.raises(InputError, match=r"other.json: expected schema genscale.fidelity version 2, found"):
+    with pytest.raises(InputError, match=r"other.json: expected schema genscale.fidelity version 3, found"):
         FidelityResult.from_json('{"schema": "genscale.fidelity", "schema_version": 99}', "other.json")
     with pytest.raises(InputError, match="not valid JSON"):
         FidelityResult.from_json("{")

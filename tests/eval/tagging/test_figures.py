@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.collections import PolyCollection
 
 from eval.errors import InputError
 from eval.tagging.calibration import calibrate
@@ -63,7 +63,7 @@ def test_roc_figure_shows_bands_and_measurements(taggers):
         law.at(ExpectedLoss(where, x, np.full(50, x))) for where, x in {"D": 0.7, "the limit": 0.5}.items()
     ]
     ax = roc_limit(bands, {"best": scores[-1].signals["Hbb"]}).axes[0]
-    assert sum(isinstance(c, FillBetweenPolyCollection) for c in ax.collections) == 2
+    assert sum(isinstance(c, PolyCollection) for c in ax.collections) == 2
     measured = ax.containers[0].lines[0].get_ydata()
     part = scores[-1].signals["Hbb"]
     np.testing.assert_allclose(measured, (part.n_background / part.kept[part.kept > 0]))

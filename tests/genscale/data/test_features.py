@@ -53,6 +53,25 @@ def test_full_set_is_the_four_momentum_and_the_17_of_part():
     assert [len(FEATURE_SETS[name]) for name in ("kinematic3", "uslu9", "part17")] == [3, 9, 17]
 
 
+def test_significances_replace_displacements_and_nothing_else():
+    full, significant = FEATURE_SETS["full21"], FEATURE_SETS["sig21"]
+    assert len(set(significant)) == 21
+    differ = {(a, b) for a, b in zip(full, significant, strict=True) if a != b}
+    assert differ == {("part_d0", "part_d0sig"), ("part_dz", "part_dzsig")}
+
+
+def test_significances_by_hand():
+    """Signed, and 0 for particles without an error, whatever stands in the place of their displacement."""
+    jet = {"part_d0val": [[0.3, -0.3, 7.0, 7.0]], "part_d0err": [[0.1, 0.01, 0.0, -1.0]]}
+    jet |= {"part_dzval": [[0.0, -2.0, 1.0, 0.0]], "part_dzerr": [[0.5, 0.5, 0.0, 0.0]]}
+    with np.errstate(all="raise"):
+        values, _ = particle_features(
+            ak.zip({k: ak.Array(v) for k, v in jet.items()}, depth_limit=1), ["part_d0sig", "part_dzsig"]
+        )
+    expected = [[math.asinh(3), 0], [math.asinh(-30), math.asinh(-4)], [0, 0], [0, 0]]
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
 def test_every_value_against_the_published_configuration(make_jets):
     jets = make_jets(40, seed=3)
     values, counts = particle_features(jets, "full21")

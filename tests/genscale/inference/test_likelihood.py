@@ -161,6 +161,34 @@ def test_finer_bins_give_the_same_density_of_uniform_jets(tmp_path):
     assert found[1][1] - found[0][1] == pytest.approx(5 * log(35 / 2), rel=1e-5)
 
 
+def test_nats_below_independent_particles_do_not_depend_on_the_bins(tmp_path):
+    """Jets of five independent particles; the model does not know that there are five, which is all it lacks."""
+    particles = uniform_jets(3000, 5, seed=6)
+    writer = StoreWriter(tmp_path / "jets", "jets", {})
+    writer.write_shard("0", to_store_rows(particles, np.arange(3000) % 10))
+    writer.finish()
+    found = []
+    for bins in ([1, 2, 1], [1, 3, 2]):
+        tokenizer = binned(bins, particles)
+        k = tokenizer.config.codebook_size
+        table = np.full((k + 2, k + 2), 1e-30)
+        table[:, 1:-1], table[:, -1] = 0.9 / k, 0.1
+        run = tmp_path / f"run-{k}"
+        save_network(run, "generator", bigram(table), {"tokenizer_fingerprint": tokenizer.fingerprint})
+        tokenizer.save(run / "tokenizer")
+        encode_store(tmp_path / "jets", run / "tokenizer", tmp_path / f"tokens-{k}", progress=False)
+        summary = likelihood_store(
+            run, tmp_path / "jets", run / "jets.arrow", references=tmp_path / f"tokens-{k}", progress=False
+        )
+        below = summary["references"]["uniform"]["nats_per_jet_below"]
+        assert below == pytest.approx(6 * log(k + 2) - summary["nats_per_jet"], rel=1e-5)
+        found.append(summary["references"]["position"])
+    for reference in found:
+        assert reference["nats_per_jet_below"] == pytest.approx(5 * log(0.9) + log(0.1), abs=0.02)
+        exact = -5 * log((GEV[1] - GEV[0]) * (2 * REACH) ** 2)
+        assert reference["log_density_per_jet"] == pytest.approx(exact, abs=0.02)
+
+
 def test_wrong_input_is_named(trained, token_stores, jet_stores, tokenizer_run, tmp_path):
     other = Tokenizer.create(Tokenizer.load(tokenizer_run).config, seed=9)
     state = Tokenizer.load(tokenizer_run).model.state_dict()

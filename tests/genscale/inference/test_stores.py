@@ -97,3 +97,14 @@ def test_counts_of_single_shards_are_not_published_but_kept_till_then(generator,
         ]  # fmt: skip
     texts = [(tmp_path / name / "sampling.json").read_text() for name in ("whole", "cut")]
     assert texts[0] == texts[1]
+
+
+def test_some_jets_of_a_store_are_a_fixed_choice(jet_stores, tokenizer_run, token_stores, tmp_path):
+    encode_store(jet_stores / "validation", tokenizer_run, tmp_path / "some", n_jets=30, progress=False)
+    some, whole = TokenStore.open(tmp_path / "some"), TokenStore.open(token_stores / "validation")
+    assert len(some) == 30
+    everything = [tuple(jet) for jet in whole.read()["tokens"].to_list()]
+    assert {tuple(jet) for jet in some.read()["tokens"].to_list()} <= set(everything)
+    tokens, offsets = stores.token_sequences(whole, 30)
+    assert len(offsets) == 31
+    assert len(tokens) == offsets[-1] == sum(len(jet) for jet in some.read()["tokens"].to_list())

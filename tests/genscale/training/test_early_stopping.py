@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genscale.commands.training import report_run
+from genscale.data.plan import BatchPlan
 from genscale.errors import InputError, Interrupted
 from genscale.inference.prediction import predict_store
 from genscale.records import RunRecord
@@ -93,19 +94,25 @@ def test_patience_begins_after_the_first_epoch(jet_stores, tmp_path):
 
 
 def test_without_patience_the_last_weights_are_kept(jet_stores, tmp_path):
-    run = run_of(jet_stores, dataclasses.replace(REPEATED, patience=0))
+    run = run_of(jet_stores, dataclasses.replace(REPEATED, patience=0, jets=2 * REPEATED.jets))
     record = train(TaggerTask(run), run.training, tmp_path / "run", progress=False)
     assert not record.stopped_early
-    assert record.jets_seen == REPEATED.jets
+    assert record.jets_seen == run.training.jets
     kept = predict_store(tmp_path / "run", jet_stores / "validation", tmp_path / "p.npz", progress=False)
     assert kept.provenance["loss"] == pytest.approx(losses(record)[-1], rel=1e-5)
     assert losses(record)[-1] > record.best.metrics["loss"]
 
 
 def test_evaluations_are_log_spaced_and_at_every_multiple():
-    assert evaluation_steps(100, 3, 1) == [1, 10, 100]
-    assert evaluation_steps(100, 3, 1, every=40) == [1, 10, 40, 80, 100]
-    assert evaluation_steps(80, 1, 1, every=40) == [40, 80]
+    plan = BatchPlan(8)
+    assert evaluation_steps(plan, 800, 3, 1) == [1, 10, 100]
+    assert evaluation_steps(plan, 800, 3, 1, every_jets=320) == [1, 10, 40, 80, 100]
+    assert evaluation_steps(plan, 640, 1, 1, every_jets=320) == [40, 80]
+    assert evaluation_steps(plan, 64, 1, 1, every_jets=20) == [
+        3,
+        5,
+        8,
+    ]  # as soon as 20, 40 and 60 jets were seen
     with pytest.raises(InputError, match="patience: -1 is negative"):
         TrainingConfig(patience=-1)
 

@@ -34,6 +34,26 @@ def test_shards_divide_jets_over_classes():
     assert max(t.n_jets for t in tasks) == 3
 
 
+def test_a_class_may_have_more_jets_than_its_share(undisturbed, tmp_path):
+    manifest = simulate(tmp_path / "jets", **SMALL, jets_of={"QCD": 14})
+    assert {name: n for name, n in manifest.class_counts.items() if n} == {"Wqq": 10, "QCD": 14}
+    few, more = undisturbed.read(), JetStore.open(tmp_path / "jets").read()
+    for label in (
+        "label_QCD",
+        "label_Wqq",
+    ):  # the jets of a class are the same ones, as far as both stores reach
+        pt, all_pt = few.jet_pt[few[label] == 1].tolist(), more.jet_pt[more[label] == 1].tolist()
+        assert pt == all_pt[: len(pt)]
+
+
+def test_jets_of_another_class_are_refused(tmp_path):
+    with pytest.raises(InputError, match="Tbl is not one of the classes"):
+        simulate(tmp_path / "jets", **SMALL, jets_of={"Tbl": 5})
+    with pytest.raises(InputError, match="0 jets of QCD"):
+        simulate(tmp_path / "jets", **SMALL, jets_of={"QCD": 0})
+    assert not (tmp_path / "jets").exists()
+
+
 def test_store_has_what_was_asked_for(undisturbed):
     assert len(undisturbed) == 19
     assert undisturbed.manifest.class_counts["Wqq"] == 10

@@ -1,0 +1,198 @@
+"""Transformer blocks on a CPU in one call, forward and backward, from C that is compiled when first needed.
+
+A training step of a small model is some hundred operations of torch on a few thousand numbers each, and starting them
+takes longer than computing them. Here all blocks are one operation. It works on packed rows, jet by jet, so that
+nothing is padded; on one thread it is faster than torch's operations for every width that was measured.
+
+The library is kept in the user's cache folder, one for each processor and version of the source. Where no C compiler is
+found, torch's operations do the same, only slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genscale.models.packing import Packing
+
+SOURCE = Path(__file__).with_name("fused.c")
+
+#: Sums may be reordered. Not -ffast-math, which on loading would change how the whole process treats tiny numbers.
+FLAGS = (
+    "-O3", "-shared", "-fPIC", "-Wno-psabi", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math",
+    "-fno-math-errno", "-freciprocal-math", "-ffp-contract=fast",
+)  # fmt: skip
+
+#: With several threads torch's operations catch up: up to this width one thread of ours is faster than two of theirs.
+WIDEST_OF_SEVERAL_THREADS = 64
+
+#: Parameters of a block, in the order in which it registers them and in which the library takes them.
+WEIGHTS_OF_A_BLOCK = 12
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("jets", "rows", "width", "heads", "hidden")),
+        ("causal", ctypes.c_int32),
+        ("tanh_gelu", ctypes.c_int32),
+        ("lengths", ctypes.c_void_p),
+    )
+
+
+def available(rows: Tensor) -> bool:
+    """Whether blocks on these rows can be computed here: float32 on a CPU, with a compiler and no autocast."""
+    return (
+        rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and (rows.shape[1] <= WIDEST_OF_SEVERAL_THREADS or torch.get_num_threads() == 1)
+        and _library() is not None
+    )
+
+
+def fused_blocks(
+    rows: Tensor,
+    packing: Packing,
+    weights: Sequence[Tensor | None],
+    *,
+    n_heads: int,
+    causal: bool,
+    tanh_gelu: bool,
+) -> Tensor:
+    """Apply pre-norm blocks with GELU and without dropout to packed rows ``[n_tokens, d]``.
+
+    Parameters
+    ----------
+    rows : Tensor, shape (n_tokens, d)
+        Packed rows.
+    packing : Packing
+        Their layout.
+    weights : sequence of Tensor or None
+        Weights of norm1, attention.qkv, attention.out, norm2, up and down, each followed by its bias (None if there is
+        none), block by block; see `genscale.models.blocks.Block`.
+    n_heads : int
+        Attention heads per block.
+    causal : bool
+        Whether attention is causal.
+    tanh_gelu : bool
+        Whether GELU is approximated with tanh.
+
+    Returns
+    -------
+    Tensor, shape (n_tokens, d)
+    """
+    hidden = weights[8]
+    assert hidden is not None
+    shape = _Shape(
+        len(packing.lengths), *rows.shape, n_heads, len(hidden), causal, tanh_gelu, packing.lengths.data_ptr()
+    )
+    return _Blocks.apply(rows, shape, packing.lengths, torch.is_grad_enabled(), *weights)
+
+
+class _Blocks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, shape: _Shape, lengths: Tensor, with_gradient: bool, *weights: Tensor | None
+    ) -> Tensor:
+        library, rows = _library(), rows.contiguous()
+        n_blocks = len(weights) // WEIGHTS_OF_A_BLOCK
+        here = ctypes.byref(shape)
+        out = torch.empty_like(rows)
+        saved = rows.new_empty(library.saved_size(here) * (n_blocks if with_gradient else min(2, n_blocks)))
+        scratch = rows.new_empty(library.scratch_size(here))
+        pointers = _pointers(weights)
+        library.forward(
+            here, n_blocks, rows.data_ptr(), pointers, saved.data_ptr(), with_gradient, out.data_ptr(),
+            scratch.data_ptr(),
+        )  # fmt: skip
+        if with_gradient:
+            ctx.shape, ctx.pointers = shape, pointers
+            ctx.save_for_backward(rows, lengths, saved, scratch, *weights)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, _, saved, scratch, *weights = ctx.saved_tensors
+        grad, grad_rows = grad.contiguous(), torch.empty_like(rows)
+        sizes = [0 if w is None else w.numel() for w in weights]
+        parts = rows.new_empty(sum(sizes)).split(sizes)
+        grads = [None if w is None else part.view(w.shape) for w, part in zip(weights, parts, strict=True)]
+        _library().backward(
+            ctypes.byref(ctx.shape), len(weights) // WEIGHTS_OF_A_BLOCK, rows.data_ptr(), ctx.pointers,
+            saved.data_ptr(), grad.data_ptr(), grad_rows.data_ptr(), _pointers(grads), scratch.data_ptr(),
+        )  # fmt: skip
+        return grad_rows, None, None, None, *grads
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])
+
+
+# -- the library ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _library() -> Any:
+    """The compiled library; None without a compiler, which is said once."""
+    try:
+        library = ctypes.CDLL(str(_compiled()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        warnings.warn(f"no C compiler that works (CC, cc): small models train slower; {said}", stacklevel=2)
+        return None
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.saved_size.argtypes = library.scratch_size.argtypes = [pointer]
+    library.saved_size.restype = library.scratch_size.restype = count
+    library.forward.argtypes = [pointer, count, pointer, pointer, pointer, ctypes.c_int32, pointer, pointer]
+    library.backward.argtypes = [pointer, count, *[pointer] * 7]
+    library.forward.restype = library.backward.restype = None
+    return library
+
+
+def _compiled() -> Path:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise OSError("none found")
+    native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+    command = [*compiler.split(), *FLAGS, native, str(SOURCE), "-lm", "-o"]
+    known = hashlib.sha256("\n".join([_processor(), *command, SOURCE.read_text()]).encode()).hexdigest()[:16]
+    for folder in (_cache_folder(), Path(tempfile.gettempdir()) / f"genscale-{os.getuid()}"):
+        library = folder / f"fused-{known}.so"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not library.exists():
+                aside = folder / f".{library.name}.{os.getpid()}"
+                subprocess.run([*command, str(aside)], check=True, capture_output=True, text=True)
+                aside.replace(library)  # whole or not at all, whoever else is at it
+            return library
+        except (PermissionError, FileExistsError):
+            continue
+    raise OSError("no folder to keep the compiled library in")
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genscale"
+
+
+def _processor() -> str:
+    """What the library is compiled for: nodes of a cluster may share a home folder, and not a processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()

@@ -1,0 +1,81 @@
+"""Laws of the distance between generated and reference jets in model size and data."""
+
+from __future__ import annotations
+
+from eval.fidelity.law import DistanceLaws, distance_laws
+from eval.results import Unavailable
+from eval.scaling.figures import fit_panels
+from genscale.fidelity.points import distance_points
+from genscale.pages import Picture, Section, Table
+from genscale.study.report.fidelity import stages
+from genscale.study.report.study import Study, interval, verdict
+
+DISTANCES_FILE = "points-fidelity.csv"
+
+
+def section(study: Study) -> Section | None:
+    """Laws of the joint distance; None for a study without samples."""
+    rows = distance_points(stages(study), study.records)
+    if not rows:
+        return None
+    laws = distance_laws(rows, **study.options)
+    return Section(
+        "Laws of the distance",
+        found=[_found(laws)],
+        figures=_figures(laws),
+        tables=[_table(laws)],
+        data={DISTANCES_FILE: rows},
+    )
+
+
+def _found(laws: DistanceLaws) -> str:
+    surface = laws.laws["N,D"]
+    if isinstance(surface, Unavailable):
+        return f"The joint distance has no law of N and D ({surface})."
+    known = [f"{name} = {interval(e)}" for name, e in surface.params.items() if e.identified]
+    unknown = [name for name, e in surface.params.items() if e.identified is False]
+    text = "The joint distance, floors taken off, is fitted by E + A/N^alpha + B/D^beta"
+    text += f" with {', '.join(known)}" if known else ""
+    text += f"; not identified: {', '.join(unknown)}" if unknown else ""
+    text += f". {laws.n_unresolved} distances at their floor are no points of it" if laws.n_unresolved else ""
+    return f"{text}."
+
+
+def _figures(laws: DistanceLaws) -> list[Picture]:
+    fits = {
+        f"d({name})": (laws.parts[name], law) for name, law in laws.laws.items() if not isinstance(law, Unavailable)
+    }  # fmt: skip
+    if not fits:
+        return []
+    figure = fit_panels(fits)
+    for axes in figure.axes:
+        axes.set_ylabel("d (standard deviations)")
+    return [
+        Picture(
+            "laws-distance",
+            "Laws of the distance",
+            "Joint distance of generated from reference jets, its finite-sample floor taken off, at "
+            "every stage of every run that was sampled and is resolved, with the fitted law.",
+            figure,
+        )
+    ]
+
+
+def _table(laws: DistanceLaws) -> Table:
+    rows = []
+    for name, law in laws.laws.items():
+        if isinstance(law, Unavailable):
+            rows.append([name, str(law), "", "", ""])
+            continue
+        rows += [
+            [name, law.law.formula.replace("L", "d", 1), constant, interval(e), verdict(e)]
+            for constant, e in {**law.params, **law.derived}.items()
+        ]
+    return Table(
+        "Laws of the distance",
+        "Of the joint distance d, in standard deviations of the reference, its finite-sample floor taken off. E stays "
+        "at any size and any amount of data: compare it with what the tokenizer alone makes. gamma is the exponent of "
+        "compute.",
+        ("law of", "formula", "constant", "value [68 %]", "identified"),
+        rows,
+    )

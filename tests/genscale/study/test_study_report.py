@@ -1,0 +1,142 @@
+"""Sentences, tables and curves of the report compare what can be compared."""
+
+import dataclasses
+import math
+
+import pytest
+
+from eval.results import Estimate, Unavailable
+from eval.scaling import Misfit, WindowResult
+from eval.scaling.window import Level
+from genscale.records import Evaluation, RunRecord
+from genscale.study.config import StudyConfig
+from genscale.study.report import window
+from genscale.study.report.fits import TaskLaws
+from genscale.study.report.runs import cautions, compare_sizes, learning_curves
+from genscale.study.report.study import Study, attempt, available, once
+
+
+def record(n: int, jets: int, loss: float, seed: int = 1, error: float = 0.001) -> RunRecord:
+    evaluations = [
+        Evaluation(
+            step=1, jets_seen=d, tokens_seen=d, flops=1.0, flops_6nd=1.0, learning_rate=1e-3,
+            metrics={"loss": loss + 1 - d / jets, "loss_error": error},
+        )
+        for d in (jets // 2, jets)
+    ]  # fmt: skip
+    return RunRecord(
+        task="tagger", size=f"d{n}", parameters={"total": n, "blocks": n}, jets_seen=jets, jets_unique=jets,
+        tokens_seen=jets, flops=1.0, flops_6nd=1.0, schedule="constant", seed=seed, config={}, config_hash="", data={},
+        evaluations=evaluations, wall_s=1.0, device="cpu", threads=1, processes=1,
+    )  # fmt: skip
+
+
+def study(tmp_path, *records: RunRecord) -> Study:
+    found = Study(tmp_path, StudyConfig())
+    found.__dict__["records"] = {f"tagger/{r.size}-s{r.seed}": r for r in records}
+    return found
+
+
+def test_losses_of_different_jets_seen_are_not_compared(tmp_path):
+    found = study(tmp_path, record(10, 1000, 1.0), record(20, 1000, 0.9), record(40, 100, 1.2))
+    (line,) = compare_sizes("tagging", found.sizes("tagger"))
+    assert (
+        "from 10 to 20 parameters, after 1,000 jets each, the held-out loss goes from 1.0000 ± 0.0010" in line
+    )
+    assert not any("ends above" in line for line in cautions(found))
+
+
+def test_sizes_are_means_over_their_seeds(tmp_path):
+    """The first seed of the smallest and the last of the largest would say the opposite."""
+    found = study(
+        tmp_path,
+        record(10, 1000, 0.8),
+        record(10, 1000, 1.2, seed=2),
+        record(20, 1000, 0.7),
+        record(20, 1000, 0.9, 2),
+    )
+    small, large = found.sizes("tagger")
+    assert (small.loss, large.loss) == (pytest.approx(1.0), pytest.approx(0.8))
+    assert large.spread == pytest.approx(0.2 / math.sqrt(2))
+    assert large.error == pytest.approx(math.hypot(0.001, large.spread / math.sqrt(2)))
+    (line,) = compare_sizes("tagging", [small, large])
+    assert "goes from 1.0000 ± 0.2000 to 0.8000 ± 0.1000" in line
+    assert "means over 2 seeds, which scatter by 0.2828 and 0.1414" in line
+
+
+def test_a_single_size_is_not_compared_with_itself(tmp_path):
+    found = study(tmp_path, record(10, 1000, 0.8))
+    (line,) = compare_sizes("tagging", found.sizes("tagger"))
+    assert line.startswith("Tagging: 10 parameters reach a held-out loss of 0.8000 ± 0.0010 nats per jet")
+
+
+def test_a_larger_size_that_ends_higher_is_named(tmp_path):
+    lines = cautions(study(tmp_path, record(10, 1000, 1.0), record(20, 1000, 1.1)))
+    assert (
+        "tagger: the larger d20 ends above the smaller d10, at 1.1000 ± 0.0010 and 1.0000 ± 0.0010." in lines
+    )
+
+
+def test_one_bad_seed_does_not_make_a_size_end_higher(tmp_path):
+    seeds = [record(20, 1000, loss, seed) for seed, loss in enumerate((0.9, 0.9, 1.2), 1)]
+    lines = cautions(study(tmp_path, record(10, 1000, 1.0), *seeds))
+    assert not any("ends above" in line for line in lines)
+
+
+def test_jets_seen_more_than_once_are_named(tmp_path):
+    again = dataclasses.replace(record(20, 1000, 0.9), jets_unique=400)
+    lines = cautions(study(tmp_path, record(10, 1000, 1.0), again))
+    assert any(line.startswith("tagger/d20-s1: saw 400 jets 2.5 times") for line in lines)
+
+
+def test_learning_curves_have_one_line_per_size(tmp_path):
+    found = study(
+        tmp_path,
+        record(10, 1000, 0.8),
+        record(10, 1000, 1.2, seed=2),
+        record(20, 1000, 0.7),
+        record(40, 100, 0.9),
+    )
+    (ax,) = learning_curves({"tagging": found.sizes("tagger")}).axes
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
+    assert len(lines) == 3
+    assert list(lines[0].get_xdata()) == [500, 1000]
+    assert list(lines[0].get_ydata()) == pytest.approx([1.5, 1.0])  # the mean of both seeds
+
+
+def test_results_are_measured_once_and_absence_has_a_reason(tmp_path):
+    calls = []
+
+    @once
+    def measure(study: Study) -> int:
+        calls.append(study)
+        return len(calls)
+
+    a, b = study(tmp_path), study(tmp_path)
+    assert [measure(a), measure(a), measure(b), measure(a)] == [1, 1, 2, 1]
+
+    def refuse() -> int:
+        from eval.errors import InputError
+
+        raise InputError("two points are too few")
+
+    missing = attempt("not fitted", refuse)
+    assert missing == Unavailable("not fitted: two points are too few")
+    assert available(missing) is None
+    assert attempt("not fitted", lambda: 3) == available(3) == 3
+
+
+@pytest.mark.parametrize(("highest", "refuted"), [(3.55, False), (3.59, True)])
+def test_a_floor_above_a_measured_loss_is_called_impossible(highest, refuted):
+    def known(value: float) -> Estimate:
+        return Estimate(value, identified=True)
+
+    level = Level("bigram", 4.0, 4.1, known(0.5), known(20.0), known(0.1), known(0.99), ())
+    floors = {"all points": known(3.5), "fewer": known(highest)}
+    found = WindowResult(known(3.5), 3.57, {"bigram": level}, "bigram", 40.0, None, floors)  # type: ignore[arg-type]
+    missing = Unavailable("not fitted")
+    misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02, model_error=0.01)
+    laws = TaskLaws("generator", None, {"L(N,D)": missing}, missing, found, missing, misfit)  # type: ignore[arg-type]
+    (sentence,) = window.findings("generation", laws)
+    assert f"moves from 3.5 to {highest}" in sentence
+    assert ("L_inf cannot exceed the lowest loss measured, 3.57" in sentence) == refuted
