@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eval.errors import InputError
 from eval.results import Estimate, Kind
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.law import Law
 from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points

@@ -122,15 +122,17 @@ class Threshold:
 
     Attributes
     ----------
-    exponent, constant : Estimate
-        lambda and k.
+    exponent : Estimate
+        lambda.
+    constant : Estimate
+        k.
     brackets : tuple of Bracket
         Every amount of unique data: the trained sizes on either side of the fitted threshold.
-    overfit : ndarray of bool
+    overfit : array of bool, shape (n,)
         Runs whose loss rose above its minimum.
-    undecided : ndarray of bool
+    undecided : array of bool, shape (n,)
         Runs that were cut off while their loss fell: they say nothing about the threshold and do not enter it.
-    samples : ndarray, shape (S, 2)
+    samples : array of float, shape (S, 2)
         Draws of lambda and ln k.
     """
 
@@ -176,8 +178,8 @@ def overfits(losses: ArrayLike, *, tolerance: float = TOLERANCE) -> bool:
 
     Parameters
     ----------
-    losses : array-like, shape (n,)
-        Validation loss at rising steps; three or more.
+    losses : array-like of float, shape (n,)
+        Validation losses in the order of the steps; three or more.
     tolerance : float
         Smallest relative rise that counts.
 
@@ -224,17 +226,24 @@ def overfitting_threshold(
 
     Parameters
     ----------
-    N, U : array-like, shape (n,)
-        Parameters and unique data of each run.
-    curves : sequence of array-like
-        Validation losses of each run at rising steps.
-    steps : sequence of array-like, optional
+    N : array-like of float, shape (n,)
+        Parameters of each run.
+    U : array-like of float, shape (n,)
+        Unique data of each run.
+    curves : sequence of array-like of float
+        Validation losses of each run, in the order of the steps.
+    steps : sequence of array-like of float, optional
         These steps; equally spaced where not given.
     tolerance : float
         Relative rise above the minimum that counts as overfitting.
     samples : int
         Draws behind the intervals.
     seed : int
+        Seed of these draws.
+
+    Returns
+    -------
+    Threshold
 
     Notes
     -----
