@@ -100,14 +100,14 @@ def sliced_wasserstein(
     p : 1 or 2
         Order.
     seed : int
-        Of the directions.
+        Seed of the directions.
     standardise : bool
         Shift and scale every coordinate by mean and standard deviation of the reference, so that GeV and pure numbers
         count alike. A coordinate that is constant in the reference is only shifted.
     x_weights : array-like of float, shape (n,), optional
         Weights that are not negative; equal by default.
     y_weights : array-like of float, shape (m,), optional
-        Likewise.
+        Weights of `y`, likewise.
     directions : array-like of float, shape (n_directions, d), optional
         Unit vectors to use in place of random ones.
 
@@ -193,7 +193,7 @@ def wasserstein_1d(
     x_weights : array-like of float, shape (n,), optional
         Weights that are not negative; equal by default.
     y_weights : array-like of float, shape (m,), optional
-        Likewise.
+        Weights of `y`, likewise.
 
     Returns
     -------

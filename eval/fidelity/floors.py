@@ -151,7 +151,7 @@ def reference_floor(
     n_repeats : int
         Random splits R; the smallest p-value that can be seen is 1 / (R + 1).
     seed : int
-        Of the splits.
+        Seed of the splits.
     squared : bool
         Whether the distance falls as 1/n + 1/m, as squared ones do, rather than as the root of that.
 

@@ -85,7 +85,7 @@ def distance_laws(rows: Sequence[Mapping[str, Any]], *, bootstrap: int = 200, se
     bootstrap : int
         Resamples behind the intervals: whole runs, where there are enough.
     seed : int
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------

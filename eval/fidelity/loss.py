@@ -143,7 +143,7 @@ def loss_vs_fidelity(
     n_bootstrap : int
         Resamplings behind the intervals and probabilities.
     seed : int
-        Of the resamplings.
+        Seed of the resamplings.
 
     Returns
     -------

@@ -44,13 +44,13 @@ def score_particles(
     generated : ak.Array or Constituents
         At least FEWEST_JETS jets, see `eval.jets.constituents.Constituents`.
     reference : ak.Array or Constituents
-        Likewise.
+        The same for the reference.
     p : 1 or 2
         Order of the distance.
     n_repeats : int
         Random splits of the reference jets that measure the floor.
     seed : int
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------

@@ -103,7 +103,7 @@ def frechet_physics_distance(
         hand, which still has the bias of their size; without replacement it reaches zero for samples of one
         distribution.
     seed : int
-        Of the batches; JetNet's default.
+        Seed of the batches; JetNet's default.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def kernel_physics_distance(
     reference : array-like of float, shape (m, d)
         As for `frechet_physics_distance`.
     generated : array-like of float, shape (n, d)
-        Likewise.
+        The same for the generated jets.
     n_batches : int
         JetNet's; batches are drawn with replacement.
     batch_size : int

@@ -43,7 +43,7 @@ class Row:
     ----------
     group : "joint", "observable", "particle", "published" or "classifier"
     name : str
-        Of the quantity.
+        Name of the quantity.
     unit : str
     value : float
     error : float

@@ -183,7 +183,7 @@ def score(
         Jets (see `eval.jets.constituents.Constituents`), or observables that are already computed: name to
         values, shape (J,).
     reference : ak.Array or mapping
-        Likewise.
+        The same for the reference.
     tokenizer_floor : ak.Array or mapping, optional
         Reference-like jets that were only encoded and decoded.
     observables : iterable of str
@@ -191,7 +191,7 @@ def score(
     alone : iterable of str
         Further names that are scored one at a time only.
     n_directions : int
-        Of the sliced distance.
+        Number of directions of the sliced distance.
     p : 1 or 2
         Order of the distances.
     n_repeats : int

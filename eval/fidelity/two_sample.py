@@ -126,7 +126,7 @@ def classifier_two_sample_test(
     n_trees : int
         Trees of a model, of depth 3.
     seed : int
-        Of the folds and of the shuffling behind the importances.
+        Seed of the folds and of the shuffling behind the importances.
     progress : bool
         Show a progress bar.
 

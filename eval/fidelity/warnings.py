@@ -42,7 +42,7 @@ def sample_warnings(
     reference : mapping of str to ndarray of float
         Observables of reference jets, likewise.
     joint_floor : Floor
-        Of the joint distance; it sets how many jets would be enough.
+        Floor of the joint distance; it sets how many jets would be enough.
 
     Returns
     -------

@@ -151,7 +151,7 @@ def study_power(
     ----------
     design : Design
     noise : mapping of str to Noise, optional
-        Of "tagging" and "generation"; by default ``SCATTER``.
+        Noise of "tagging" and "generation"; by default ``SCATTER``.
     trials : int
         Simulated studies in each world.
     bootstrap : int

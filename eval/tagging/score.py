@@ -207,6 +207,7 @@ def score_tagger(
     class_names: Sequence[str],
     *,
     efficiencies: Sequence[float] = EFFICIENCIES,
+    balanced: bool = False,
     bootstrap: int = 200,
     seed: int = 0,
 ) -> TaggerScore:
@@ -222,6 +223,10 @@ def score_tagger(
         Name of each column, one of which is ``QCD``. Classes without test jets are left out.
     efficiencies : sequence of float
         Signal efficiencies of the ROC curve; the working point of a class is added if it is missing.
+    balanced : bool
+        Whether every class counts equally in loss and accuracy, however many test jets it has: then the loss compares
+        with losses on equal shares although there are more background jets, for large rejections. By default every jet
+        counts equally.
     bootstrap : int
         Number of replicas of the test set, drawn with replacement; at least 1.
     seed : int
@@ -247,7 +252,9 @@ def score_tagger(
         raise InputError(f"labels: there are no {BACKGROUND} jets to reject")
     n = len(y)
     loss = -np.log(np.maximum(p[np.arange(n), y], _SMALLEST))
-    right = float((p.argmax(axis=1) == y).mean())
+    share = (n / (np.count_nonzero(counts) * counts[y])) if balanced else np.ones(n)
+    right = float(share @ (p.argmax(axis=1) == y) / n)
+    mean_loss = float(share @ loss / n)
     rocs = {
         k: _Roc.of(names[k], discriminant(p, k, qcd), y == k, y == qcd, efficiencies)
         for k in range(len(names))
@@ -260,16 +267,18 @@ def score_tagger(
     replicas = {k: np.empty((bootstrap, len(roc.efficiencies))) for k, roc in rocs.items()}
     for b in range(bootstrap):
         drawn = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        loss_replicas[b] = loss @ drawn / n
+        loss_replicas[b] = (share * loss) @ drawn / (share @ drawn)
         background[b] = drawn[is_qcd].sum()
         for k, roc in rocs.items():
             replicas[k][b] = roc.kept(drawn)
     return TaggerScore(
         n_jets=n,
-        loss=float(loss.mean()),
-        loss_error=float(loss.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf"),
+        loss=mean_loss,
+        loss_error=float(np.sqrt(share**2 @ (loss - mean_loss) ** 2 / (n * (n - 1))))
+        if n > 1
+        else float("inf"),
         accuracy=right,
-        accuracy_error=float(np.sqrt(right * (1 - right) / n)),
+        accuracy_error=float(np.sqrt(right * (1 - right) * (share @ share)) / n),
         signals={roc.name: roc.score(replicas[k], background) for k, roc in rocs.items()},
         loss_replicas=loss_replicas,
         test_set=f"{zlib.crc32(np.ascontiguousarray(y).tobytes()):08x}-{n}-{seed}-{bootstrap}",

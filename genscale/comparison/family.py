@@ -23,10 +23,10 @@ from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
 from tokenizer.binning import Binning
 from tokenizer.config import balanced_levels
 
-#: Cost of a training, beside the tokenizer.
+#: File with the cost of a training, beside the tokenizer.
 COST_FILE: Final = "cost.json"
 
-#: What each kind changes of the family's common network; bins have none.
+#: Changes of the family's common network for each kind; bins have no network.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "vq": {},
     "vq-unweighted": {"pt_weight_power": 0.0},
@@ -40,7 +40,7 @@ KINDS: Final = (*NETWORKS, *BINS)
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """Which tokenizers are trained and how; all share network and training.
+    """The tokenizers of a family, which share network and training.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class FamilyConfig:
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.
     seeds : list of int
-        Of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
+        Seeds of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
     repeated_sizes : list of int
         Codebook sizes that are trained with every seed, to know the spread.
     bins_jets : int
@@ -82,12 +82,12 @@ class FamilyConfig:
         require(self.bins_jets >= 1, f"bins_jets: {self.bins_jets} is not at least 1")
 
     def members(self) -> Iterator[tuple[str, VQVAEConfig | BinningConfig, int]]:
-        """Name, configuration and seed of each tokenizer, small codebooks first."""
+        """Yield name, configuration and seed of each tokenizer, in order of increasing codebooks."""
         for size in self.codebook_sizes:
             for kind in self.kinds:
                 for seed in self.seeds if size in self.repeated_sizes else self.seeds[:1]:
                     if kind in BINS:
-                        if seed == self.seeds[0]:  # bins know no chance but the choice of jets
+                        if seed == self.seeds[0]:  # bins depend on the seed only through the choice of jets
                             yield f"{kind}-{size}", self._bins(kind, size), seed
                         continue
                     model = dataclasses.replace(self.model, codebook_size=size, **NETWORKS[kind])

@@ -1,4 +1,4 @@
-"""Tokenizers measured side by side on the same jets: rate, distortion, and the floor each puts under any generator."""
+"""Measurement of several tokenizers on the same jets: rate, distortion, and the floor of generators."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _measure(
 
 
 def same_jets_distance(after: Observables, before: Observables) -> tuple[float, float]:
-    """Sliced Wasserstein distance of decoded jets from the same jets before, and its bootstrap error."""
+    """Return the sliced Wasserstein distance of decoded jets from the original jets, and its bootstrap error."""
     x, y = (np.stack(list(sample.values()), axis=1) for sample in (after, before))
     centre, scale = location_scale(y)
     x, y = (x - centre) / scale, (y - centre) / scale
@@ -155,7 +155,7 @@ def same_jets_distance(after: Observables, before: Observables) -> tuple[float, 
 
 
 def kind_of(coder: Tokenizer) -> str:
-    """Words for quantizer and context, the same for all codebook sizes."""
+    """Return quantizer and context in words, which do not depend on the size of the codebook."""
     if isinstance(coder.config, BinningConfig):
         return f"{coder.config.spacing} bins"
     name = {"vq": "VQ", "residual": "residual VQ", "fsq": "FSQ"}[coder.config.quantizer]

@@ -21,7 +21,7 @@ STYLES = tuple(zip((*PALETTE, "#000000"), "os^DvP*X", strict=True))
 
 @styled
 def draw(comparison: Comparison) -> Figure:
-    """Rate against distortion: the joint distance of jets, and what particles and masses lose.
+    """Draw rate against distortion: the joint distance of jets, and the resolutions of particles and masses.
 
     The rate is the empirical entropy; each point is a tokenizer, and points of one kind are joined.
     """
@@ -145,7 +145,7 @@ def _budget(words: str, choice: Choice) -> str:
 
 
 def recommendations(comparison: Comparison) -> list[str]:
-    """The tokenizer to use within each budget, in sentences."""
+    """Return, in sentences, the tokenizer to use within each budget."""
     lines = []
     for choice in comparison.by_rate:
         tied = f"; not resolved from it: {', '.join(choice.tied)}" if choice.tied else ""

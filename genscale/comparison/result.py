@@ -1,4 +1,4 @@
-"""What a comparison of tokenizers holds, and which tokenizer follows from it for a budget."""
+"""Results of a comparison of tokenizers, and the tokenizer to use within a budget."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Measured:
 
     @property
     def configuration(self) -> str:
-        """Name without the seed."""
+        """The name without the seed."""
         return re.sub(r"-seed\d+$", "", self.name)
 
 

@@ -1,4 +1,4 @@
-"""How many jets each training step takes: closed-form in the step, so that a run can be resumed anywhere."""
+"""The number of jets of each training step, in closed form, so that a run can be resumed at any step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How many jets each optimizer step takes: always the same, or first fewer, in a ramp.
+    """The number of jets of each optimizer step: constant, or smaller at first, in a ramp.
 
     The best batch of a run grows about as the square root of its jets (Zhang et al., arXiv:2410.21676, for the critical
     batch size of language models). In a ramp the batch after D jets is therefore the largest power of two of at most
@@ -59,7 +59,7 @@ class BatchPlan:
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
-        """The sizes of batches, one after another; each phase holds whole batches, and the last does not end."""
+        """The phases of the run; each holds whole batches, and the last has no end."""
         batch = min(SMALLEST_BATCH, self.batch_jets) if self.ramp_jets else self.batch_jets
         phases, step, jets = [], 0, 0
         while batch < self.batch_jets:
@@ -70,25 +70,25 @@ class BatchPlan:
         return (*phases, Phase(step, sys.maxsize, jets, batch))
 
     def phase(self, step: int) -> Phase:
-        """The phase of the step with this index."""
+        """Return the phase of the step with this index."""
         return self.phases[bisect_right(self.phases, step, key=lambda phase: phase.step) - 1]
 
     def jets(self, n_steps: int) -> int:
-        """Jets seen in the first ``n_steps`` steps."""
+        """Return the number of jets seen in the first ``n_steps`` steps."""
         phase = self.phase(n_steps)
         return phase.jets + (n_steps - phase.step) * phase.batch
 
     def steps(self, jets: int) -> int:
-        """Largest number of steps that see at most this many jets."""
+        """Return the largest number of steps that see at most this many jets."""
         phase = self.phases[bisect_right(self.phases, jets, key=lambda phase: phase.jets) - 1]
         return phase.step + (jets - phase.jets) // phase.batch
 
     def steps_to(self, jets: int) -> int:
-        """Least number of steps that see at least this many jets."""
+        """Return the smallest number of steps that see at least this many jets."""
         steps = self.steps(jets)
         return steps + (self.jets(steps) < jets)
 
     def nearest(self, jets: float) -> int:
-        """Number of steps after which the jets seen are closest to this number."""
+        """Return the number of steps after which the number of jets seen is closest to this number."""
         steps = self.steps(math.floor(jets))
         return steps + (jets - self.jets(steps) > self.jets(steps + 1) - jets)

@@ -56,7 +56,7 @@ def evaluate_stores(
     generated : Path
         Jet store, or files in a format of `genscale.data.readers`.
     reference : Path
-        Likewise.
+        The same for the reference.
     out : Path
         The JSON file.
     tokenizer_floor : Path, optional
@@ -64,9 +64,9 @@ def evaluate_stores(
     n_jets : int
         At most this many jets of each store; 0 means all.
     n_directions : int
-        Of the sliced distance.
+        Number of directions of the sliced distance.
     seed : int
-        Of the directions and of the splits behind floors.
+        Seed of the directions and of the splits behind floors.
     figures : Path, optional
         Folder for the ratio plots.
 
@@ -113,7 +113,7 @@ def evaluate(
     generated : Path
         Jet store, or files in a format of `genscale.data.readers`.
     reference : Path
-        Likewise.
+        The same for the reference.
     out : Path
         The JSON file; the page and the CSV have its name with another suffix, figures go into ``<name>_figures/``.
     tokenizer_floor : Path, optional
@@ -121,11 +121,11 @@ def evaluate(
     n_jets : int
         At most this many jets of each store; 0 means all.
     order : 1 or 2
-        Of the Wasserstein distances.
+        Order of the Wasserstein distances.
     n_directions : int
-        Of the sliced distance.
+        Number of directions of the sliced distance.
     seed : int
-        Of everything that draws random numbers.
+        Seed of everything that draws random numbers.
     workers : int
         Processes; 0 means one per core. The numbers do not depend on it.
     progress : bool

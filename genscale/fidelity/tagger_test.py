@@ -72,9 +72,9 @@ def tagger_two_sample_test(
         Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, at least FEWEST_JETS; as many of either kind as the
         smaller sample has, at most MOST_JETS, are used.
     reference : ak.Array
-        Likewise.
+        The same for the reference.
     seed : int
-        Of the choice of jets, of the weights and of the order of training.
+        Seed of the choice of jets, of the weights and of the order of training.
     jets_seen : int
         Length of the training.
 

@@ -209,7 +209,7 @@ class Density:
         Parameters
         ----------
         log_likelihood : ndarray [jets]
-            Of the token sequences, in nats.
+            Log-likelihood of the token sequences, in nats.
         codes : ndarray of int [particles]
             Codes 0..K-1 of all jets, one jet after the other.
         counts : ndarray of int [jets]

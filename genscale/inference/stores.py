@@ -57,7 +57,7 @@ def encode_store(
     Returns
     -------
     Manifest
-        Of the token store.
+        Manifest of the token store.
     """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
     labels, chosen = store.labels(), _choice(len(store), n_jets)
@@ -102,7 +102,7 @@ def decode_store(
     Returns
     -------
     Manifest
-        Of the jet store.
+        Manifest of the jet store.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def generate_store(
     Returns
     -------
     Manifest
-        Of the jet store.
+        Manifest of the jet store.
 
     Raises
     ------

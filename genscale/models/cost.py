@@ -159,7 +159,7 @@ def describe(
     lines += [
         f"{c.size:8s} {c.config.d_model:6d} {c.config.n_layers:6d} {c.config.n_heads:5d} "
         f"{c.parameters.embedding:12,d} {c.parameters.blocks:12,d} {c.parameters.head:10,d} {c.parameters.total:12,d} "
-        f"{learning_rate(c.size, batch_jets):8.2g}"
+        f"{learning_rate(c.size):8.2g}"
         for c in costs
     ]
     hours = "" if flops_per_second is None else f" {'hours':>9s}"

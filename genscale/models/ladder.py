@@ -1,4 +1,4 @@
-"""The ladder of generator sizes, Pico to XXL.
+"""The ladder of generator sizes, Pico to XXL, and the peak learning rates of both tasks.
 
 The names follow Amram et al. (arXiv:2605.28940). The shapes are this project's choice: the non-embedding parameters,
 about 12 layers d^2, grow by a factor of four to five from rung to rung.
@@ -43,25 +43,26 @@ OMNIJET: Final[dict[str, Any]] = {
     "tied_head": False,
 }
 
-#: Peak learning rate of AdamW for 100,000 parameters in blocks and 32 jets per step, and the exponent of its decrease
-#: with parameters, from a sweep on simulated jets (docs/generator.md). For OmniJet-alpha it is the released one.
+#: Peak learning rate of AdamW for 100,000 parameters in blocks, and how it falls with them. Both come from sweeps on
+#: simulated jets at 4 to 32 jets per step, among which the best rate hardly differs (docs/generator.md). That of
+#: OmniJet-alpha is the released one.
 RATE_AT_1E5: Final = 3e-3
 RATE_EXPONENT: Final = 0.5
 OMNIJET_RATE: Final = 1e-3
 
+#: Peak learning rate of AdamW for taggers times their width (docs/results/recipes).
+TAGGER_RATE_TIMES_WIDTH: Final = 0.064
 
-def learning_rate(size: str, batch_jets: int) -> float:
-    """Return the peak learning rate for a size, constant after warm-up.
 
-    ``RATE_AT_1E5 (N / 1e5)^-RATE_EXPONENT (batch_jets / 32)^(1/2)`` with N = 12 layers width^2. The square root is
-    that of Malladi et al. (arXiv:2205.10287) for Adam.
+def learning_rate(size: str) -> float:
+    """Return the peak learning rate of a generator of this size, which is constant after the warm-up.
+
+    ``RATE_AT_1E5 (N / 1e5)^-RATE_EXPONENT`` with N = 12 layers width^2, whatever the batch.
 
     Parameters
     ----------
     size : str
         Rung, or ``omnijet``.
-    batch_jets : int
-        Number of jets in a step, over all devices.
 
     Returns
     -------
@@ -76,8 +77,28 @@ def learning_rate(size: str, batch_jets: int) -> float:
         return OMNIJET_RATE
     shape = generator_config(size, 1)
     blocks = 12 * shape.n_layers * shape.d_model**2
-    rate = RATE_AT_1E5 * (blocks / 1e5) ** -RATE_EXPONENT * (batch_jets / 32) ** 0.5
-    return float(f"{rate:.2g}")  # the sweep does not determine more digits
+    return _two_digits(RATE_AT_1E5 * (blocks / 1e5) ** -RATE_EXPONENT)
+
+
+def tagger_learning_rate(d_model: int) -> float:
+    """Return the peak learning rate of a tagger of this width, which is constant after the warm-up.
+
+    ``TAGGER_RATE_TIMES_WIDTH / d_model``, whatever the batch: inverse to the width as in the maximal update
+    parametrisation (Yang et al., arXiv:2203.03466).
+
+    Parameters
+    ----------
+    d_model : int
+
+    Returns
+    -------
+    float
+    """
+    return _two_digits(TAGGER_RATE_TIMES_WIDTH / d_model)
+
+
+def _two_digits(rate: float) -> float:
+    return float(f"{rate:.2g}")  # the sweeps do not determine more digits
 
 
 def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overrides: Any) -> GeneratorConfig:

@@ -1,1 +1,1 @@
-"""Studies: grids of runs, the places they run in, their stages and their report."""
+"""Studies: grids of runs, the backends that run them, their stages and their report."""

@@ -1,4 +1,4 @@
-"""Where the cells of a study run: in this process, in processes of this machine, or as SLURM jobs."""
+"""Backends, which run the cells of a study: in this process, in processes of this machine, or as SLURM jobs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from genscale.study.work import run_cell
 
 
 class Job(Protocol):
-    """A cell that was started; its output and errors go to the file ``log``."""
+    """A started cell, whose output and errors are written to the file ``log``."""
 
     @property
     def log(self) -> Path:
-        """File with its output, once it has begun to run."""
+        """File with the output of the cell, once it runs."""
         ...
 
     def poll(self) -> int | None:
-        """None while it runs, then 0 or an error code."""
+        """Return None while the cell runs, then 0 or an error code."""
         ...
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Ask the cell to save and end."""
         ...
 
     def join(self) -> None:
-        """Wait until it has stopped."""
+        """Wait until the cell has stopped."""
         ...
 
 
@@ -53,17 +53,17 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what was kept for further cells."""
+        """Release what was kept for further cells."""
         ...
 
 
 def log_file(study: Path, cell: Cell) -> Path:
-    """Where a cell's output goes."""
+    """Return the file to which the output of a cell is written."""
     return study / "logs" / f"{cell.id.replace('/', '.')}.log"
 
 
 class _Finished:
-    """A job that ended before it was asked."""
+    """A job that has ended already."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -79,23 +79,23 @@ class _Finished:
 
 
 class DebugBackend:
-    """Cells one after another in this process: for debuggers and tests."""
+    """Runs cells one after another in this process, for debuggers and tests."""
 
     slots = 1
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
-        """Run the cell to its end; errors propagate."""
+        """Run the cell to its end; exceptions propagate."""
         run_cell(study, cell.id)
         return _Finished(log_file(study, cell))
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is kept."""
 
 
 class LocalBackend:
-    """Cells in processes of this machine, with their threads pinned in number; log ``logs/<cell>.log``.
+    """Runs cells in processes of this machine, with a fixed number of threads, and logs ``logs/<cell>.log``.
 
-    A process that has done its cell gets the next (`genscale.study.worker`).
+    A process that has finished a cell gets the next one (`genscale.study.worker`).
     """
 
     def __init__(self, slots: int = 0) -> None:
@@ -103,7 +103,7 @@ class LocalBackend:
         self._idle: dict[tuple[Path, int], list[subprocess.Popen[str]]] = {}
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
-        """Give the cell to a process, which ends with this one, however this one ends."""
+        """Give the cell to a process, which ends when this process ends, for whatever reason."""
         log = log_file(study, cell)
         log.parent.mkdir(parents=True, exist_ok=True)
         idle = self._idle.setdefault((study, threads), [])
@@ -112,7 +112,7 @@ class LocalBackend:
         return job
 
     def close(self) -> None:
-        """End the processes that wait for a cell."""
+        """End the processes that are waiting for a cell."""
         for process in itertools.chain(*self._idle.values()):
             _pipe(process.stdin).close()  # the end of its input
             process.wait()
@@ -122,10 +122,10 @@ class LocalBackend:
 def _worker(study: Path, threads: int, log: Path) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
-        # The number of threads decides the order of floating-point sums: it is fixed, not the machine's.
+        # The number of threads determines the order of floating-point sums, so that it must not depend on the machine.
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
     }
-    with log.open("ab") as output:  # what goes wrong before the first cell begins
+    with log.open("ab") as output:  # for errors before the first cell begins
         return subprocess.Popen(
             [sys.executable, "-m", "genscale.study.worker", str(study)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, env=environment, text=True,
@@ -139,14 +139,14 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 class _Work:
-    """A cell in a worker, which is idle again when the cell is done."""
+    """A cell in a worker process, which is idle again when the cell is done."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path, idle: list[subprocess.Popen[str]]) -> None:
         self.process, self.log, self.idle = process, log, idle
         self.done = False
 
     def begin(self, cell: Cell) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it died: poll tells
+        with contextlib.suppress(BrokenPipeError):  # the process has died, which poll reports
             print(cell.id, self.log, sep="\t", file=_pipe(self.process.stdin), flush=True)
 
     def poll(self) -> int | None:
@@ -159,7 +159,7 @@ class _Work:
             self.done = True
             self.idle.append(self.process)
             return 0
-        return self.process.wait()  # it closed its output without an answer: it ended
+        return self.process.wait()  # the process closed its output without an answer, so that it has ended
 
     def stop(self) -> None:
         self.process.terminate()
@@ -173,14 +173,14 @@ class _Work:
 
 
 def _end_with_parent() -> None:
-    """In the child, on Linux: die when the parent does, so that no orphan holds a run's folder."""
+    """Make a child process (on Linux) die with its parent, so that no orphan keeps the lock of a run's folder."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class SlurmBackend:
-    """Cells as SLURM jobs through submitit; ``cluster="local"`` runs the same machinery without SLURM.
+    """Runs cells as SLURM jobs through submitit; ``cluster="local"`` does the same without SLURM.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class SlurmBackend:
         self.submitit, self.cluster, self.slots, self.options = submitit, cluster, slots, dict(options or {})
 
     def start(self, study: Path, cell: Cell, threads: int) -> Job:
-        """Submit the cell as a job of its own."""
+        """Submit the cell as a job."""
         executor = self.submitit.AutoExecutor(folder=str(study / "logs" / "submitit"), cluster=self.cluster)
         parameters = {
             "name": f"genscale-{cell.id.replace('/', '-')}",
@@ -225,12 +225,12 @@ class SlurmBackend:
         return _SubmititJob(executor.submit(ResumableCell(study.absolute(), cell.id)))
 
     def close(self) -> None:
-        """Nothing is kept: jobs belong to the cluster."""
+        """Do nothing: jobs belong to the cluster."""
 
 
 @dataclass(frozen=True)
 class ResumableCell:
-    """A cell as a cluster runs it; cut off by its time limit or preempted, it is submitted again and goes on."""
+    """A cell in the form that submitit runs; after its time limit, or preempted, it is submitted again and resumed."""
 
     study: Path
     cell_id: str
@@ -245,7 +245,7 @@ class ResumableCell:
         run_cell(self.study, self.cell_id)
 
     def checkpoint(self) -> Any:
-        """What submitit is to submit when the job is cut off: the same again."""
+        """Return the job that submitit submits if this one is cut off: the same cell."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -268,7 +268,7 @@ class _SubmititJob:
         self.job.cancel()
 
     def join(self) -> None:
-        """A cluster's job goes on without us until it has saved."""
+        """Do nothing: a job of a cluster continues by itself until it has saved."""
 
 
 def make_backend(name: str, slots: int = 0, options: Mapping[str, Any] | None = None) -> Backend:

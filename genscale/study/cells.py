@@ -1,14 +1,14 @@
-"""The cells of a study: independent pieces of work, each with one output that is whole or absent.
+"""The cells of a study: independent pieces of work, each with one output that is complete or absent.
 
-The grid becomes a list of cells; a cell runs when those it needs are done, is skipped when its output is
-there, and goes on from its checkpoint when it was killed. What a cell does is in ``genscale.study.work``.
+A cell runs when the cells that it needs are done, is skipped if its output exists, and is resumed from its checkpoint
+if it was killed. The work itself is in ``genscale.study.work``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,18 +22,20 @@ from genscale.data.features import resolve_features
 from genscale.errors import InputError
 from genscale.inference.sampling import sample_name, sample_seed
 from genscale.models.counting import generator_flops, tagger_flops
-from genscale.study.config import GeneratorStage, Inputs, StudyConfig, TaggerStage
+from genscale.study.config import Grid, Inputs, StudyConfig
+from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig, weights_folder
 from genscale.training.tokenizer import TokenizerRun
 from tokenizer import Tokenizer
 
-#: Constituents of a jet that FLOP estimates before a run assume (JetClass: 40 on average).
+#: Number of constituents of a jet for estimates of FLOPs before a run (the mean of JetClass is 40).
 ASSUMED_PARTICLES = 40
 
-#: Stores and stages by their places in a study's folder.
+#: Stores and stages by their folders within a study.
 SPLITS = ("train", "validation", "test")
+REJECTION = "rejection"
 TOKEN_SPLITS = ("train", "validation")
 
 
@@ -75,17 +77,17 @@ class Cell:
     steps: int = field(default=0, compare=False)
 
     def output(self, study: Path) -> Path:
-        """Where the result lies."""
+        """Return the folder of the result."""
         return study / self.id
 
     def done(self, study: Path) -> bool:
-        """Whether the result is there."""
+        """Whether the result is complete."""
         return (self.output(study) / self.done_file).exists()
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A store or a model that cells read, and the cell that makes it; none if it was given."""
+    """A store or a model that cells read, and the cell that makes it, unless it was given."""
 
     path: str
     made_by: tuple[str, ...]
@@ -97,14 +99,26 @@ def _source(cell: str, given: str = "") -> _Source:
 
 @dataclass(frozen=True)
 class _Sources:
-    """Where the cells of a study find jets and tokens, by split, and the tokenizer."""
+    """The jets and tokens of a study by split, and its tokenizer."""
 
     config: StudyConfig
 
     @property
     def jets(self) -> dict[str, _Source]:
         folder = self.config.jets.stores
-        return {split: _source(f"jets/{split}", folder and f"{folder}/{split}") for split in SPLITS}
+        splits = (*SPLITS, REJECTION) if self.more_background else SPLITS
+        return {split: _source(f"jets/{split}", folder and f"{folder}/{split}") for split in splits}
+
+    @property
+    def more_background(self) -> bool:
+        """Whether taggers are judged on a store with more background than the test jets."""
+        given = self.config.jets.stores
+        return (Path(given) / REJECTION).is_dir() if given else bool(self.config.jets.rejection_of)
+
+    @property
+    def judged(self) -> _Source:
+        """The jets that taggers are judged on."""
+        return self.jets[REJECTION if self.more_background else "test"]
 
     @property
     def tokens(self) -> dict[str, _Source]:
@@ -117,17 +131,22 @@ class _Sources:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Cells that make the jets of a training and of its held-out losses."""
+        """The cells that make the jets of trainings and of held-out losses."""
         return (*self.jets["train"].made_by, *self.jets["validation"].made_by)
 
     @cached_property
     def codes(self) -> tuple[int, int]:
-        """Vocabulary and longest jet of the tokenizer."""
+        """Return the size of the vocabulary and the length of the longest jet of the tokenizer."""
         if self.config.tokenizer.folder:
             given = Tokenizer.load(self.config.tokenizer.folder)
             return given.vocab_size, given.max_constituents
         model = self.config.tokenizer.model
         return model.codebook_size + 2, model.preprocessing.max_constituents
+
+
+def token_codes(config: StudyConfig) -> tuple[int, int]:
+    """Vocabulary and longest jet of a study's tokenizer, trained or given."""
+    return _Sources(config).codes
 
 
 def study_cells(config: StudyConfig) -> list[Cell]:
@@ -153,6 +172,7 @@ def study_cells(config: StudyConfig) -> list[Cell]:
     cells += _codebooks(sources)
     cells += _taggers(sources)
     cells += _repetition(sources)
+    cells += _controls(sources)
     cells += _variations(sources)
     inner = {need for c in cells for need in c.needs}
     ends = tuple(c.id for c in cells if c.id not in inner)
@@ -162,7 +182,7 @@ def study_cells(config: StudyConfig) -> list[Cell]:
 
 
 def splits_read(config: StudyConfig) -> tuple[str, ...]:
-    """Splits of the jets that some cell of the study reads."""
+    """Return the splits of the jets that are read by some cell of the study."""
     read = {
         value for cell in study_cells(config) for value in cell.arguments.values() if isinstance(value, str)
     }
@@ -171,19 +191,19 @@ def splits_read(config: StudyConfig) -> tuple[str, ...]:
 
 def _simulations(config: StudyConfig) -> list[Cell]:
     cells = []
+    jets = config.jets
+    shared = {"classes": list(jets.classes), "mpi": jets.mpi}
     for i, split in enumerate(SPLITS):
-        arguments = {
-            "n_jets": getattr(config.jets, split),
-            "classes": list(config.jets.classes),
-            "seed": config.jets.seed + i,
-            "mpi": config.jets.mpi,
-        }
+        arguments = {"n_jets": getattr(jets, split), "seed": jets.seed + i, **shared}
         cells.append(Cell(f"jets/{split}", "simulate", arguments, (), "manifest.json", all_cores=True))
+    if jets.rejection_of:
+        more = {**cells[-1].arguments, "jets_of": dict(jets.rejection_of)}  # than the test jets
+        cells.append(Cell(f"jets/{REJECTION}", "simulate", more, (), "manifest.json", all_cores=True))
     return cells
 
 
 def _tokenizer(sources: _Sources) -> list[Cell]:
-    """The tokenizer and its tokens, as far as they are wanted and not given."""
+    """Return the cells of the tokenizer and its tokens, as far as they are needed and not given."""
     config, jets, tokenizer = sources.config, sources.jets, sources.tokenizer
     if not (config.generator.sizes or config.variations.generator):
         return []
@@ -199,8 +219,8 @@ def _tokenizer(sources: _Sources) -> list[Cell]:
             needs = (*tokenizer.made_by, *jets[split].made_by)
             cells.append(Cell(tokens.path, "encode", arguments, needs, "manifest.json"))
     if config.generator.sizes:
-        # The tokenizer-only jets are other jets than the reference, as generated ones are: their distance to the
-        # reference holds the same sampling noise.
+        # The jets that are only encoded and decoded differ from those of the reference, as generated jets do, so that
+        # their distance from the reference contains the same sampling noise.
         held_out = sources.tokens["validation"]
         decoded = {"tokens": held_out.path, "tokenizer": tokenizer.path, "n_jets": config.samples.jets}
         needs = (*held_out.made_by, *tokenizer.made_by)
@@ -212,52 +232,42 @@ def _tokenizer(sources: _Sources) -> list[Cell]:
 
 
 def _tokenizer_cell(name: str, run: TokenizerRun, sources: _Sources) -> Cell:
-    with torch.device("meta"):  # only the shapes are wanted
+    with torch.device("meta"):  # only shapes are needed
         parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
     flops = 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
     return _training(sources.config, name, "train_tokenizer", run, sources.trained_on, flops)
 
 
-def _grid(stage: GeneratorStage | TaggerStage) -> Iterator[tuple[int, str, TrainingConfig]]:
-    """Place in the grid, name and training of every run: names x seeds."""
-    for place, name in enumerate(stage.names):
-        for seed in stage.seeds_of.get(name, stage.seeds):
-            yield (
-                place,
-                name,
-                dataclasses.replace(
-                    stage.training,
-                    seed=seed,
-                    jets=stage.jets_of.get(name, stage.training.jets),
-                    learning_rate=stage.learning_rates.get(name, stage.training.learning_rate),
-                ),
-            )
+def _grid(stage: Grid, on_the_way: Sequence[int] = ()) -> Iterator[tuple[str, TrainingConfig, list[int]]]:
+    """Yield name and training of every run (names x seeds), and the numbers of jets at which its weights are kept."""
+    for name in stage.names:
+        for seed in stage.seeds_for(name):
+            training = dataclasses.replace(stage.trained(name), seed=seed)
+            at = [jets for jets in on_the_way if jets < training.jets]
+            kept = sorted({*training.keep_weights_at, *at})
+            yield name, dataclasses.replace(training, keep_weights_at=kept), at
+
+
+def _weights(run: str, jets: int | None) -> str:
+    """Return the folder of the weights of a run after some jets, or (None) at its end."""
+    return run if jets is None else str(weights_folder(Path(run), jets))
 
 
 def _generators(sources: _Sources) -> list[Cell]:
-    stage, cells = sources.config.generator, []
-    train, validation = (sources.tokens[split].path for split in TOKEN_SPLITS)
-    for _, size, training in _grid(stage):
-        name = f"{size}-s{training.seed}"
-        run, model = f"generator/{name}", dict(stage.model)
-        at = [jets for jets in sources.config.samples.at if jets < training.jets]
-        kept = sorted({*training.keep_weights_at, *at})
-        training = dataclasses.replace(training, keep_weights_at=kept)
-        with _naming(run):
-            generator = GeneratorRun(
-                train, validation, sources.tokenizer.path, size, model=model, training=training
-            )
-            cells.append(_generator_cell(run, generator, sources))
+    cells = []
+    for size, training, at in _grid(sources.config.generator, sources.config.samples.at):
+        run = f"generator/{size}-s{training.seed}"
+        cells.append(_trained("generator", run, size, training, sources))
         for jets in (*at, None):
             cells += _sample(run, jets, sources)
     return cells
 
 
 def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
-    """Jets drawn from a generator's weights after some jets, or (None) at its end, and their score."""
+    """Return the cells that sample a generator after some jets, or (None) at its end, and score the sample."""
     stage, name = sources.config.samples, sample_name(run, jets)
     drawn = {
-        "run": run if jets is None else str(weights_folder(Path(run), jets)), "jets": stage.jets,
+        "run": _weights(run, jets), "jets": stage.jets,
         "temperature": stage.temperature, "seed": sample_seed(stage.seed, name),
     }  # fmt: skip
     scored = {
@@ -272,7 +282,7 @@ def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
 
 
 def _codebooks(sources: _Sources) -> list[Cell]:
-    """A generator on the tokens of every coarser tokenizer, and of the tokenizer as it is."""
+    """Return the cells that train a generator on the tokens of each coarser tokenizer and of the tokenizer itself."""
     stage, cells = sources.config.codebooks, list[Cell]()
     if not (stage.merged and sources.config.generator.sizes):
         return cells
@@ -307,8 +317,21 @@ def _codebooks(sources: _Sources) -> list[Cell]:
 
 
 def codebook_folder(codes: int) -> str:
-    """Folder of a study for what is trained with this many codes."""
+    """Return the folder, within a study, of what is trained with this number of codes."""
     return f"codebooks/k{codes}"
+
+
+def _trained(task: str, cell: str, name: str, training: TrainingConfig, sources: _Sources) -> Cell:
+    """A training of a task's size in the form of its grid."""
+    config = sources.config
+    with _naming(cell):
+        if task == "tagger":
+            inputs = Inputs(config.tagger.features, config.tagger.max_particles)
+            return _tagger_cell(cell, _tagger_run(sources, int(name[1:]), inputs, training), sources)
+        train, validation = (sources.tokens[split].path for split in TOKEN_SPLITS)
+        model = dict(config.generator.model)
+        run = GeneratorRun(train, validation, sources.tokenizer.path, name, model=model, training=training)
+        return _generator_cell(cell, run, sources)
 
 
 def _generator_cell(name: str, run: GeneratorRun, sources: _Sources) -> Cell:
@@ -320,40 +343,53 @@ def _generator_cell(name: str, run: GeneratorRun, sources: _Sources) -> Cell:
 
 
 def _taggers(sources: _Sources) -> list[Cell]:
-    stage, cells = sources.config.tagger, []
-    inputs = Inputs(stage.features, stage.max_particles)
-    for place, size, training in _grid(stage):
-        name, width = f"{size}-s{training.seed}", stage.widths[place]
-        with _naming(f"tagger/{name}"):
-            run = _tagger_run(sources, width, inputs, training)
-            cells.append(_tagger_cell(f"tagger/{name}", run, sources))
-        predicted = {"run": f"tagger/{name}", "jets": sources.jets["test"].path}
-        needs = (f"tagger/{name}", *sources.jets["test"].made_by)
-        cells.append(Cell(f"predictions/{name}", "predict", predicted, needs, "predictions.npz"))
+    cells, stage, jets = [], sources.config.tagger, sources.judged
+    for width, training, at in _grid(stage, stage.predict_at):
+        run = f"tagger/{width}-s{training.seed}"
+        cells.append(_trained("tagger", run, width, training, sources))
+        for seen in (*at, None):
+            name = f"predictions/{sample_name(run, seen)}"
+            predicted = {"run": _weights(run, seen), "jets": jets.path}
+            cells.append(Cell(name, "predict", predicted, (run, *jets.made_by), "predictions.npz"))
     return cells
 
 
 def _repetition(sources: _Sources) -> list[Cell]:
+    config, cells = sources.config, []
+    stage = config.repetition
+    columns = [("generator", size) for size in stage.sizes] + [("tagger", f"d{w}") for w in stage.widths]
+    for (task, name), jets, seed in itertools.product(columns, stage.jets, stage.seeds):
+        training = _at_rate_of(config.grids[task], name, stage.training_on(jets, seed))
+        cells.append(_trained(task, f"repetition/{name}-u{jets}-s{seed}", name, training, sources))
+    others = config.inputs.others.items() if config.inputs.width else ()
+    for (name, inputs), jets, seed in itertools.product(others, stage.jets, stage.seeds):
+        width = config.inputs.width
+        training = _at_rate_of(config.tagger, f"d{width}", stage.training_on(jets, seed))
+        cell = f"inputs/{name}/d{width}-u{jets}-s{seed}"
+        with _naming(cell):
+            cells.append(_tagger_cell(cell, _tagger_run(sources, width, inputs, training), sources))
+    return cells
+
+
+def _at_rate_of(grid: Grid, name: str, training: TrainingConfig) -> TrainingConfig:
+    """A training at the learning rate of a size, where its grid names one."""
+    rate = grid.learning_rates.get(name, training.learning_rate)
+    return dataclasses.replace(training, learning_rate=rate)
+
+
+def _controls(sources: _Sources) -> list[Cell]:
+    """Runs that say whether data or their training limit the losses of the grids."""
     config = sources.config
-    stage, cells = config.repetition, []
-    own = Inputs(config.tagger.features, config.tagger.max_particles)
-    columns = [("repetition", width, own) for width in stage.widths]
-    if config.inputs.width:
-        others = config.inputs.others.items()
-        columns += [(f"inputs/{name}", config.inputs.width, other) for name, other in others]
-    for (folder, width, inputs), jets, seed in itertools.product(columns, stage.jets, stage.seeds):
-        training = dataclasses.replace(
-            stage.training,
-            seed=seed,
-            jets_unique=jets,
-            jets=min(stage.training.jets, jets * stage.epochs),
-            evaluate_every_jets=max(stage.training.evaluate_every_jets, jets),
-            learning_rate=config.tagger.learning_rates.get(f"d{width}", stage.training.learning_rate),
-        )
-        name = f"{folder}/d{width}-u{jets}-s{seed}"
-        with _naming(name):
-            run = _tagger_run(sources, width, inputs, training)
-            cells.append(_tagger_cell(name, run, sources))
+    cells = [
+        _trained(task, f"control/{task}/{name}-s{training.seed}", name, training, sources)
+        for task, name in config.controlled.items()
+        for training in repeated_trainings(config.grids[task], name)
+    ]
+    for corner in recipe_corners(config):
+        for change in CHANGES:
+            cells.append(
+                _trained(corner.task, corner.cell(change), corner.name, corner.changed(change), sources)
+            )
     return cells
 
 
@@ -379,7 +415,7 @@ _VARIED: Final[dict[str, tuple[type, tuple[str, ...], Callable[..., Cell]]]] = {
 
 
 def _variations(sources: _Sources) -> list[Cell]:
-    """Trainings that differ in some keys from what their stage says."""
+    """Return the cells of trainings that differ from their stage in some keys."""
     cells = []
     for variation in sources.config.variations.runs():
         run_cls, keys, cell = _VARIED[variation.task]
@@ -417,7 +453,7 @@ def _training(
 
 @contextmanager
 def _naming(cell: str) -> Iterator[None]:
-    """Put a cell's name before an error: a run knows its own keys only."""
+    """Put the name of a cell before the message of an error, because a run knows only its own keys."""
     try:
         yield
     except InputError as error:

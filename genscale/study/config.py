@@ -1,10 +1,11 @@
-"""What a study is: one YAML file from jets to report."""
+"""The configuration of a study, from jets to report, in one YAML file."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from genscale.config import require
 from genscale.data.schema import CLASSES
@@ -12,6 +13,13 @@ from genscale.data.simulation.processes import find_processes
 from genscale.study.variations import Variations
 from genscale.training.task import TrainingConfig
 from tokenizer import VQVAEConfig
+
+#: Ratio of the jets seen at consecutive held-out losses of a run on repeated data.
+EVALUATION_RATIO: Final = 1.15
+
+#: Passes of the repetition control over its jets. Up to four are worth about as much as fresh data in language models
+#: (Muennighoff et al., arXiv:2305.16264).
+CONTROL_EPOCHS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,10 @@ class JetsConfig:
         Simulate multiparton interactions: more realistic, and seven times slower.
     seed : int
         Seed of the training jets; validation and test jets use the next two.
+    rejection_of : dict of int
+        Test jets of these classes, where rejections need more of them than a share of ``test``. Taggers are then judged
+        on a further store, ``rejection``, with the seed and otherwise the shares of the test jets. In ``stores``, a
+        folder of that name is used if there is one.
     """
 
     stores: str = ""
@@ -44,9 +56,24 @@ class JetsConfig:
     test: int = 6_000
     mpi: bool = True
     seed: int = 1
+    rejection_of: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         find_processes(self.classes)
+        for name, jets in self.rejection_of.items():
+            require(
+                name in self.classes,
+                f"jets.rejection_of: {name} is not one of jets.classes ({', '.join(self.classes)})",
+            )
+            share = self.test // len(self.classes)
+            require(
+                jets > share,
+                f"jets.rejection_of: {jets} jets of {name} are not more than its share of jets.test ({share})",
+            )
+        require(
+            not (self.stores and self.rejection_of),
+            "jets.rejection_of: jets are simulated only without jets.stores; put a store named rejection there",
+        )
         least = 0 if self.stores else len(self.classes)
         for name in ("train", "validation", "test"):
             jets = getattr(self, name)
@@ -82,8 +109,35 @@ class TokenizerStage:
         )
 
 
+class Grid:
+    """What the grids of both tasks have in common: sizes by name, each with seeds and a training of its own."""
+
+    seeds: list[int]
+    seeds_of: dict[str, list[int]]
+    jets_of: dict[str, int]
+    learning_rates: dict[str, float]
+    training: TrainingConfig
+
+    @property
+    def names(self) -> list[str]:
+        """Sizes by the names that the dictionaries have them under."""
+        raise NotImplementedError
+
+    def seeds_for(self, name: str) -> list[int]:
+        """Seeds of a size."""
+        return self.seeds_of.get(name, self.seeds)
+
+    def trained(self, name: str) -> TrainingConfig:
+        """Training of a size, but for its seed."""
+        return replace(
+            self.training,
+            jets=self.jets_of.get(name, self.training.jets),
+            learning_rate=self.learning_rates.get(name, self.training.learning_rate),
+        )
+
+
 @dataclass(frozen=True)
-class GeneratorStage:
+class GeneratorStage(Grid):
     """Grid of generator trainings, sizes x seeds; held-out losses during each training give the points in D.
 
     Attributes
@@ -115,7 +169,7 @@ class GeneratorStage:
 
     @property
     def names(self) -> list[str]:
-        """Sizes, as the dictionaries above call them."""
+        """Return the sizes by their names in the dictionaries above."""
         return list(self.sizes)
 
     def __post_init__(self) -> None:
@@ -151,7 +205,7 @@ class SamplesStage:
 
 @dataclass(frozen=True)
 class CodebooksStage:
-    """How the learnable window depends on the codebook: the study's tokenizer with fewer codes, a generator on each.
+    """Dependence of the learnable window on the codebook: the study's tokenizer with fewer codes, a generator on each.
 
     Attributes
     ----------
@@ -175,7 +229,7 @@ class CodebooksStage:
 
 
 @dataclass(frozen=True)
-class TaggerStage:
+class TaggerStage(Grid):
     """Grid of single-pass tagger trainings, widths x seeds; held-out losses during each training give the points in D.
 
     Attributes
@@ -196,8 +250,11 @@ class TaggerStage:
         Number of leading particles by pT.
     dropout : float
         Probability of dropout.
+    predict_at : list of int
+        Numbers of jets seen on the way at which the test jets are classified, too.
     training : TrainingConfig
-        Its ``seed`` is replaced by each of the seeds. The schedule is ``constant``, with or without cooldowns.
+        Its ``seed`` is replaced by each of ``seeds``; a learning rate of 0, the default, is the rule of each width.
+        The schedule is ``constant``, with or without cooldowns.
     """
 
     widths: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
@@ -208,28 +265,35 @@ class TaggerStage:
     features: str = "full21"
     max_particles: int = 128
     dropout: float = 0.01
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batch_jets=128))
+    predict_at: list[int] = field(default_factory=list)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=0.0)
+    )
 
     @property
     def names(self) -> list[str]:
-        """Widths, as the dictionaries above call them."""
+        """Return the widths by their names in the dictionaries above."""
         return [f"d{width}" for width in self.widths]
 
     def __post_init__(self) -> None:
         _require_grid("tagger", "widths", self)
+        _require_on_the_way("tagger.predict_at", self.predict_at, self)
 
 
 @dataclass(frozen=True)
 class RepetitionStage:
-    """Taggers trained on the same jets until their held-out loss rises: widths x unique jets x seeds.
+    """Models trained on the same jets until their held-out loss rises: sizes and widths x unique jets x seeds.
 
-    Features, particles and dropout are those of the tagger stage, and so are the learning rates of its
-    widths where ``tagger.learning_rates`` names them.
+    This gives the second law of data: what unique jets are worth when they are repeated, and the early-stopped loss is
+    taken. Inputs, dropout, changes to the shape and learning rates of single models are those of the generator and
+    tagger stages.
 
     Attributes
     ----------
     widths : list of int
-        None: the study repeats no data.
+        Of taggers; none: no tagger repeats data.
+    sizes : list of str
+        Of generators; none: no generator repeats data.
     jets : list of int
         Unique jets of a training, each a column of the phase diagram.
     seeds : list of int
@@ -237,32 +301,80 @@ class RepetitionStage:
     epochs : int
         Most passes over the unique jets.
     training : TrainingConfig
-        ``jets`` is the most that any run may see, ``evaluate_every_jets`` the least distance of evaluations (one
-        epoch, if that is longer); ``jets_unique`` and ``seed`` are replaced.
+        ``jets`` is the most that any run may see; the run ends when its ``patience`` is over. Held-out losses are
+        measured from the end of the first epoch on, each after 15 % more jets than the one before. ``jets_unique``,
+        ``evaluations``, ``first_evaluation_jets`` and ``seed`` are replaced.
     """
 
     widths: list[int] = field(default_factory=list)
+    sizes: list[str] = field(default_factory=list)
     jets: list[int] = field(default_factory=lambda: [1000, 2000, 4000, 8000, 16000])
     seeds: list[int] = field(default_factory=lambda: [1])
-    epochs: int = 50
+    epochs: int = 100
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(batch_jets=128, evaluate_every_jets=4000, patience=5)
+        default_factory=lambda: TrainingConfig(
+            jets=10_000_000, batch_jets=128, learning_rate=0.0, patience=0.5
+        )
     )
 
     def __post_init__(self) -> None:
+        _require_distinct("repetition.sizes", self.sizes)
         for key in ("widths", "jets", "seeds"):
             _require_distinct(f"repetition.{key}", getattr(self, key))
+        require(
+            bool(self.jets and self.seeds) or not (self.widths or self.sizes),
+            "repetition.jets and repetition.seeds: each needs one or more values",
+        )
         require(self.epochs >= 1, f"repetition.epochs: {self.epochs} is not at least 1")
+        require(
+            self.training.patience > 0,
+            "repetition.training.patience: 0 would never end a run; 0.5 goes on until half as many jets again were "
+            "seen as at the lowest held-out loss",
+        )
         for jets in self.jets:
             require(
                 jets >= self.training.batch_jets,
                 f"repetition.jets: {jets} is less than one batch of {self.training.batch_jets}",
             )
 
+    def training_on(self, jets: int, seed: int) -> TrainingConfig:
+        """Training on this many unique jets."""
+        most = max(jets, min(self.training.jets, jets * self.epochs))
+        return replace(
+            self.training,
+            seed=seed,
+            jets_unique=jets,
+            jets=most,
+            first_evaluation_jets=jets,
+            evaluations=2 + math.floor(math.log(most / jets) / math.log(EVALUATION_RATIO)),
+        )
+
+
+@dataclass(frozen=True)
+class ControlStage:
+    """Checks of what limits the losses of a grid: the data, or their training.
+
+    Attributes
+    ----------
+    repetition : bool
+        Train one size of each grid on a quarter of its jets, seen four times: steps and recipe are those of the grid's
+        own run. Where its loss is the same, that of the grid is limited by training and not by data.
+    size, width : str and int
+        Which generator and which tagger; by default the one in the middle of the grid.
+    recipe : bool
+        Train the smallest and the largest size, at the least and the most jets that are fitted, with half and twice the
+        batch and with half and twice the learning rate.
+    """
+
+    repetition: bool = True
+    size: str = ""
+    width: int = 0
+    recipe: bool = False
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a tagger sees of a jet: a set of particle features, and how many leading particles."""
+    """The inputs of a tagger: a set of particle features, and the number of leading particles."""
 
     features: str = "full21"
     max_particles: int = 128
@@ -278,7 +390,7 @@ class InputsStage:
         One of the repetition stage's widths, which gives the column with the tagger stage's own inputs; 0: inputs
         are not compared.
     others : dict of Inputs
-        By name.
+        Other inputs by name.
     """
 
     width: int = 0
@@ -287,7 +399,7 @@ class InputsStage:
 
 @dataclass(frozen=True)
 class FitStage:
-    """How the scaling laws are fitted.
+    """Options of the fits of scaling laws.
 
     Attributes
     ----------
@@ -354,6 +466,7 @@ class StudyConfig:
     codebooks: CodebooksStage = field(default_factory=CodebooksStage)
     tagger: TaggerStage = field(default_factory=TaggerStage)
     repetition: RepetitionStage = field(default_factory=RepetitionStage)
+    control: ControlStage = field(default_factory=ControlStage)
     inputs: InputsStage = field(default_factory=InputsStage)
     variations: Variations = field(default_factory=Variations)
     fit: FitStage = field(default_factory=FitStage)
@@ -365,26 +478,60 @@ class StudyConfig:
             bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),
             "generator.sizes, tagger.widths and variations: all empty, the study would do nothing",
         )
+        repeated = self.repetition
+        require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
+        require(not repeated.sizes or bool(self.generator.sizes), "repetition.sizes: needs generator.sizes")
         require(
             not self.codebooks.merged or self.tokenizer.model.quantizer != "fsq",
             "codebooks.merged: the codes of quantizer fsq are a grid, which cannot be merged",
         )
-        repeated = self.repetition
-        require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
         require(
             self.inputs.width in (0, *repeated.widths),
             f"inputs.width: {self.inputs.width} is not one of repetition.widths "
             f"({', '.join(map(str, repeated.widths)) or 'none'})",
         )
+        control = self.control
+        for key, value, known in (
+            ("size", control.size, self.generator.sizes),
+            ("width", control.width, self.tagger.widths),
+        ):
+            require(
+                not value or value in known,
+                f"control.{key}: {value} is not in the grid ({', '.join(map(str, known)) or 'none'})",
+            )
+        for task, name in self.controlled.items():
+            training = self.grids[task].trained(name)
+            require(
+                training.jets >= CONTROL_EPOCHS * training.batch_jets,
+                f"control.repetition: a quarter of the {training.jets} jets of {task} {name} is less than a batch of "
+                f"{training.batch_jets}; give more jets, or control.repetition: false",
+            )
         least = max(
             _first_fitted("generator", self.generator, self.fit),
             _first_fitted("tagger", self.tagger, self.fit),
         )
         object.__setattr__(self, "fit", replace(self.fit, min_jets=self.fit.min_jets or least))
 
+    @property
+    def grids(self) -> dict[str, Grid]:
+        """Grids of the tasks that the study has, by ``generator`` and ``tagger``."""
+        both: dict[str, Grid] = {"generator": self.generator, "tagger": self.tagger}
+        return {task: grid for task, grid in both.items() if grid.names}
 
-def _first_fitted(stage: str, grid: GeneratorStage | TaggerStage, fit: FitStage) -> int:
-    """Least number of jets of a point that may be fitted; refuse a fit that would begin before."""
+    @property
+    def controlled(self) -> dict[str, str]:
+        """The size of each grid that repeats data as a control, by task."""
+        control = self.control
+        if not control.repetition:
+            return {}
+        chosen = {"generator": control.size, "tagger": control.width and f"d{control.width}"}
+        return {
+            task: chosen[task] or grid.names[(len(grid.names) - 1) // 2] for task, grid in self.grids.items()
+        }
+
+
+def _first_fitted(stage: str, grid: Grid, fit: FitStage) -> int:
+    """Return the smallest number of jets of fitted points; raises InputError for a fit that begins earlier."""
     training = grid.training
     if not grid.names:
         return 0
@@ -398,8 +545,19 @@ def _first_fitted(stage: str, grid: GeneratorStage | TaggerStage, fit: FitStage)
     return plan.jets(least)
 
 
-def _require_grid(stage: str, axis: str, grid: GeneratorStage | TaggerStage) -> None:
-    """Refuse a grid in which a run would come twice or a name means nothing."""
+def _require_on_the_way(key: str, jets: Sequence[int], grid: Grid) -> None:
+    """Raise InputError for numbers of jets that no run of the grid sees."""
+    most = max((grid.trained(name).jets for name in grid.names), default=0)
+    for number in jets:
+        require(
+            1 <= number < most or not grid.names,
+            f"{key}: {number} is not between 1 and the {most} jets of the longest run",
+        )
+    _require_distinct(key, jets)
+
+
+def _require_grid(stage: str, axis: str, grid: Grid) -> None:
+    """Raise InputError for a grid that contains a run twice or an unknown name."""
     _require_distinct(f"{stage}.{axis}", grid.names)
     for seeds in (grid.seeds, *grid.seeds_of.values()):
         require(

@@ -1,4 +1,4 @@
-"""Running a study: start every cell whose needs are done, skip what is there, report each that ends."""
+"""Running of a study: start cells whose requirements are done, skip finished ones, report each that ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from genscale.files import locked
 from genscale.records import RunRecord
 from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import TOKEN_SPLITS, Cell, splits_read, study_cells
+from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig
 
 
@@ -56,7 +56,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         A cell failed; the other running cells are stopped and are resumed by the next call.
     """
     config = _anchored(config)
-    cells = study_cells(config)  # a size or feature that does not exist shows here, before there is a folder
+    cells = study_cells(config)  # raises for unknown sizes or features, before a folder is made
     with locked(folder):
         _claim(config, folder)
         waiting = [c for c in cells if not c.done(folder)]
@@ -73,7 +73,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         def interrupt(number: int) -> None:
             raise Interrupted(number, folder)
 
-        with on_stop_signals(interrupt):  # in order, so that cells are told to save
+        with on_stop_signals(interrupt):  # an orderly stop, so that cells are told to save
             try:
                 while waiting or running:
                     _start_ready(cells, ahead, waiting, running, folder, backend, config.threads_per_cell)
@@ -82,7 +82,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
                     if running:
                         time.sleep(0.2)
             finally:
-                for r in running:  # all at once: the time before a batch system kills is short
+                for r in running:  # all at once, because a batch system soon kills what does not end
                     r.job.stop()
                 for r in running:
                     r.job.join()
@@ -92,7 +92,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
 
 
 def _anchored(config: StudyConfig) -> StudyConfig:
-    """The same with all given folders as absolute paths: cells run elsewhere, on a cluster maybe."""
+    """Return the configuration with absolute paths, because cells may run elsewhere, for example on a cluster."""
     jets, tokenizer = config.jets, config.tokenizer
     if jets.stores:
         jets = dataclasses.replace(jets, stores=_checked("jets.stores", jets.stores, splits_read(config)))
@@ -105,7 +105,10 @@ def _anchored(config: StudyConfig) -> StudyConfig:
 
 
 def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
-    """Absolute path of a folder of stores that has these splits, no two of them with a shard in common."""
+    """Return the absolute path of a folder of stores, after checking its splits, which must not share a shard.
+
+    Only the jets for rejections, which are test jets as well, may contain those of the test split.
+    """
     stores = Path(folder).absolute()
     split_of: dict[str, str] = {}
     for split in splits:
@@ -114,7 +117,7 @@ def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
     for split in splits:
         for shard in Manifest.load(stores / split).shards:
             other = split_of.setdefault(shard.sha256, split)
-            if other != split:
+            if other != split and {other, split} != {"test", REJECTION}:
                 raise InputError(
                     f"{key}: {stores}: {other} and {split} hold the same jets (shard {shard.key})"
                 )
@@ -122,10 +125,10 @@ def _checked(key: str, folder: str, splits: Sequence[str]) -> str:
 
 
 def _claim(config: StudyConfig, folder: Path) -> None:
-    """Write the resolved configuration, or check that the one there is the same but for variations.
+    """Write the resolved configuration, or check that the existing one differs in variations only.
 
-    Variations may change, because each run is named by what it varies: a grid can be widened where its best value
-    lies at its edge.
+    Variations may change, because the name of each run contains what it varies: a grid can be extended if its best
+    value lies at its edge.
     """
     there = folder / "study.yaml"
     if there.exists():
@@ -167,9 +170,10 @@ def _start_ready(
     backend: Backend,
     threads: int,
 ) -> None:
-    """Start what can start; a cell that uses all cores waits for the others and keeps them waiting.
+    """Start cells that can start; a cell that uses all cores runs alone.
 
-    First what uses all cores, then what most work depends on, so that nothing long runs alone at the end.
+    Cells that use all cores come first, then those on which most work depends, so that no long cell runs alone at the
+    end.
     """
     done = {c.id for c in cells} - {c.id for c in waiting} - {r.cell.id for r in running}
     for cell in sorted(waiting, key=lambda c: (not c.all_cores, -ahead[c.id])):
@@ -184,7 +188,7 @@ def _start_ready(
 
 
 def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
-    """FLOPs on the longest chain of cells that begins with each: the chain that decides when the study ends."""
+    """Return the FLOPs of the longest chain of cells that begins with each cell, which determines the total time."""
     ahead = dict.fromkeys((cell.id for cell in cells), 0.0)
     for cell in reversed(cells):  # cells come after those that they need
         ahead[cell.id] += cell.flops + cell.held_out_flops
@@ -216,7 +220,7 @@ def _failure(cell: Cell, code: int, log: Path) -> str:
 
 
 def _found(cell: Cell, folder: Path) -> str:
-    """The one number worth printing when a training ends."""
+    """Return the result to print when a training ends."""
     if not cell.work.startswith("train_"):
         return ""
     saved = RunRecord.load(cell.output(folder)).saved
@@ -224,7 +228,7 @@ def _found(cell: Cell, folder: Path) -> str:
 
 
 def _progress(r: _Running) -> str:
-    """The cell, and how far its own progress bar is, which ends its log."""
+    """Return the name of a cell and its progress, from the progress bar at the end of its log."""
     log = r.job.log
     size = log.stat().st_size if log.exists() else 0
     tail = b""
@@ -268,7 +272,7 @@ def finished_config(folder: Path) -> StudyConfig:
 
 
 def status(folder: Path) -> list[tuple[Cell, str]]:
-    """Each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
+    """Return each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
     config = load_config(StudyConfig, folder / "study.yaml")
 
     def state(cell: Cell) -> str:

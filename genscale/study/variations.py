@@ -1,6 +1,6 @@
-"""Variations of a training: grids of keys and values, each run of them a cell of a study.
+"""Variations of a training: grids of keys and values, of which each run is a cell of a study.
 
-A study varies what it wants to decide: learning rates, batches, architectures. Its other laws do not see these runs.
+A study can vary learning rates, batches or architectures, for example. Its laws do not use these runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Variation:
         return f"variations/{self.task}/{self.name}"
 
     def applied_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """A run's configuration as a mapping, with the changes."""
+        """Return the configuration of a run as a mapping, with the changes."""
         values = copy.deepcopy(dict(base))
         for key, value in self.changes.items():
             *parents, last = key.split(".")

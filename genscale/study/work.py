@@ -1,7 +1,7 @@
-"""The work of each kind of cell, on plain values: it can run in this process, in another, on another machine.
+"""The work of each kind of cell, with plain values as arguments, so that it can run in any process on any machine.
 
-Every function takes the cell's arguments, the study's folder and the folder of the cell's output, and is
-resumable: called again after it was killed, it goes on.
+Every function takes the arguments of the cell, the folder of the study and the folder of the output, and resumes its
+work if it is called again after it was killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.data.simulation import simulate
     from genscale.data.workers import available_cores
 
-    simulate(out, a["n_jets"], a["classes"], a["seed"], workers=available_cores(), mpi=a["mpi"])
+    simulate(
+        out, a["n_jets"], a["classes"], a["seed"],
+        workers=available_cores(), mpi=a["mpi"], jets_of=a.get("jets_of"),
+    )  # fmt: skip
 
 
 def _train_tokenizer(a: dict[str, Any], study: Path, out: Path) -> None:
@@ -118,7 +121,7 @@ def _report(a: dict[str, Any], study: Path, out: Path) -> None:
 
 
 def _within(arguments: dict[str, Any], study: Path, *keys: str) -> dict[str, Any]:
-    """The arguments with these paths taken from the study's folder."""
+    """Return the arguments with these paths relative to the study's folder made complete."""
     return {**arguments, **{key: str(study / arguments[key]) for key in keys}}
 
 
@@ -160,7 +163,7 @@ def run_cell(study: Path, cell_id: str) -> None:
 
 
 def read_cells(study: Path) -> dict[str, Cell]:
-    """Cells by id of a study whose resolved configuration lies in its folder."""
+    """Return the cells by id of a study whose resolved configuration is in its folder."""
     return {cell.id: cell for cell in study_cells(load_config(StudyConfig, study / "study.yaml"))}
 
 

@@ -1,8 +1,8 @@
-"""Cells of a study in a process of their own, one after another: ``python -m genscale.study.worker STUDY``.
+"""A process that runs cells of a study one after another: ``python -m genscale.study.worker STUDY``.
 
-Start-up costs seconds, as much as a small training, hence one process for many cells. Each line of standard input is a
-cell's id and the file of its output, with a tab between; a line of standard output says that it is done. A cell that
-fails ends the process with its exit code.
+Starting a process takes seconds, as long as a small training, and is therefore done once for many cells. Each line of
+standard input has the id of a cell and the file of its output, separated by a tab; a line of standard output says that
+the cell is done. A cell that fails ends the process with its exit code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from genscale.study.work import do, read_cells
 
 
 def work(study: Path) -> None:
-    """Do the cells that standard input names until it ends."""
+    """Run the cells named on standard input until it ends."""
     cells = read_cells(study)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
@@ -27,7 +27,7 @@ def work(study: Path) -> None:
 
 
 def _redirect_output(log: Path) -> None:
-    """Append what this process and its children print from now on to a file."""
+    """Append the further output of this process and its children to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     with log.open("ab") as file:

@@ -1,7 +1,7 @@
-"""Weights averaged along a training: at constant learning rate they lie where a decay would have led.
+"""Weights averaged along a training, which at constant learning rate are close to those after a decay.
 
-The last weights of a run at constant rate are noisy, and so is their loss. The mean over the last part of the
-run is not, and costs no second run: one training still gives the losses of a whole column of D (Izmailov et al.,
+The last weights of a run at constant rate are noisy, and so is their loss. The mean over the last part of the run is
+not noisy and needs no second run, so that one training still gives losses at many D (Izmailov et al.,
 arXiv:1803.05407; for scaling laws, Hägele et al., arXiv:2405.18392).
 """
 
@@ -23,8 +23,9 @@ class WeightAverage:
     Parameters
     ----------
     model : nn.Module
+        The model.
     share : float
-        0: no mean is kept, and the weights are those of the last step.
+        Fraction of the steps; with 0 there is no mean, and the weights are those of the last step.
     """
 
     def __init__(self, model: nn.Module, share: float) -> None:
@@ -34,13 +35,13 @@ class WeightAverage:
         self._shapes = {name: p.shape for name, p in model.named_parameters()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after a step, counted from one."""
+        """Add the weights after a step, counted from one."""
         if self._mean is not None:
             self._mean.lerp_(self._parameters, 1 / max(1.0, self.share * step))
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """Put the mean into the model, and the weights of the last step back at the end."""
+        """Put the mean into the model, and restore the weights of the last step at the end."""
         if self._mean is None:
             yield
             return
@@ -52,7 +53,7 @@ class WeightAverage:
             self._parameters.copy_(last)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The mean by parameter, for a checkpoint; empty if none is kept."""
+        """Return the mean by parameter, for a checkpoint; empty if there is none."""
         if self._mean is None:
             return {}
         parts = self._mean.split([shape.numel() for shape in self._shapes.values()])
@@ -61,6 +62,6 @@ class WeightAverage:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` returned."""
+        """Continue from what `tensors` returned."""
         for name, mean in self.tensors().items():
             mean.copy_(tensors[name])

@@ -32,11 +32,18 @@ _PARTS = ("model", "optimizer", "average")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything in memory that a run's next steps depend on: weights, moments, means, and random generators.
+    """Everything in memory on which a run's next steps depend: weights, moments, means, and random generators.
 
     Attributes
     ----------
-    model, optimizer, average, random : dict of Tensor
+    model : dict of str to Tensor
+        Weights.
+    optimizer : dict of str to Tensor
+        Moments of the optimizer.
+    average : dict of str to Tensor
+        Averaged weights.
+    random : dict of str to Tensor
+        States of the random generators.
     """
 
     model: dict[str, Tensor]
@@ -46,14 +53,14 @@ class Snapshot:
 
     @staticmethod
     def of(model: nn.Module, optimizer: FlatAdamW, average: WeightAverage, device: torch.device) -> Snapshot:
-        """The state of the moment; its tensors, random states apart, change with the next step."""
+        """Return the present state, whose tensors, except random states, change with the next step."""
         random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
         return Snapshot(dict(model.state_dict()), optimizer.tensors(), average.tensors(), random)
 
     def copied(self) -> Snapshot:
-        """The same in tensors that do not change."""
+        """Return a copy whose tensors do not change."""
         copies = ({name: t.detach().clone() for name, t in part.items()} for part in vars(self).values())
         return Snapshot(*copies)
 
@@ -88,23 +95,25 @@ class Checkpoints:
         return self.folder / f".step-{step:09d}.tmp"
 
     def save_random(self, step: int, now: Snapshot, trunk: Snapshot | None) -> None:
-        """Save this process's random states; call in every process, before :meth:`save` in the main one."""
+        """Save this process's random states; call in every process, before `save` in the main one."""
         aside = self._aside(step)
         aside.mkdir(parents=True, exist_ok=True)
         for prefix, snapshot in _named(now, trunk):
             save_tensors(snapshot.random, aside / f"{prefix}random-{self.rank}.safetensors")
 
     def save(self, step: int, now: Snapshot, trunk: Snapshot | None, state: dict[str, Any]) -> None:
-        """Complete and publish the checkpoint after this many steps; older ones than the two newest go.
+        """Complete and publish the checkpoint after this many steps; only the two newest are kept.
 
         Parameters
         ----------
         step : int
+            Steps done so far.
         now : Snapshot
+            The present state.
         trunk : Snapshot or None
-            Of the run that is paused, within a branch.
+            Within a branch, the state of the paused run.
         state : dict
-            The loop's own, plain values.
+            Plain values of the loop.
         """
         aside = self._aside(step)
         for prefix, snapshot in _named(now, trunk):
@@ -113,14 +122,14 @@ class Checkpoints:
         files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
         write_json(aside / "state.json", {"step": step, "files": files, "state": state})
         final = self.folder / f"step-{step:09d}"
-        if final.exists():  # left damaged by a crash of the machine, or it would have been resumed from
+        if final.exists():  # damaged by a crash of the machine, otherwise it would have been resumed from
             shutil.rmtree(final)
         aside.rename(final)
         for old in sorted(self.folder.glob("step-*"))[:-_KEPT]:
             shutil.rmtree(old)
 
     def newest(self) -> Path | None:
-        """Folder of the newest checkpoint that is whole; damaged ones are skipped with a warning."""
+        """Return the folder of the newest complete checkpoint; damaged ones are skipped with a warning."""
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
                 files = read_json(folder / "state.json")["files"]
@@ -142,12 +151,30 @@ class Checkpoints:
     ) -> tuple[dict[str, Any], Snapshot | None]:
         """Load a checkpoint into model, optimizer, average and random generators.
 
+        Parameters
+        ----------
+        folder : Path
+            Folder of the checkpoint.
+        model : nn.Module
+            The model.
+        optimizer : FlatAdamW
+            Its optimizer.
+        average : WeightAverage
+            Its averaged weights.
+        device : torch.device
+            Device of the random generator.
+
         Returns
         -------
-        dict
-            The loop's own state.
-        Snapshot or None
-            Of the paused run, if the checkpoint was made within a branch.
+        state : dict
+            Plain values of the loop.
+        trunk : Snapshot or None
+            State of the paused run, if the checkpoint was made within a branch.
+
+        Raises
+        ------
+        InputError
+            The checkpoint was made by fewer processes, or does not fit the model.
         """
         if not (folder / f"random-{self.rank}.safetensors").is_file():
             raise InputError(f"{folder}: made by fewer processes than now run; resume with as many as before")
@@ -171,7 +198,7 @@ class Checkpoints:
         aside.replace(self._best)
 
     def restore_best(self, model: nn.Module) -> None:
-        """Load what `save_best` kept."""
+        """Load the weights that `save_best` kept."""
         model.load_state_dict(load_file(self._best))
 
     @property
@@ -179,11 +206,11 @@ class Checkpoints:
         return self.folder / "best.safetensors"
 
     def clear_unfinished(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove files that a killed process left half-written."""
         for aside in self.folder.glob(".step-*.tmp"):
             shutil.rmtree(aside)
 
 
 def _named(now: Snapshot, trunk: Snapshot | None) -> list[tuple[str, Snapshot]]:
-    """The snapshots of a checkpoint with the prefixes of their files."""
+    """Return the snapshots of a checkpoint with the prefixes of their files."""
     return [("", now)] if trunk is None else [("", now), ("trunk-", trunk)]

@@ -62,7 +62,7 @@ class GeneratorRun:
 
     def __post_init__(self) -> None:
         if self.training.learning_rate == 0:
-            rate = learning_rate(self.size, self.training.batch_jets)
+            rate = learning_rate(self.size)
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         known = [f.name for f in fields(GeneratorConfig) if f.name not in ("vocab_size", "n_classes")]
         for key in self.model:

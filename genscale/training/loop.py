@@ -1,11 +1,11 @@
-"""The training loop, one for tokenizer, generator and tagger; how they differ is a `Task`.
+"""The training loop of tokenizers, generators and taggers, which differ in their `Task`.
 
-One step: the batch of this step (a function of seed and step alone), the gradient of its mean loss per
-real token over all processes and micro-batches, clipping, AdamW. Held-out losses at log-spaced steps make
-the points of the scaling laws. With cooldowns each of them is that of a branch, whose rate falls to zero: the run
-itself, the trunk, pauses meanwhile and is put back to the bit, so that each point equals that of a run of its own. A
-run with patience ends when its held-out loss has stopped falling, with the weights of the lowest. A run that is killed
-and started again ends at the same numbers.
+A step takes its batch (a function of seed and step alone), computes the gradient of the mean loss per real token over
+all processes and micro-batches, clips it, and applies AdamW. Held-out losses at log-spaced steps are the points of
+scaling laws. With cooldowns each of them is the loss of a branch, in which the learning rate falls to zero: the run
+itself, the trunk, pauses meanwhile and then continues from exactly the same state, so that each point equals that of a
+separate run. A run with patience ends some time after its lowest held-out loss, and keeps the weights with that loss.
+A run that is killed and started again gives the same numbers.
 """
 
 from __future__ import annotations
@@ -48,18 +48,28 @@ NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
 
 @dataclass
 class State:
-    """Everything of the loop that a checkpoint keeps besides tensors.
+    """The state of the loop that a checkpoint holds besides tensors.
 
     Attributes
     ----------
-    step, jets_seen, tokens_seen : int
-        What the weights of the moment were trained on, from the start of the run.
+    step : int
+        Steps behind the present weights, from the start of the run.
+    jets_seen : int
+        Jets behind the present weights.
+    tokens_seen : int
+        Tokens behind the present weights.
     paused : list of int
-        The same three of the trunk, within a branch; else empty.
-    branch_steps, branch_jets, branch_tokens : int
-        Training in branches that are over, which left nothing but an evaluation.
+        Within a branch, the same three numbers of the trunk; otherwise empty.
+    branch_steps : int
+        Steps in finished branches, which left nothing but an evaluation.
+    branch_jets : int
+        Jets in finished branches.
+    branch_tokens : int
+        Tokens in finished branches.
     wall_s : float
+        Time in seconds.
     evaluations : list of dict
+        Held-out evaluations so far.
     """
 
     step: int = 0
@@ -74,12 +84,12 @@ class State:
 
     @property
     def total_steps(self) -> int:
-        """Steps done so far, those in branches included."""
+        """Steps done so far, including those in branches."""
         return self.step + self.branch_steps
 
     @property
     def total_jets(self) -> int:
-        """Jets trained on so far, those in branches included."""
+        """Jets trained on so far, including those in branches."""
         return self.jets_seen + self.branch_jets
 
     def pause(self) -> None:
@@ -87,7 +97,7 @@ class State:
         self.paused = [self.step, self.jets_seen, self.tokens_seen]
 
     def leave_branch(self) -> None:
-        """Return to where the trunk paused."""
+        """Return to the state in which the trunk paused."""
         step, jets, tokens = self.paused
         self.branch_steps += self.step - step
         self.branch_jets += self.jets_seen - jets
@@ -95,7 +105,7 @@ class State:
         self.step, self.jets_seen, self.tokens_seen, self.paused = step, jets, tokens, []
 
     def best(self) -> int:
-        """Place of the evaluation with the lowest held-out loss, the first of equals."""
+        """Index of the evaluation with the lowest held-out loss, the first of equal ones."""
         losses = [e["metrics"]["loss"] for e in self.evaluations]
         return losses.index(min(losses))
 
@@ -131,7 +141,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
     require(
         config.learning_rate > 0, f"training.learning_rate: a {task.name} has no rule for it; give a rate"
     )
-    AcceleratorState._reset_state()  # or a second training in this process could not have another precision
+    AcceleratorState._reset_state()  # otherwise a second training in this process must have the same precision
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=not torch.cuda.is_available(),
@@ -220,7 +230,7 @@ class _Loop:
                 self.trunk = None
 
     def _steps(self, state: State, end: int, due: set[int], tensorboard: Any, bar: tqdm[Any]) -> None:
-        """Train to the end of the trunk's part or the branch at hand, with held-out losses after the steps ``due``."""
+        """Train to the end of a part of the trunk or of a branch, with held-out losses after the steps ``due``."""
         config, task, kept = self.config, self.task, self.config.weights_kept_after
         cooldown, n_steps = (config.cooldown, end) if state.paused else (0.0, config.n_steps)
         batches = self.stream.loader(state.step, end, workers=config.loader_workers)
@@ -252,7 +262,7 @@ class _Loop:
                     if state.step in kept and self.accelerator.is_main_process:
                         self._keep_weights(kept[state.step])
                 bar.set_postfix(loss=f"{state.evaluations[-1]['metrics']['loss']:.4f}")
-                if self._out_of_patience(state):
+                if self._past_minimum(state):
                     break
             # At the end the branch is left first, or the run is finished.
             if (save or stop) and state.step < end:
@@ -262,7 +272,7 @@ class _Loop:
                     raise Interrupted(self.stop_signal or signal.SIGTERM, self.folder, state.total_steps)
 
     def _gradient(self, batches: list[Any]) -> float:
-        """Add the gradient of the summed loss to the optimizer's, over all processes; return this process's sum."""
+        """Add the gradient of the loss, summed over all processes, to the optimizer's; return this process's sum."""
         device, total = self.accelerator.device, 0.0
         for batch in batches:
             with self.accelerator.autocast():
@@ -274,9 +284,9 @@ class _Loop:
         return total
 
     def _sum(self, values: list[float]) -> list[float]:
-        """Sums over all processes, the same in each of them.
+        """Return sums over all processes, which are the same in each of them.
 
-        Clocks and signals differ from process to process, but a checkpoint needs all of them: one asks, all do.
+        Clocks and signals differ between processes, but a checkpoint needs all of them: if one asks, all save.
         """
         if self.accelerator.num_processes == 1:
             return values
@@ -299,7 +309,7 @@ class _Loop:
 
     def _evaluate(self, state: State, rate: float, tensorboard: Any) -> None:
         self.model.eval()
-        # Evaluation may draw random numbers (sampling, k-means): training must not notice.
+        # Evaluation may draw random numbers (sampling, k-means), which must not influence the training.
         device = self.accelerator.device
         forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
         with torch.no_grad(), forked, self.accelerator.autocast():
@@ -329,11 +339,14 @@ class _Loop:
         self.task.save(self.model, aside)
         aside.rename(final)
 
-    def _out_of_patience(self, state: State) -> bool:
-        """Whether the last evaluations, as many as the patience, are after the first epoch and the lowest loss."""
-        patience = self.config.patience
-        waited = [e for e in state.evaluations[state.best() + 1 :] if e["jets_seen"] > self.order.n_unique]
-        return patience > 0 and len(waited) >= patience
+    def _past_minimum(self, state: State) -> bool:
+        """Whether the run has seen enough jets beyond its lowest loss, as far as its patience goes."""
+        if not self.config.patience:
+            return False
+        best = state.best()
+        enough = (1 + self.config.patience) * state.evaluations[best]["jets_seen"]
+        waited = [e for e in state.evaluations[best + 1 :] if e["jets_seen"] > self.order.n_unique]
+        return len(waited) >= 3 and waited[-1]["jets_seen"] >= enough
 
     # -- starting, stopping, saving ------------------------------------------------------------------------
 
@@ -375,7 +388,7 @@ class _Loop:
             flops_6nd=6.0 * task.parameters()["total"] * state.tokens_seen,
             branch_flops=task.flops(state.branch_jets, state.branch_tokens),
             schedule=config.schedule,
-            stopped_early=state.step < config.n_steps,
+            stopped_early=self._past_minimum(state),
             seed=config.seed,
             config=to_mapping(task.config),
             config_hash=self.digest,
@@ -416,7 +429,7 @@ class _Loop:
 
 
 def _digest(task: Task) -> str:
-    """Hash of everything that can move a number of this run: not paths, but the content that lies there."""
+    """Return a hash of everything that can change a result of this run: not of paths, but of their content."""
     config = {key: value for key, value in to_mapping(task.config).items() if key not in task.data_keys}
     config["training"] = {k: v for k, v in config["training"].items() if k not in NUMBERS_DO_NOT_DEPEND_ON}
     return config_hash({"task": task.name, "config": config, "data": task.data})

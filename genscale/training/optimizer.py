@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from genscale.models.blocks import Blocks
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -51,10 +53,15 @@ class FlatAdamW:
         self._shapes = [p.shape for p in model.parameters()]
         for parameter, gradient in zip(model.parameters(), self._parts(self.gradient), strict=True):
             parameter.grad = gradient
+        for module in model.modules():
+            if isinstance(module, Blocks) and len(module):
+                of_blocks = [p.grad for p in module.parameters() if p.grad is not None]
+                start = of_blocks[0].storage_offset()
+                module.gradient = self.gradient[start : start + sum(g.numel() for g in of_blocks)]
 
     @torch.no_grad()
     def step(self, rate: float, terms: float) -> None:
-        """Move the parameters by the mean gradient over ``terms``, of which ``gradient`` holds the sum; empty it."""
+        """Update the parameters by the mean gradient, ``gradient`` over ``terms``, and set the gradient to zero."""
         norm = float(torch.linalg.vector_norm(self.gradient)) / terms
         self.gradient *= min(1.0, self.clip_norm / (norm + 1e-6)) / terms
         torch._fused_adamw_(
@@ -65,7 +72,7 @@ class FlatAdamW:
         self.gradient.zero_()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Moments of each parameter and the number of steps as ``<parameter>.<name>``, for a checkpoint."""
+        """Return the moments of each parameter and the number of steps as ``<parameter>.<name>``, for a checkpoint."""
         first, second = map(self._parts, self._moments)
         named: dict[str, Tensor] = {}
         for i, (mean, square) in enumerate(zip(first, second, strict=True)):
@@ -73,7 +80,7 @@ class FlatAdamW:
         return named
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` returned."""
+        """Continue from what `tensors` returned."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 

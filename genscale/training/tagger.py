@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
+from genscale.models.ladder import tagger_learning_rate
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 
@@ -45,7 +46,8 @@ class TaggerRun:
     dropout : float
         Probability of dropout.
     training : TrainingConfig
-        Options of the training.
+        A learning rate of 0, the default, becomes that of the width
+        (`genscale.models.ladder.tagger_learning_rate`).
     """
 
     jets: str = ""
@@ -56,15 +58,14 @@ class TaggerRun:
     max_particles: int = 128
     dropout: float = 0.01
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=1e-3)
+        default_factory=lambda: TrainingConfig(batch_jets=128, learning_rate=0.0)
     )
 
     def __post_init__(self) -> None:
-        require(
-            self.training.learning_rate > 0,
-            "training.learning_rate: a tagger has no rule for it; give a rate",
-        )
         require(self.d_model >= 1, f"d_model: {self.d_model} is not positive")
+        if self.training.learning_rate == 0:
+            rate = tagger_learning_rate(self.d_model)
+            object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         require(self.max_particles >= 1, f"max_particles: {self.max_particles} is not positive")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(

@@ -34,11 +34,11 @@ class TrainingConfig:
         Jets per optimizer step, over all processes and micro-batches.
     ramp_jets : int
         Jets seen from which on a step takes ``batch_jets``; before, it takes fewer, as the square root of the jets seen
-        (:class:`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
+        (`genscale.data.plan.BatchPlan`). 0: the same batch from the first step.
     accumulate : int
         Micro-batches per step and process.
     learning_rate : float
-        Peak learning rate of AdamW. 0 stands for the rule of the model's size (:mod:`genscale.models.ladder`).
+        Peak learning rate of AdamW. 0 stands for the rule of the model's size (`genscale.models.ladder`).
     weight_decay : float
         Weight decay of AdamW.
     clip_norm : float
@@ -48,10 +48,10 @@ class TrainingConfig:
     warmup_steps : int
         Steps of linear warm-up.
     cooldown : float
-        Share of the jets over which the rate falls linearly to zero before every evaluation, as in a run of its own
+        Fraction of the jets over which the rate falls linearly to zero before every evaluation, as in a separate run
         that ends there. When the run at constant rate has seen ``(1 - cooldown) D`` jets it pauses; a branch continues
-        from its state with a falling rate and is evaluated at D; then the run resumes as if the branch had never been.
-        The model is that of the last branch. 0: no branches.
+        from its state with a falling rate and is evaluated at D; then the run resumes as if there had been no branch.
+        The model is that of the last branch. 0 for no branches.
     evaluations : int
         Number of held-out evaluations, at log-spaced steps.
     first_evaluation_jets : int
@@ -62,9 +62,10 @@ class TrainingConfig:
     keep_weights_at : list of int
         After these numbers of jets (whole batches) the run is also evaluated, and its weights are kept: each in a
         folder of its own (see ``weights_folder``) that can be used like that of a finished run.
-    patience : int
-        The run ends after this many evaluations without a lower held-out loss, and keeps the weights with the lowest
-        loss. Evaluations within the first epoch do not count, because fresh jets cannot be overfitted. 0 for never.
+    patience : float
+        The run ends when it has seen this share of jets more than at its lowest held-out loss, after at least three
+        further evaluations, and keeps the weights that had the lowest. Evaluations within the first epoch do not
+        count, because fresh jets cannot be overfitted. 0 for never.
     average : float
         Held-out losses and the saved model are those of weights averaged over about this fraction of the steps so far
         (`genscale.training.averaging`); 0 for the last weights.
@@ -97,7 +98,7 @@ class TrainingConfig:
     first_evaluation_jets: int = 1_000
     evaluate_every_jets: int = 0
     keep_weights_at: list[int] = field(default_factory=list)
-    patience: int = 0
+    patience: float = 0.0
     average: float = 0.0
     validation_jets: int = 2_000
     checkpoint_s: float = 30.0
@@ -131,6 +132,10 @@ class TrainingConfig:
             self.precision in ("fp32", "bf16"),
             f"precision: {self.precision!r} is not fp32 or bf16",
         )
+        require(
+            self.patience < 2,
+            f"patience: {self.patience} is not in [0, 2): it is the share of jets seen beyond the lowest held-out loss",
+        )
         for name in ("average", "cooldown"):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not in [0, 1)")
         require(
@@ -139,12 +144,6 @@ class TrainingConfig:
         )
         least = self.plan.phase(0).batch
         require(self.jets >= least, f"jets: {self.jets} is less than one batch of {least}")
-        for jets in self.keep_weights_at:
-            require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
-        require(
-            len(self.weights_kept_after) == len(self.keep_weights_at),
-            f"keep_weights_at: {self.keep_weights_at} names one step twice",
-        )
         if self.cooldown:
             require(
                 self.schedule == "constant",
@@ -163,7 +162,7 @@ class TrainingConfig:
             require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
         require(
             len(self.weights_kept_after) == len(self.keep_weights_at),
-            f"keep_weights_at: {self.keep_weights_at} names one step of {self.batch_jets} jets twice",
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
         )
 
     @property
@@ -183,6 +182,11 @@ class TrainingConfig:
             self.plan, self.jets, self.evaluations, self.first_evaluation_jets, self.evaluate_every_jets
         )
         return sorted({*steps, *self.weights_kept_after})
+
+    @property
+    def evaluated_at(self) -> list[int]:
+        """Numbers of jets seen at which the held-out loss is measured."""
+        return [self.plan.jets(step) for step in self.evaluated_after]
 
     @property
     def weights_kept_after(self) -> dict[int, int]:

@@ -30,7 +30,7 @@ class Codebook:
     bigram_held_out : float
         Loss of a bigram table on held-out jets, which the level is not above.
     loss : float
-        Of the generator on held-out jets.
+        Loss of the generator on held-out jets.
     loss_error : float
         Standard error of the loss.
     share : float

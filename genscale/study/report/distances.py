@@ -18,7 +18,8 @@ def section(study: Study) -> Section | None:
     rows = distance_points(stages(study), study.records)
     if not rows:
         return None
-    laws = distance_laws(rows, **study.options)
+    least = min(study.config.fit.min_jets, max(row["D"] for row in rows))
+    laws = distance_laws([row for row in rows if row["D"] >= least], **study.options)
     return Section(
         "Laws of the distance",
         found=[_found(laws)],

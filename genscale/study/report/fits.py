@@ -37,7 +37,7 @@ class TaskLaws:
     Attributes
     ----------
     kind : str
-        Of its runs, ``generator`` or ``tagger``.
+        Task of its runs, ``generator`` or ``tagger``.
     points : Points
         Those with enough jets seen to be fitted.
     laws : dict

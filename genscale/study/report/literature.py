@@ -15,12 +15,13 @@ from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
+from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
 from genscale.study.report.fidelity import loss_fidelity
 from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
-from genscale.study.report.repetition import inputs_name, repetition
+from genscale.study.report.repetition import inputs_name, repetitions
 from genscale.study.report.study import Study, available, interval, verdict
 
 CLAIMS_FILE = "claims.json"
@@ -73,7 +74,7 @@ def section(study: Study) -> Section | None:
 
 def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    tasks, tagger, repeated = task_laws(study), physics(study), repetition(study)
+    tasks, tagger, repeated = task_laws(study), physics(study), repetitions(study).get("tagging")
     tagging = tasks.get("tagging")
     steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
@@ -89,7 +90,8 @@ def compare_with_literature(study: Study) -> Literature:
         rejection=(available(tagger.laws) if tagger else None) or {},
         loss_fidelity=available(loss_fidelity(study)),
         window=learnable.main.window_per_jet if learnable else None,
-        same_jets=_as_published(study.jets("test"), study.config),  # every study with laws has test jets
+        # The last splits are those for tests.
+        same_jets=_as_published(study.jets(splits_read(study.config)[-1]), study.config),
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)

@@ -12,6 +12,7 @@ from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
 from genscale.study.report import (
     codebooks,
+    control,
     distances,
     fidelity,
     laws,
@@ -27,7 +28,8 @@ from genscale.study.report.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
 TOPICS = (
-    runs, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers, variations,
+    runs, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers,
+    variations,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from eval.tagging.prediction import (
     roc_law,
 )
 from eval.tagging.score import SignalScore, TaggerScore, score_tagger
-from genscale.inference.prediction import load_predictions
+from genscale.inference.prediction import Predictions, load_predictions
 from genscale.pages import Picture, Section, Table
 from genscale.study.cells import study_cells
 from genscale.study.report.fits import task_laws
@@ -38,10 +38,13 @@ SHOWN_SIGNAL = "Hbb"
 class Physics:
     """Predictions of every single-epoch tagger on the test jets, and what they say together.
 
+    Where the test jets for rejections have more background, every class counts equally in losses and accuracies.
+
     Attributes
     ----------
     scores : dict
-        Run id to loss, ROC curves and rejections; empty where the test jets do not allow any (``laws`` says why).
+        Run id, with ``-d<jets>`` for weights on the way, to loss, ROC curves and rejections; empty where the test jets
+        do not allow any (``laws`` says why).
     calibration : dict of Calibration
         The same for the first seed of the largest model: can its probabilities be believed?
     laws : dict of RejectionLaw
@@ -75,12 +78,12 @@ def physics(study: Study) -> Physics | None:
         jets = (found.probabilities, found.labels, found.classes)
         run = cell.id.replace("predictions/", "tagger/")
         try:
-            scores[run] = score_tagger(*jets, **study.options)
+            scores[run] = score_tagger(*jets, balanced=True, **study.options)
         except InputError as error:  # of the test jets, the same for all runs
             return Physics(laws=Unavailable(f"taggers not scored: {error}"))
-        if run.startswith(largest) and not calibration:
-            measured = attempt("not calibrated", lambda jets=jets: calibrate(*jets, seed=seed))  # type: ignore[misc]
-            calibration = measured if isinstance(measured, Unavailable) else {run: measured}
+        if run.startswith(largest) and run in study.records and not calibration:
+            calibrated = _calibration(found, seed)
+            calibration = calibrated if isinstance(calibrated, Unavailable) else {run: calibrated}
     laws = attempt("R(L) not fitted", lambda: rejection_laws(list(scores.values()), seed=seed))
     tagging = task_laws(study)["tagging"]
     if isinstance(laws, Unavailable) or tagging.surface is None:
@@ -92,6 +95,21 @@ def physics(study: Study) -> Physics | None:
     signal = SHOWN_SIGNAL if SHOWN_SIGNAL in laws else next(iter(laws))
     curves = roc_law(list(scores.values()), signal, seed=seed)
     return Physics(scores, calibration, laws, predictions, [curves.at(loss) for loss in where])
+
+
+def _calibration(found: Predictions, seed: int) -> Calibration | Unavailable:
+    """Calibration on as many jets of every class, because that is what the probabilities assume."""
+    shares = _equal_shares(found.labels)
+    return attempt(
+        "not calibrated",
+        lambda: calibrate(found.probabilities[shares], found.labels[shares], found.classes, seed=seed),
+    )
+
+
+def _equal_shares(labels: np.ndarray) -> np.ndarray:
+    """Places of as many jets of every class as there are of the rarest, (n,), in order."""
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.sort(np.concatenate([of_class[: min(map(len, places))] for of_class in places]))
 
 
 def _wheres(surface: FitResult, most_jets: float) -> list[ExpectedLoss]:

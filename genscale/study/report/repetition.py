@@ -21,10 +21,10 @@ from eval.scaling.repetition.inputs import InputComparison, compare_inputs
 from genscale.data.features import resolve_features
 from genscale.files import write_csv
 from genscale.pages import Picture, Section, Table
-from genscale.records import early_stopped_points
+from genscale.records import RunRecord, early_stopped_points
 from genscale.study.config import StudyConfig
 from genscale.study.report.fits import task_laws
-from genscale.study.report.study import Study, attempt, interval, once, sentence, verdict
+from genscale.study.report.study import TASKS, Study, attempt, interval, once, sentence, verdict
 
 POINTS_FILE = "repetition.csv"
 REPETITION_FILE = "repetition.json"
@@ -40,7 +40,7 @@ class Repetition:
     Attributes
     ----------
     own_inputs : str
-        What the taggers of the other sections see, as ``inputs_name`` says it.
+        What the models of the other sections see, for taggers as ``inputs_name`` says it.
     points : dict of Points
         By inputs: N, U, early-stopped L and the compute up to it.
     threshold : Threshold
@@ -59,27 +59,33 @@ class Repetition:
 
 
 @once
-def repetition(study: Study) -> Repetition | None:
-    """Write ``repetition.csv`` and fit the laws of repeated data; None for a study that repeats none."""
+def repetitions(study: Study) -> dict[str, Repetition]:
+    """Write ``repetition.csv`` and fit the laws of repeated data of each task, ``generation`` and ``tagging``."""
     records = {run: r for run, r in study.records.items() if run.startswith(("repetition/", "inputs/"))}
     if not records:
-        return None
+        return {}
     write_csv(study.folder / POINTS_FILE, early_stopped_points(records.items()))
-    table = replace(read_points(study.folder / POINTS_FILE), source=POINTS_FILE)
+    return {
+        task: _repetition(study, task, {run: r for run, r in records.items() if r.task == kind})
+        for task, kind in TASKS.items()
+        if any(r.task == kind for r in records.values())
+    }
+
+
+def _repetition(study: Study, task: str, records: Mapping[str, RunRecord]) -> Repetition:
+    table = replace(read_points(study.folder / POINTS_FILE, where={"task": TASKS[task]}), source=POINTS_FILE)
     columns = [run.rsplit("/", 1)[0] for run in records]
-    names = _inputs(study.config)
+    names = _inputs(study.config) if task == "tagging" else {"repetition": "tokens"}
     points = {name: table.select([c == column for c in columns]) for column, name in names.items()}
     own = points[names["repetition"]]
-    curves = [
-        [e.metrics["loss"] for e in record.evaluations]
-        for run, record in records.items()
-        if run.startswith("repetition/")
-    ]
+    evaluations = [record.evaluations for run, record in records.items() if run.startswith("repetition/")]
+    curves = [[e.metrics["loss"] for e in run] for run in evaluations]
+    steps = [[e.step for e in run] for run in evaluations]
     n, u = own.variable("N"), own.variable("U")
     threshold = attempt(
-        "no threshold", lambda: overfitting_threshold(n, u, curves, seed=study.config.fit.seed)
+        "no threshold", lambda: overfitting_threshold(n, u, curves, steps=steps, seed=study.config.fit.seed)
     )
-    single = task_laws(study)["tagging"].surface
+    single = task_laws(study)[task].surface
 
     def law(threshold: Threshold) -> RepeatedData:
         chosen = threshold.above(n, u) & _stopped(own)
@@ -93,7 +99,8 @@ def repetition(study: Study) -> Repetition | None:
         repeated = Unavailable(f"{missing}: {threshold}")
     else:
         repeated = attempt(missing, lambda: law(threshold))
-    return Repetition(names["repetition"], points, threshold, repeated, _compare_inputs(points, study))
+    compared = _compare_inputs(points, study) if task == "tagging" else None
+    return Repetition(names["repetition"], points, threshold, repeated, compared)
 
 
 def inputs_name(features: str, max_particles: int) -> str:
@@ -135,22 +142,33 @@ def _compare_inputs(points: Mapping[str, Points], study: Study) -> InputComparis
 
 def section(study: Study) -> Section | None:
     """Repeated data and other inputs; None for a study that repeats no data."""
-    found = repetition(study)
-    if found is None:
+    tasks = repetitions(study)
+    if not tasks:
         return None
-    tables = [_runs(found)]
-    tables += [] if isinstance(found.repeated, Unavailable) else [_constants(found, found.repeated)]
-    tables += (
-        [_input_laws(found.inputs, found.own_inputs)] if isinstance(found.inputs, InputComparison) else []
-    )
-    parts = {name: getattr(found, name) for name in ("threshold", "repeated", "inputs")}
+    parts = {
+        TASKS[task]: {name: getattr(found, name) for name in ("threshold", "repeated", "inputs")}
+        for task, found in tasks.items()
+    }
     return Section(
         "Repeated data",
-        found=_findings(found),
-        figures=list(_figures(found)),
-        tables=tables,
+        found=[
+            f"{task.capitalize()} on repeated jets. {line}"
+            for task in tasks
+            for line in _findings(tasks[task])
+        ],
+        figures=[figure for task, found in tasks.items() for figure in _figures(task, found)],
+        tables=[table for task, found in tasks.items() for table in _tables(task, found)],
         data={POINTS_FILE: None, REPETITION_FILE: parts},
     )
+
+
+def _tables(task: str, found: Repetition) -> list[Table]:
+    tables = [_runs(task, found)]
+    if not isinstance(found.repeated, Unavailable):
+        tables.append(_constants(task, found, found.repeated))
+    if isinstance(found.inputs, InputComparison):
+        tables.append(_input_laws(found.inputs, found.own_inputs))
+    return tables
 
 
 # -- words ----------------------------------------------------------------------------------------------------
@@ -198,7 +216,7 @@ def _gain(r: RepeatedData) -> list[str]:
 # -- tables and figures ---------------------------------------------------------------------------------------
 
 
-def _runs(found: Repetition) -> Table:
+def _runs(task: str, found: Repetition) -> Table:
     def rows() -> Iterator[list[str]]:
         for inputs, points in found.points.items():
             n, u, d = (points.variable(name) for name in "NUD")
@@ -210,7 +228,7 @@ def _runs(found: Repetition) -> Table:
                 ]  # fmt: skip
 
     return Table(
-        "Runs on repeated data",
+        f"Runs on repeated data: {task}",
         "The early-stopped loss on held-out jets, and the epochs until then. Errors are those of the held-out jets, "
         "which all runs share.",
         ("run", "inputs", "N", "unique jets", "epochs", "early-stopped loss"),
@@ -218,7 +236,7 @@ def _runs(found: Repetition) -> Table:
     )
 
 
-def _constants(found: Repetition, r: RepeatedData) -> Table:
+def _constants(task: str, found: Repetition, r: RepeatedData) -> Table:
     known: list[tuple[str, Estimate]] = []
     if not isinstance(found.threshold, Unavailable):
         known.append(("lambda of N ~ U^lambda (overfitting threshold)", found.threshold.exponent))
@@ -237,7 +255,7 @@ def _constants(found: Repetition, r: RepeatedData) -> Table:
     if r.mean_cost is not None:
         known.append(("compute over compute-optimal, geometric mean", r.mean_cost))
     return Table.of(
-        "Constants of repeated data",
+        f"Constants of repeated data: {task}",
         "L = L_inf + B_rep/U^beta_rep of the runs above the overfitting threshold whose loss stopped falling before "
         "they were cut off. omega is how many times more unique jets a single epoch would need for the same loss; the "
         "cost is relative to the compute-optimal single epoch.",
@@ -271,21 +289,21 @@ def _input_laws(found: InputComparison, own: str) -> Table:
     )
 
 
-def _figures(found: Repetition) -> Iterator[Picture]:
+def _figures(task: str, found: Repetition) -> Iterator[Picture]:
     """Phase diagram, early-stopped losses and gain, cost, and the laws of other inputs."""
     own = found.points[found.own_inputs]
     if not isinstance(found.threshold, Unavailable):
         yield Picture(
-            "phase-diagram",
-            "Where repeated data are overfitted",
+            f"phase-diagram-{task}",
+            f"Where repeated data are overfitted: {task}",
             "Runs on U unique jets, seen until the held-out loss stopped falling: crosses end above their lowest "
             "loss. Grey bars bracket the border at each U; the band is the 68 % interval of N ~ U^lambda.",
             phase_diagram(found.threshold, own.variable("N"), own.variable("U")),
         )
     if not isinstance(found.repeated, Unavailable):
         yield Picture(
-            "repetition",
-            "Repeated data beside a single epoch",
+            f"repetition-{task}",
+            f"Repeated data beside a single epoch: {task}",
             "Left: early-stopped losses against unique jets, with the fitted laws. Right: how many times more "
             "unique jets a single epoch would need for the loss that repetition reaches; open markers are not "
             "identified.",
@@ -293,8 +311,8 @@ def _figures(found: Repetition) -> Iterator[Picture]:
         )
         if found.repeated.cost:
             yield Picture(
-                "repetition-cost",
-                "The price of repetition",
+                f"repetition-cost-{task}",
+                f"The price of repetition: {task}",
                 "Compute of the cheapest overfitting run at each U, up to its early stop, relative to the "
                 "compute-optimal single epoch of equal loss.",
                 repetition_cost(found.repeated),

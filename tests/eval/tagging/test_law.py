@@ -49,6 +49,22 @@ def test_scores_agree_with_counting():
     json.dumps(score.to_dict(), allow_nan=False)
 
 
+def test_balanced_losses_do_not_depend_on_how_much_background_there_is():
+    p, y = gaussian_tagger(1.0)
+    # Every background jet three times: nothing is learned of the classes, but each counts for less.
+    more = np.concatenate([np.arange(len(y)), np.repeat(np.flatnonzero(y == 0), 2)])
+    few = score_tagger(p, y, NAMES, balanced=True, bootstrap=100)
+    many = score_tagger(p[more], y[more], NAMES, balanced=True, bootstrap=100)
+    assert many.loss == pytest.approx(few.loss)
+    assert many.accuracy == pytest.approx(few.accuracy)
+    assert many.loss != pytest.approx(score_tagger(p[more], y[more], NAMES, bootstrap=1).loss, rel=1e-3)
+    by_class = [-np.log(p[y == k, k]) for k in range(len(NAMES))]
+    assert few.loss == pytest.approx(np.mean([losses.mean() for losses in by_class]))
+    error = np.sqrt(sum(losses.var() / len(losses) for losses in by_class)) / len(NAMES)
+    assert few.loss_error == pytest.approx(error, rel=0.05)
+    assert np.std(few.loss_replicas) == pytest.approx(few.loss_error, rel=0.3)
+
+
 def test_discriminant_orders_jets_where_probabilities_have_saturated():
     p = np.array([[1e-20, 1.0, 0], [1e-30, 1.0, 0], [0.0, 1.0, 0]], dtype=np.float32)
     assert (np.diff(discriminant(p, 1, 0)) > 0).all()

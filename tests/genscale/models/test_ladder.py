@@ -9,11 +9,18 @@ from genscale.errors import InputError
 from genscale.models.cost import activation_bytes, cost, describe
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.generator import Generator
-from genscale.models.ladder import LADDER, generator_config, learning_rate
+from genscale.models.ladder import (
+    LADDER,
+    TAGGER_RATE_TIMES_WIDTH,
+    generator_config,
+    learning_rate,
+    tagger_learning_rate,
+)
 from genscale.models.packing import Packing
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import TokenizerRun
 
 SIZES = [*LADDER, "omnijet"]
 TRUTH = {"E": 2.0, "A": 50.0, "alpha": 0.5, "B": 300.0, "beta": 0.4}
@@ -108,19 +115,25 @@ def test_what_cannot_be_used_is_refused(tmp_path):
 
 
 def test_no_rate_means_the_one_of_the_size():
-    rates = [learning_rate(size, 32) for size in LADDER]
+    rates = [learning_rate(size) for size in LADDER]
     assert rates == sorted(rates, reverse=True)
-    assert learning_rate("micro", 128) == pytest.approx(2 * learning_rate("micro", 32), rel=0.05)
     for size in ("pico", "large"):
         run = load_config(GeneratorRun, None, [f"size={size}", "training.batch_jets=128"])
-        assert run.training.learning_rate == learning_rate(size, 128)
-        assert to_mapping(run)["training"]["learning_rate"] == learning_rate(
-            size, 128
-        )  # what the record says
+        assert run.training.learning_rate == learning_rate(size)
+        assert to_mapping(run)["training"]["learning_rate"] == learning_rate(size)  # what the record says
     assert load_config(GeneratorRun, None, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
     assert load_config(GeneratorRun, None, ["size=omnijet"]).training.learning_rate == 1e-3  # as released
 
 
-def test_other_tasks_have_no_rule():
-    with pytest.raises(InputError, match="a tagger has no rule for it"):
-        TaggerRun(training=TrainingConfig(learning_rate=0))
+def test_no_rate_means_the_one_of_the_width():
+    for width in (4, 8, 64, 512):
+        run = load_config(TaggerRun, None, [f"d_model={width}"])
+        rate = run.training.learning_rate
+        assert rate == tagger_learning_rate(width) == to_mapping(run)["training"]["learning_rate"]
+        assert rate * width == pytest.approx(TAGGER_RATE_TIMES_WIDTH, rel=0.05)  # two digits are kept
+    assert load_config(TaggerRun, None, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
+
+
+def test_a_tokenizer_has_no_rule():
+    with pytest.raises(InputError, match="a tokenizer has no rule for it"):
+        TokenizerRun(training=TrainingConfig(learning_rate=0))

@@ -28,7 +28,7 @@ from genscale.study.run import dry_run, run_study, status, work_ahead
 from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "studies"
-NO_REPETITION = ("repetition.widths=[]", "inputs.width=0")
+NO_REPETITION = ("repetition.widths=[]", "repetition.sizes=[]", "inputs.width=0")
 
 TINY = """
 name: tiny
@@ -50,9 +50,11 @@ tagger:
              warmup_steps: 0, checkpoint_s: 0.2}
 repetition:
   widths: [4, 8]
+  sizes: [pico]
   jets: [32, 64, 128]
   epochs: 3
-  training: {batch_jets: 16, evaluations: 5, first_evaluation_jets: 32, validation_jets: 100, warmup_steps: 2}
+  training: {batch_jets: 16, validation_jets: 100, warmup_steps: 2}
+control: {recipe: true}
 inputs:
   width: 8
   others: {kinematics: {features: kinematic3, max_particles: 20}}
@@ -154,7 +156,7 @@ def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
     assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
-                     "claims.json", "points-fidelity.csv", "codebooks.csv"}  # fmt: skip
+                     "claims.json", "control.json", "points-fidelity.csv", "codebooks.csv"}  # fmt: skip
     assert all((finished / name).exists() for name in files)
 
 
@@ -196,7 +198,7 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
     for folder, left_out in ((generation, "tagger"), (tagging, "generator"), (other, "tagger")):
         study = OmegaConf.load(folder / "study.yaml")
         study[left_out]["widths" if left_out == "tagger" else "sizes"] = []
-        study["repetition"]["widths"], study["inputs"]["width"] = [], 0
+        study["repetition"]["widths"], study["repetition"]["sizes"], study["inputs"]["width"] = [], [], 0
         OmegaConf.save(study, folder / "study.yaml")
 
     both = contrast_studies([generation, tagging], progress=False)
@@ -372,6 +374,18 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tokenizer.model={quantizer: fsq, codebook_size: 512, latent_dim: 3}", "codebooks.merged: .* fsq are a grid"),
         ("samples.temperature=0", "samples.temperature: 0.0 is not positive"),
         ("fit.bootstrap=0", "fit.bootstrap: 0 is not at least 2"),
+        ("generator.sizes=[]", "repetition.sizes: needs generator.sizes"),
+        ("repetition.seeds=[]", "repetition.jets and repetition.seeds: each needs one or more values"),
+        ("repetition.training.patience=0", "repetition.training.patience: 0 would never end a run"),
+        ("repetition.training.patience=5", r"patience: 5.0 is not in \[0, 2\)"),
+        ("control.width=5", r"control.width: 5 is not in the grid \(4, 8, 12\)"),
+        ("control.size=smal", r"control.size: smal is not in the grid \(pico, nano, micro\)"),
+        ("tagger.jets_of={d8: 48}", "control.repetition: a quarter of the 48 jets of tagger d8 is less than a batch"),
+        ("tagger.predict_at=[600]", "tagger.predict_at: 600 is not between 1 and the 576 jets of the longest run"),
+        ("tagger.predict_at=[64, 64]", "tagger.predict_at: .* names one twice"),
+        ("jets.rejection_of={QDC: 100}", r"jets.rejection_of: QDC is not one of jets.classes \(QCD, Wqq, Tbqq\)"),
+        ("jets.rejection_of={QCD: 100}", r"jets.rejection_of: 100 jets of QCD .* its share of jets.test \(2000\)"),
+        ("jets.rejection_of={QCD: 9000}", "jets.rejection_of: .* put a store named rejection there"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
         ("tagger.training.schedule=cosine", "tagger.training.schedule: cosine .* with tagger.training.cooldown"),
         ("repetition.training.cooldown=0.3", "cooldown: does not go with patience"),
@@ -397,8 +411,6 @@ def test_an_impossible_grid_is_refused(tiny, change, message):
         ("tagger.widths=[200]", "tagger/d200-s1: d_model: 200 is not a multiple of its 3 attention heads"),
         ("tagger.dropout=1.5", r"tagger/d4-s1: dropout: 1.5 is not in \[0, 1\)"),
         ("tagger.max_particles=0", "tagger/d4-s1: max_particles: 0 is not positive"),
-        ("tagger.training.learning_rate=0", "tagger/d4-s1: training.learning_rate: .* give a rate"),
-        ("repetition.training.learning_rate=0", "repetition/d4-u32-s1: training.learning_rate: .* give a rate"),
         ("inputs.others.kinematics.max_particles=0", "inputs/kinematics/d8-u32-s1: max_particles: 0 is not positive"),
     ],
 )  # fmt: skip

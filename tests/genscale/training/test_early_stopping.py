@@ -21,7 +21,7 @@ from genscale.training.task import TrainingConfig
 #: Many passes over few jets: overfits within a second.
 REPEATED = TrainingConfig(
     jets=3840, jets_unique=64, batch_jets=32, learning_rate=3e-2, warmup_steps=0, evaluations=1,
-    evaluate_every_jets=192, patience=3, validation_jets=0,
+    evaluate_every_jets=192, patience=0.5, validation_jets=0,
 )  # fmt: skip
 
 
@@ -40,7 +40,10 @@ def test_ends_when_the_held_out_loss_rises_and_keeps_the_best_weights(jet_stores
     assert record.stopped_early
     assert record.jets_seen < REPEATED.jets
     assert record.best.metrics["loss"] == min(losses(record)) < losses(record)[-1]
-    assert losses(record).index(min(losses(record))) == len(record.evaluations) - 1 - REPEATED.patience
+    # The run went on to half as many jets again, and no further.
+    seen = [e.jets_seen for e in record.evaluations]
+    assert seen[-1] >= 1.5 * record.best.jets_seen
+    assert seen[-2] < 1.5 * record.best.jets_seen or seen.index(record.best.jets_seen) == len(seen) - 4
     written = json.loads((tmp_path / "run" / "record.json").read_text())
     assert written["best"]["metrics"] == record.best.metrics
     assert written["best"]["jets_seen"] == record.best.jets_seen
@@ -81,16 +84,22 @@ def test_killed_after_its_best_it_ends_the_same(jet_stores, tmp_path):
 
 def test_patience_begins_after_the_first_epoch(jet_stores, tmp_path):
     # At this rate no weight moves, so no evaluation is ever better than the first.
-    still = dataclasses.replace(REPEATED, learning_rate=1e-20, weight_decay=0.0, patience=2, jets=480)
+    still = dataclasses.replace(REPEATED, learning_rate=1e-20, weight_decay=0.0, jets=480)
     still = dataclasses.replace(still, evaluate_every_jets=96)
     once = run_of(jet_stores, dataclasses.replace(still, jets_unique=480))
     record = train(TaggerTask(once), once.training, tmp_path / "once", progress=False)
     assert not record.stopped_early
     assert record.jets_seen == 480
-    again = run_of(jet_stores, dataclasses.replace(still, jets_unique=192))
+    again = run_of(jet_stores, dataclasses.replace(still, jets_unique=96))
     record = train(TaggerTask(again), again.training, tmp_path / "again", progress=False)
     assert record.stopped_early
-    assert [e.jets_seen for e in record.evaluations] == [96, 192, 288, 384]
+    assert [e.jets_seen for e in record.evaluations] == [96, 192, 288, 384]  # three after the lowest
+    # At the end of all jets: stopped early, if it had gone on for long enough, and otherwise cut off.
+    for jets, stopped in ((384, True), (288, False)):
+        cut = run_of(jet_stores, dataclasses.replace(again.training, jets=jets))
+        record = train(TaggerTask(cut), cut.training, tmp_path / f"cut-{jets}", progress=False)
+        assert record.jets_seen == jets
+        assert record.stopped_early is stopped
 
 
 def test_without_patience_the_last_weights_are_kept(jet_stores, tmp_path):

@@ -47,6 +47,15 @@ def test_they_are_those_of_a_run_that_ends_there(whole, token_stores, tokenizer_
     assert len({weights(whole), *(weights(weights_folder(whole, jets)) for jets in (90, 160))}) == 3
 
 
+def test_with_cooldowns_they_are_those_of_the_cooled_branches(token_stores, tokenizer_run, tmp_path):
+    cooled = dataclasses.replace(TRAINING, average=0.0, cooldown=0.3, keep_weights_at=[160])
+    ending = dataclasses.replace(cooled, jets=160, jets_unique=320, keep_weights_at=[])
+    for name, training in (("whole", cooled), ("short", ending)):
+        task = generator(token_stores, tokenizer_run, training)
+        train(task, task.config.training, tmp_path / name, progress=False)
+    assert weights(weights_folder(tmp_path / "whole", 160)) == weights(tmp_path / "short")
+
+
 def test_an_interrupted_run_keeps_the_same_ones(whole, token_stores, tokenizer_run, tmp_path, monkeypatch):
     task = generator(token_stores, tokenizer_run, TRAINING)
     save = type(task).save
