@@ -76,7 +76,7 @@ class TrainingConfig:
     precision : "fp32" or "bf16"
         Precision of the network.
     compile : bool
-        Compile the model with torch.compile.
+        Compile the model with torch.compile, for GPUs. On a CPU the fused blocks, which this turns off, are faster.
     loader_workers : int
         Number of processes that read ahead.
     seed : int
