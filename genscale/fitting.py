@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scaling import FitResult, compare_laws, fit, misfit, read_points
+from eval.scaling import FitResult, Points, compare_laws, fit, misfit, read_points
 from eval.scaling.approaches import FrontierFit
 from genscale.config import require
 from genscale.files import write_json
@@ -23,7 +23,7 @@ class FitRequest:
     law: str
     variable: str | None
     loss: str
-    huber_delta: float
+    huber_delta: float | None
     bootstrap: int
     unit: str
     fixed: dict[str, float]
@@ -88,6 +88,7 @@ def fit_points(request: FitRequest) -> Iterator[str]:
     yield str(result)
     if isinstance(result, FitResult):
         yield str(misfit(table, result))
+        yield _by_the_other_objective(table, result, r)
     result.to_json(r.out)
     yield f"written to {r.out}"
     if r.predict:
@@ -100,3 +101,14 @@ def fit_points(request: FitRequest) -> Iterator[str]:
         elif isinstance(result, FrontierFit):
             isoflop_slices(result).savefig(r.figure, dpi=150)
         yield f"drawn to {r.figure}"
+
+
+def _by_the_other_objective(table: Points, result: FitResult, r: FitRequest) -> str:
+    """Constants by mean squares where the fit was robust and the reverse: how far outliers and misfit decide."""
+    robust = result.loss.kind.startswith("huber")
+    other = fit(
+        table, r.law, variable=r.variable, loss="mse-log" if robust else "huber-log", bootstrap=0, fixed=r.fixed,
+        seed=r.seed,
+    )  # fmt: skip
+    constants = ", ".join(f"{name} = {estimate.value:.4g}" for name, estimate in other.params.items())
+    return f"by the {other.objective_kind} (--loss {other.loss.kind}): {constants}"

@@ -26,7 +26,8 @@ class Findings:
     ----------
     tagging : mapping of str to Estimate
         Constants of the single-pass law L(N, D) of taggers and its derived exponents, by name. Their intervals include
-        the dependence on the window of the fit, the objective and the definition of N, and the misfit of the law.
+        the dependence on the window of the fit, the objective and the definition of N, and the misfit of the law. What
+        must not be judged by has no 95 % interval.
     tagging_steps : PairedSteps or None
         Differences between neighbouring single-pass runs of taggers.
     generation_steps : PairedSteps or None
@@ -48,7 +49,7 @@ class Findings:
     loss_fidelity : LossFidelity or None
         Relation of loss and distance of generators.
     window : Estimate or None
-        Learnable window of generation in nats per jet below a reference that does not depend on the tokenizer.
+        Learnable window of generation, in nats per jet below a table of bigrams.
     same_jets : bool
         Whether jets, classes and inputs are those of the papers (JetClass): only then are losses compared.
     """

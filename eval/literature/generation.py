@@ -65,6 +65,6 @@ def window(f: Findings) -> Outcome:
     if f.window is None:
         return Outcome.inapplicable(reason)
     return Outcome.inapplicable(
-        f"{f.window.text('ci95')} nats per jet lie below a reference that tokenizers share, for which no number was "
-        f"published; {reason}"
+        f"{f.window.text('ci95')} nats per jet lie below a table of bigrams, for which no number was published; "
+        f"{reason}"
     )

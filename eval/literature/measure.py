@@ -13,29 +13,55 @@ from eval.results import Estimate
 from eval.scaling.approaches import isoflop
 from eval.scaling.fit_law import fit
 from eval.scaling.points import Points
+from eval.scaling.registry import get_law
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
 from eval.scaling.result import FitResult
-from eval.scaling.selection import sensitivity
+from eval.scaling.selection import systematic
 from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, bootstrap_unit
 
 
 def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
     """Constants of L(N, D) with the intervals that verdicts rest on.
 
-    The interval of the fit to all points, which holds the misfit of the law, is moved to the best value of the fits
-    with every other window, objective and definition of N, and the union of all is taken. Fits to part of the points
-    have longer intervals of their own, but that is their lack of points and no systematic error. Fewer than eight runs
-    identify nothing, because they cannot be resampled whole.
+    They are those of the fit to all points, with the misfit of the law, moved to the value of the fits with every other
+    window, objective and definition of N, and united. Constants that must not be judged by have no 95 % interval: those
+    whose interval, or best value in the fit to all points, runs into a bound, because a term may then be absent, and
+    all constants of fewer than eight runs, which cannot be resampled whole.
     """
     try:
-        found = _union(points, bootstrap, seed)
+        spreads = systematic(points, "additive", bootstrap=bootstrap, seed=seed)
+        hit = fit(points, "additive", bootstrap=0, starts=24, seed=seed).bounds_hit
     except InputError:
         return {}
-    if bootstrap_unit(points, "auto")[0] != POINTS_OF_FEW_GROUPS:
-        return found
-    few = f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that their intervals are too short"
-    return {name: replace(estimate, identified=False, reason=few) for name, estimate in found.items()}
+    few = bootstrap_unit(points, "auto")[0] == POINTS_OF_FEW_GROUPS
+    bounds = {p.name: (p.lower, p.upper) for p in get_law("additive").parameters}
+    found = {}
+    for name, spread in spreads.items():
+        estimate, reason = spread.estimate, ""
+        if few:
+            reason = (
+                f"fewer than {MIN_GROUPS} runs cannot be resampled whole, so that intervals are too short"
+            )
+        elif set(_TERMS.get(name, ())) & set(hit) or _reaches(estimate, bounds.get(name, (-np.inf, np.inf))):
+            reason = estimate.reason or "it runs into a bound"
+        found[name] = replace(estimate, ci95=None, identified=False, reason=reason) if reason else estimate
+    return found
+
+
+#: Constants of which none may lie on a bound if an exponent is to mean anything.
+_TERMS = {
+    "alpha": ("A", "alpha"),
+    "beta": ("B", "beta"),
+    **dict.fromkeys(("a", "b", "gamma"), ("A", "alpha", "B", "beta")),
+}
+
+
+def _reaches(estimate: Estimate, bounds: tuple[float, float]) -> bool:
+    """Whether the 95 % interval runs into a bound."""
+    return estimate.ci95 is not None and not (
+        estimate.ci95[0] > 1.001 * bounds[0] and estimate.ci95[1] < 0.999 * bounds[1]
+    )
 
 
 def isoflop_exponent(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Estimate | None:
@@ -101,27 +127,3 @@ def single_pass_law(points: Points, *, bootstrap: int = 200, seed: int = 0) -> F
         return fit(points, "additive", bootstrap=bootstrap, seed=seed)
     except InputError:
         return None
-
-
-def _union(points: Points, bootstrap: int, seed: int) -> dict[str, Estimate]:
-    tables = [points]
-    if "N_blocks" in points.extra:
-        tables.append(replace(points, N=np.array(points.extra["N_blocks"], dtype=np.float64)))
-    fits = [
-        variant.fit
-        for table in tables
-        for options in ({"loss": "mse-log"}, {"loss": "huber-log", "delta": 0.03})
-        for variant in sensitivity(table, "additive", bootstrap=bootstrap, seed=seed, starts=24, **options)
-    ]
-    first, *others = ({**f.params, **f.derived} for f in fits)
-    return {name: _moved(first[name], [f[name].value for f in others]) for name in first}
-
-
-def _moved(reference: Estimate, others: Sequence[float]) -> Estimate:
-    """Union of the reference's 95 % interval moved to the best value of every other fit."""
-    if reference.ci95 is None:
-        return reference
-    low, high = reference.ci95
-    values = [reference.value, *others]
-    ends = (min(values) - (reference.value - low), max(values) + (high - reference.value))
-    return Estimate(reference.value, None, ends, reference.identified, reference.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import inf, log10
 
 import numpy as np
@@ -39,7 +40,7 @@ def exponent(key: str, margin: float) -> Callable[[Findings], Outcome]:
     def judged(f: Findings) -> Outcome:
         if key not in f.tagging:
             return Outcome.unknown("no single-pass law of N and D was fitted for tagging")
-        return compare(key, f.tagging[key], published(key), margin)
+        return compare(key, _judged_by_interval(f.tagging[key]), published(key), margin)
 
     return judged
 
@@ -54,7 +55,12 @@ def floor(f: Findings) -> Outcome:
         )
     if "E" not in f.tagging:
         return Outcome.unknown("no single-pass law of N and D was fitted for tagging")
-    return compare("L_inf", f.tagging["E"], published("L_inf"), 0.03)
+    return compare("L_inf", _judged_by_interval(f.tagging["E"]), published("L_inf"), 0.03)
+
+
+def _judged_by_interval(estimate: Estimate) -> Estimate:
+    """The estimate without the word on its width, because an interval too wide to quote may lie beyond a margin."""
+    return replace(estimate, identified=None) if estimate.ci95 is not None else estimate
 
 
 def threshold(f: Findings) -> Outcome:

@@ -25,7 +25,16 @@ from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.inputs import InputComparison, compare_inputs
 from eval.scaling.repetition.threshold import Threshold, early_stopped, overfits, overfitting_threshold
 from eval.scaling.result import FitResult, Status
-from eval.scaling.selection import Ranking, compare_laws, sensitivity
+from eval.scaling.selection import (
+    Ranking,
+    Spread,
+    Variant,
+    compare_laws,
+    sensitivity,
+    spread,
+    systematic,
+    variants,
+)
 from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
 from eval.scaling.simulate import grid, isoflop_grid, simulate
 from eval.scaling.uncertainty import Profile
@@ -52,8 +61,10 @@ __all__ = [
     "ReferenceModels",
     "RepeatedData",
     "Sequences",
+    "Spread",
     "Status",
     "Threshold",
+    "Variant",
     "WindowResult",
     "class_levels",
     "compare_approaches",
@@ -79,5 +90,8 @@ __all__ = [
     "repetition_gain",
     "sensitivity",
     "simulate",
+    "spread",
+    "systematic",
+    "variants",
     "window",
 ]

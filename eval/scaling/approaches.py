@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+from scipy.optimize import brentq
 
 from eval.errors import InputError
 from eval.results import SCHEMA_VERSION, Estimate, write_json
@@ -26,6 +27,8 @@ MIN_SIZES = 4
 """A parabola through three points has no error."""
 BUDGETS = 8
 """Slices cut through training curves where runs do not come in slices."""
+EDGE = 0.25
+"""Minima in the outer quarters of a slice, in ln N, are off centre."""
 MOST_DIP = 0.5
 """A minimum may lie below the lowest run of its slice by so much of what separates that run from the third lowest. A
 parabola on equal steps dips by at most a quarter of it; one that dips further does not follow its runs."""
@@ -190,7 +193,24 @@ def isoflop(points: Points, *, bootstrap: int = 200, seed: int = 0) -> FrontierF
     squares, free = sum(p[1] for p in parabolas), sum(p[2] for p in parabolas)
     variance = squares / free if free else np.nan
     found = [_minimum(s, p[0], p[3], variance) for s, p in zip(slices, parabolas, strict=True)]
-    return _frontier(2, points, found, interpolated, bootstrap, seed, notes)
+    return _frontier(2, points, found, interpolated, bootstrap, seed, notes + _off_centre(found))
+
+
+def _off_centre(found: Sequence[Optimum]) -> tuple[str, ...]:
+    """Warn where minima lie near the ends of their slices: there a parabola is biased, or finds none."""
+    places = [
+        (np.log(o.N) - min(o.x)) / (max(o.x) - min(o.x))
+        for o in found
+        if np.isfinite(o.N) and len(o.x) >= MIN_SIZES
+    ]
+    near = [p for p in places if not EDGE < p < 1 - EDGE]
+    if len(near) <= len(places) / 2:
+        return ()
+    side = "smaller" if np.mean(near) < 0.5 else "larger"
+    return (
+        f"the grid is off centre: {len(near)} of {len(places)} minima lie in the outer quarters of their slices; "
+        f"{side} models are needed",
+    )
 
 
 def _curves(points: Points, least: int) -> dict[float, tuple[FloatArray, FloatArray]]:
@@ -365,23 +385,44 @@ def _line(
 ) -> tuple[tuple[float, float], FloatArray | None]:
     """Fit a weighted straight line; return intercept and slope, and draws (B, 2) from their Student distribution.
 
-    The errors of the minima are inflated if the points scatter more than the errors allow; without errors the scatter
-    alone determines them.
+    Where the minima scatter more than their errors allow, the excess is a scatter between slices that is added to every
+    error (random effects: Paule & Mandel 1982): scaling all errors alike would leave most of the weight with the few
+    slices whose parabola happens to fit well. Without errors the scatter alone counts.
     """
-    weight = 1 / error**2 if (error > 0).all() else np.ones_like(x)
+    known = bool((error > 0).all())
+    free = len(x) - 2
+    variance = error**2 if known else np.ones_like(x)
+    if known and free > 0:
+        variance = variance + _between(x, y, variance)
+    weight = 1 / variance
     centre = np.average(x, weights=weight)
     design = np.column_stack([np.ones_like(x), x - centre])
     covariance = np.linalg.inv((design * weight[:, None]).T @ design)
     solution = covariance @ (design * weight[:, None]).T @ y
-    free = len(x) - 2
     best = (float(solution[0] - solution[1] * centre), float(solution[1]))
     if free < 1 or not resamples:
         return best, None
     scatter = float(weight @ (y - design @ solution) ** 2) / free
-    scale = max(scatter, 1.0) if (error > 0).all() else scatter
+    scale = max(scatter, 1.0) if known else scatter
     drawn = (
         rng.standard_t(free, size=(resamples, 2))
         @ np.linalg.cholesky(scale * covariance + 1e-300 * np.eye(2)).T
     )
     drawn = solution + drawn
     return best, np.column_stack([drawn[:, 0] - drawn[:, 1] * centre, drawn[:, 1]])
+
+
+def _between(x: FloatArray, y: FloatArray, variance: FloatArray) -> float:
+    """Variance to be added to ``variance`` (n,) such that the residuals of the line have chi2 = n - 2; 0 if less do."""
+    design = np.column_stack([np.ones_like(x), x - x.mean()])
+
+    def surplus(between: float) -> float:
+        root = 1 / np.sqrt(variance + between)
+        solution = np.linalg.lstsq(design * root[:, None], y * root)[0]
+        rest = (y - design @ solution) * root
+        return float(rest @ rest) - (len(x) - 2)
+
+    if surplus(0.0) <= 0:
+        return 0.0
+    largest = float(np.var(y)) * len(x)
+    return float(brentq(surplus, 0.0, largest)) if surplus(largest) < 0 else largest

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from eval.errors import InputError
 from eval.results import Estimate
 from eval.scaling.law import Law
-from eval.scaling.misfit import ModelError
-from eval.scaling.objective import Objective
+from eval.scaling.misfit import ModelError, scatter_of_repeats
+from eval.scaling.objective import LEAST_DELTA, Objective
 from eval.scaling.points import Points
 from eval.scaling.registry import get_law
 from eval.scaling.result import FitResult, Status
@@ -36,6 +36,9 @@ FloatArray = NDArray[np.float64]
 #: Points beyond the number of constants that a bootstrap needs before its intervals are believed.
 LEAST_SPARE_POINTS = 3
 
+#: Starts of the first fit, which only tells how much the points scatter.
+FIRST_STARTS = 24
+
 
 @overload
 def fit(points: Points, law: str | Law = ..., *, approach: Literal[3] = ..., **options: Any) -> FitResult: ...
@@ -54,7 +57,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
     variable: str | None = None,
     approach: Literal[1, 2, 3, "all"] = 3,
     loss: str = "huber-log",
-    delta: float = 1e-3,
+    delta: float | None = None,
     bootstrap: int = 200,
     unit: str = "auto",
     starts: int = 64,
@@ -77,8 +80,8 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
         3: the law (``FitResult``). 1, 2: envelope, IsoFLOP parabolas without a law (``FrontierFit``; of the
         other arguments only ``bootstrap`` and ``seed`` matter). "all": all three side by side
         (``Comparison``).
-    loss, delta : str, float
-        Objective: ``huber-log`` (threshold ``delta`` on ln-residuals), ``mse``, ``mse-log``,
+    loss, delta : str, float or None
+        Objective: ``huber-log`` (threshold ``delta`` on ln-residuals; None follows the noise), ``mse``, ``mse-log``,
         ``huber-likelihood``.
     bootstrap : int
         Resamples behind the intervals; 0 for none.
@@ -198,7 +201,10 @@ def fit_arrays(
             f"starts must be at least 1 and bootstrap at least 0, found {starts} and {bootstrap}"
         )
     rng = np.random.default_rng(seed)
-    problem = Problem.build(law, x, y, weight, objective, dict(fixed or {}))
+    held = dict(fixed or {})
+    if objective.delta is None:
+        objective = _following_noise(objective, law, x, y, weight, held, seed)
+    problem = Problem.build(law, x, y, weight, objective, held)
     minima = search(problem, starts, rng)
     if not np.isfinite(minima.value).any():
         raise InputError(f"{source}: law {law.name} has no finite objective on these points")
@@ -242,6 +248,30 @@ def fit_arrays(
         flops_factor=flops_factor,
         warnings=(*warnings, *_notes(params, bool(bootstrap))),
     )
+
+
+def _following_noise(
+    objective: Objective,
+    law: Law,
+    x: FloatArray,
+    y: FloatArray,
+    weight: FloatArray,
+    held: dict[str, float],
+    seed: int,
+) -> Objective:
+    """Take the threshold from the scatter of repeated runs, else from the residuals of a first fit."""
+    used = weight > 0
+    scatter = scatter_of_repeats(x[:, used], y[used])
+    if scatter is not None and scatter > LEAST_DELTA / 10:  # copies of one run show no noise
+        return objective.following(scatter, "scatter of repeated runs")
+    first = Problem.build(law, x, y, weight, Objective("huber-log", 1e-3), held)
+    minima = search(first, FIRST_STARTS, np.random.default_rng(seed))
+    residual = np.sort(np.abs(first.residual(minima.q[np.argmin(minima.value)])[0][used]))
+    # A fit of nearly absolute deviations passes through as many points as it has constants: they show no noise. Of
+    # Gaussian noise the median absolute value is 0.6745 standard deviations (Maronna et al. 2006, sect. 4.4).
+    rest = residual[int(first.free.sum()) :]
+    noise = float(np.median(rest)) / 0.6745 if len(rest) else 0.0
+    return objective.following(noise, "scatter of residuals")
 
 
 def _count_at(minima: Minima, value: float) -> int:

@@ -146,7 +146,7 @@ class ModelError:
             return None
         left = np.eye(len(count)) - fitted @ fitted.T
         covariance = _correlation(places) * root_count * root_count[:, None]
-        strength, axes = (np.asarray(x, dtype=np.float64) for x in np.linalg.eigh(left @ covariance @ left))
+        strength, axes = np.linalg.eigh(left @ covariance @ left)
         means = np.bincount(place.ravel(), np.log(problem.y[used])) / count
         lack = (axes.T @ (root_count * (means - np.log(f[0])))) ** 2
         repeats = int(count.sum()) - len(count)
@@ -157,7 +157,7 @@ class ModelError:
             repeats,
             lack[-spare:],
             np.maximum(strength[-spare:], 0.0),
-            root[index.ravel()],
+            np.asarray(root[index.ravel()], dtype=np.float64),
         )
 
     @property

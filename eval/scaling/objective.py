@@ -1,6 +1,6 @@
 """What a fit minimises: a robust or quadratic sum over residuals of L or of log L."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,21 @@ FloatArray = NDArray[np.float64]
 
 KINDS = ("huber-log", "mse", "mse-log", "huber-likelihood")
 
+TUNING = 1.345
+"""Huber threshold in units of the noise: 95 % of the efficiency of least squares for Gaussian noise (Huber 1981)."""
+
+LEAST_DELTA = 1e-4
+"""Least threshold that follows the noise: points without any would ask for zero."""
+
 
 @dataclass(frozen=True)
 class Objective:
     """One of the objectives used for scaling laws.
 
     ``huber-log``
-        sum of Huber(delta) of ln(model) - ln(L) (Hoffmann et al., arXiv:2203.15556, eq. 3).
+        sum of Huber(delta) of ln(model) - ln(L) (Hoffmann et al., arXiv:2203.15556, eq. 3, where delta = 10^-3). With
+        a threshold far below the noise this is a sum of absolute values, which needs 1.6 times the points for the
+        same errors; the default follows the noise instead.
     ``mse``, ``mse-log``
         mean squared residual of L or of ln L.
     ``huber-likelihood``
@@ -29,18 +37,28 @@ class Objective:
     ----------
     kind : str
         One of ``KINDS``.
-    delta : float
-        Huber threshold; ignored by the mean squares.
+    delta : float or None
+        Huber threshold; ignored by the mean squares. None: `TUNING` times the scatter of repeated runs or, where none
+        are repeated, of the residuals of a first fit; for ``huber-likelihood`` 10^-3.
+    follows : str
+        What the threshold was taken from; empty where it was given.
     """
 
     kind: str = "huber-log"
-    delta: float = 1e-3
+    delta: float | None = None
+    follows: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"loss: {self.kind} is not one of {', '.join(KINDS)}")
-        if not self.delta > 0:
+            raise InputError(f"objective: {self.kind} is not one of {', '.join(KINDS)}")
+        if self.delta is None and self.kind != "huber-log":
+            object.__setattr__(self, "delta", 1e-3)
+        if self.delta is not None and not self.delta > 0:
             raise InputError(f"delta: must be positive, found {self.delta}")
+
+    def following(self, noise: float, source: str) -> "Objective":
+        """Return the objective with a threshold for noise of this standard deviation in ln L."""
+        return Objective(self.kind, max(TUNING * noise, LEAST_DELTA), source)
 
     @property
     def log(self) -> bool:
@@ -50,26 +68,31 @@ class Objective:
     @property
     def threshold(self) -> float:
         """Huber threshold in residual units; infinite for mean squares."""
-        return self.delta if self.kind.startswith("huber") else np.inf
+        if not self.kind.startswith("huber"):
+            return np.inf
+        if self.delta is None:
+            raise InputError("objective: its threshold follows the noise, which only a fit knows")
+        return self.delta
 
     @property
     def label(self) -> str:
         """The words for ``objective_kind`` in ``fit.json``."""
+        delta = f"{self.threshold:.4g}" + (f" = {TUNING} x {self.follows}" if self.follows else "")
         return {
-            "huber-log": f"sum huber({self.delta:g}) of log residuals",
+            "huber-log": f"sum huber({delta}) of log residuals",
             "mse": "mean squared residual of L",
             "mse-log": "mean squared log residual",
-            "huber-likelihood": f"negative log likelihood, huber({self.delta:g} sigma) of log residuals",
+            "huber-likelihood": f"negative log likelihood, huber({delta} sigma) of log residuals",
         }[self.kind]
 
     def report(self, residual: FloatArray, weight: FloatArray) -> float:
         """Value of the objective as published results quote it; ``residual``, ``weight`` of shape (n,)."""
         if self.kind == "huber-likelihood":
-            scale = best_scale(residual[None], weight[None], self.delta)
-            return float(negative_log_likelihood(residual[None], weight[None], self.delta, scale)[0])
+            scale = best_scale(residual[None], weight[None], self.threshold)
+            return float(negative_log_likelihood(residual[None], weight[None], self.threshold, scale)[0])
         total = 2 * float(huber(residual, np.inf) @ weight) if self.kind != "huber-log" else 0.0
         if self.kind == "huber-log":
-            return float(huber(residual, self.delta) @ weight)
+            return float(huber(residual, self.threshold) @ weight)
         return total / float(weight.sum())
 
 

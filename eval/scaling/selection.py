@@ -1,17 +1,19 @@
-"""Which law to believe: AICc inside the data, prediction beyond them, and how much the fit window matters."""
+"""Which law to believe, and how far its constants depend on choices: of points, of the objective, of what N counts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.errors import InputError
+from eval.results import Estimate, Kind
 from eval.scaling.fit_law import fit
 from eval.scaling.law import Law
 from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points
+from eval.scaling.registry import get_law
 from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
@@ -131,7 +133,7 @@ def compare_laws(
     variable: str | None = None,
     cut: float | None = None,
     loss: str = "huber-log",
-    delta: float = 1e-3,
+    delta: float | None = None,
     seed: int = 0,
 ) -> Ranking:
     """Fit every law below a compute cut and judge it above; also compute AICc on all points.
@@ -171,13 +173,16 @@ def compare_laws(
             f"their compute runs from {compute.min():.4g} to {compute.max():.4g}"
         )
     inside, beyond = points.select(below), points.select(~below)
-    scores, failed = [], {}
+    scores: list[Score] = []
+    failed = {}
     for law in laws:
         surface = isinstance(law, Law) or law in (*SURFACES, "effective-data")
         options: dict[str, Any] = {"loss": loss, "delta": delta, "bootstrap": 0, "seed": seed}
         options |= {} if surface else {"variable": variable}
         try:
-            whole, part = fit(points, law, **options), fit(inside, law, **options)
+            whole = fit(points, law, **options)
+            delta = whole.loss.delta  # one threshold for all: only then are their likelihoods compared
+            part = fit(inside, law, **options | {"delta": delta})
         except InputError as error:
             failed[law if isinstance(law, str) else law.name] = str(error)
             continue
@@ -203,13 +208,30 @@ def compare_laws(
     return Ranking(tuple(scores), cut, len(inside), len(beyond), failed)
 
 
+#: The window of the fit that leaves nothing out.
+ALL_POINTS = "all points"
+
+
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """The same law fitted to part of the points."""
+    """One way to fit the same law.
+
+    Attributes
+    ----------
+    name : str
+    n_points : int
+    fit : FitResult
+    window : str
+        Which of the points were fitted.
+    size : str
+        What N counts: ``N`` as the table has it, or ``N_blocks``.
+    """
 
     name: str
     n_points: int
     fit: FitResult
+    window: str = ALL_POINTS
+    size: str = "N"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -227,10 +249,23 @@ def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> 
     nothing. Models are fewer and farther apart: the smallest N is one.
 
     The choice of points moves the floor more than the errors quoted at a fixed choice; ``options`` go to
-    ``fit``.
-    Variants that leave too few points are left out.
+    ``fit``. Variants that leave too few points are left out.
     """
-    keep = {"all points": np.ones(len(points), dtype=bool)}
+    found = []
+    for name, mask in _windows(points).items():
+        try:
+            result = fit(points.select(mask), law, **options)
+        except InputError:
+            if mask.all():
+                raise
+            continue
+        found.append(Variant(name, int(mask.sum()), result, name))
+    return found
+
+
+def _windows(points: Points) -> dict[str, NDArray[np.bool_]]:
+    """Which points each window of the fit keeps; all points first."""
+    keep = {ALL_POINTS: np.ones(len(points), dtype=bool)}
     for name in ("D", "N"):
         values = getattr(points, name)
         if values is not None and len(np.unique(values)) > 2:
@@ -242,13 +277,158 @@ def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> 
     if points.C is not None or (points.N is not None and points.D is not None):
         # A tenth of the points, not the one largest value, which in a grid is a single run.
         keep["without the largest tenth of C"] = points.compute <= np.quantile(points.compute, 0.9)
-    found = []
-    for name, mask in keep.items():
-        try:
-            result = fit(points.select(mask), law, **options)
-        except InputError:
-            if mask.all():
-                raise
-            continue
-        found.append(Variant(name, int(mask.sum()), result))
-    return found
+    return keep
+
+
+#: Objectives that a fit may as well be made with.
+OBJECTIVES = {"Huber": "huber-log", "mean square": "mse-log"}
+
+
+def variants(
+    points: Points,
+    law: str | Law = "additive",
+    *,
+    variable: str | None = None,
+    bootstrap: int = 200,
+    starts: int = 24,
+    seed: int = 0,
+) -> tuple[Variant, ...]:
+    """Fit the same law in every reasonable way: windows of the fit x objectives x definitions of N.
+
+    Windows are those of `sensitivity`; objectives are Huber's with a threshold that follows the noise and the mean
+    square of ln L; N is that of the table and, where the table has a column ``N_blocks`` and the law an N, that of the
+    blocks. The first variant is the reference (all points, Huber, N of the table); it alone has a bootstrap.
+
+    Parameters
+    ----------
+    points, law, variable
+        As for ``fit``.
+    bootstrap : int
+        Resamples of the reference.
+    starts : int
+        Starts of each search.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        The law cannot be fitted to all points.
+    """
+    tables = {"N": points}
+    chosen = get_law(law, variable) if isinstance(law, str) else law
+    if "N" in chosen.variables and any(points.extra.get("N_blocks", ())):
+        tables["N_blocks"] = replace(points, N=np.array(points.extra["N_blocks"], dtype=np.float64))
+    found: list[Variant] = []
+    for size, table in tables.items():
+        for objective, loss in OBJECTIVES.items():
+            for window, mask in _windows(table).items():
+                try:
+                    result = fit(
+                        table.select(mask), chosen, loss=loss, bootstrap=0 if found else bootstrap,
+                        starts=starts, seed=seed,
+                    )  # fmt: skip
+                except InputError:
+                    if not found:
+                        raise
+                    continue
+                name = ", ".join((window, objective, size))
+                found.append(Variant(name, int(mask.sum()), result, window, size))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number and how far it moves with the way it is fitted.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        Value of the reference, with intervals that hold every variant: what a verdict rests on.
+    variants : mapping of str to float
+        Value of each variant by its name, the reference first.
+    """
+
+    estimate: Estimate
+    variants: Mapping[str, float]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and largest value of the variants."""
+        values = list(self.variants.values())
+        return min(values), max(values)
+
+
+def spread(
+    variants: Sequence[Variant],
+    quantity: Callable[[FitResult], Estimate],
+    kind: Kind = "scale",
+    *,
+    log: bool = False,
+) -> Spread:
+    """Interval of a number over all ways to fit it: that of the reference moved to the value of every variant, united.
+
+    The intervals of the other variants are not used: a fit to part of the points has a longer one for lack of points,
+    which is no systematic error.
+
+    Parameters
+    ----------
+    variants : sequence of Variant
+        From `variants`; the first is the reference.
+    quantity : callable
+        From a fit to the number, with intervals where the fit has a bootstrap.
+    kind : {"scale", "exponent"}
+        By which rule it is identified.
+    log : bool
+        Move by factors: for numbers that may span decades.
+    """
+    estimates = {variant.name: quantity(variant.fit) for variant in variants}
+    reference = next(iter(estimates.values()))
+    values = {name: estimate.value for name, estimate in estimates.items()}
+    finite = [value for value in values.values() if np.isfinite(value)] or [reference.value]
+
+    def moved(ends: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ends is None:
+            return None
+        low, high = ends
+        if log and reference.value > 0 and min(finite) > 0:
+            return low * min(finite) / reference.value, high * max(finite) / reference.value
+        return low + min(finite) - reference.value, high + max(finite) - reference.value
+
+    united = replace(reference, ci68=moved(reference.ci68), ci95=moved(reference.ci95))
+    return Spread(united.judged(kind, reference.reason), values)
+
+
+def systematic(points: Points, law: str | Law = "additive", **options: Any) -> dict[str, Spread]:
+    """Every constant and derived exponent of a law over all ways to fit it; ``options`` go to `variants`.
+
+    An amplitude of N is another number for another N, and is compared among fits to the same one only.
+    """
+    found = variants(points, law, **options)
+    spreads = {}
+    for parameter in found[0].fit.law.parameters:
+        same = [v for v in found if v.size == "N" or parameter.name not in ("A", "N_c")]
+        whole = spread(same, _number(parameter.name), parameter.kind, log=parameter.log)
+        spreads[parameter.name] = replace(
+            whole, estimate=_within(whole.estimate, parameter.lower, parameter.upper, parameter.kind)
+        )
+    for name in found[0].fit.derived:
+        spreads[name] = spread(found, _number(name), "exponent")
+    return spreads
+
+
+def _number(name: str) -> Callable[[FitResult], Estimate]:
+    return lambda fit: {**fit.params, **fit.derived}[name]
+
+
+def _within(estimate: Estimate, lower: float, upper: float, kind: Kind) -> Estimate:
+    """Keep moved intervals within the bounds of a constant; one that reaches a bound is not identified."""
+    if estimate.ci68 is None or estimate.ci95 is None:
+        return estimate
+
+    def cut(ends: tuple[float, float]) -> tuple[float, float]:
+        low, high = np.clip(ends, lower, upper)
+        return float(low), float(high)
+
+    outside = estimate.ci95[0] <= lower or estimate.ci95[1] >= upper
+    reason = estimate.reason or ("some way to fit it runs into a bound" if outside else "")
+    return replace(estimate, ci68=cut(estimate.ci68), ci95=cut(estimate.ci95)).judged(kind, reason)

@@ -316,7 +316,7 @@ def descend_likelihood(
     problem: Problem, q: FloatArray, weight: FloatArray, y: FloatArray | None = None
 ) -> Minima:
     """Minimise the Huber likelihood by alternating between scale and parameters; the threshold follows the scale."""
-    relative = problem.objective.delta
+    relative = problem.objective.threshold
     threshold = np.full(len(q), 1e-2)
     value, converged = np.full(len(q), np.inf), np.zeros(len(q), dtype=bool)
     for _ in range(30):

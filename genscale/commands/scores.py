@@ -87,7 +87,12 @@ def fit(
     ] = "additive",
     variable: Annotated[str | None, typer.Option(help="N, D, C or U, for a law of one variable.")] = None,
     loss: Annotated[str, typer.Option(help="huber-log, mse, mse-log or huber-likelihood.")] = "huber-log",
-    huber_delta: Annotated[float, typer.Option(help="Threshold on residuals of ln L.")] = 1e-3,
+    huber_delta: Annotated[
+        float | None,
+        typer.Option(
+            help="Threshold on residuals of ln L (published fits: 1e-3); by default 1.345 times their noise."
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option(help="Resamples behind the intervals; 0: no intervals.", min=0)
     ] = 200,

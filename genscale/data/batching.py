@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,6 +55,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
+        if self.inputs.device == device:
+            return self
         moved = [t.to(device, non_blocking=True) for t in (self.inputs, self.targets, self.labels)]
         return Batch(moved[0], moved[1], moved[2], self.packing.to(device), self.n_jets, self.n_tokens)
 
@@ -60,6 +64,52 @@ class Batch:
         """The same batch in memory from which a GPU copies without waiting; the data loader calls this."""
         pinned = [t.pin_memory() for t in (self.inputs, self.targets, self.labels)]
         return Batch(pinned[0], pinned[1], pinned[2], self.packing.pin_memory(), self.n_jets, self.n_tokens)
+
+
+@dataclass(frozen=True)
+class PackedJets:
+    """Many jets, packed once; batches are slices of it.
+
+    Attributes
+    ----------
+    inputs, targets, labels : Tensor
+        As in :class:`Batch`, of all jets.
+    lengths : ndarray of int [jets]
+        Rows of each jet.
+    tokens : ndarray of int [jets]
+        Target tokens of each jet (particles, for a tagger).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor
+    lengths: np.ndarray
+    tokens: np.ndarray
+
+    def __getitem__(self, jets: slice) -> Batch:
+        """The batch of these jets."""
+        bounds, lengths = self._bounds, self._lengths[jets]
+        rows = slice(bounds[jets.start], bounds[jets.stop])
+        return Batch(
+            self.inputs[rows],
+            self.targets[rows if len(self.targets) == len(self.inputs) else jets],
+            self.labels[jets],
+            Packing.of(lengths, self._starts[jets] - bounds[jets.start]),
+            jets.stop - jets.start,
+            int(self.tokens[jets].sum()),
+        )
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        return [0, *np.cumsum(self.lengths).tolist()]
+
+    @cached_property
+    def _lengths(self) -> Tensor:
+        return torch.from_numpy(self.lengths)
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        return torch.tensor(self._bounds[:-1])
 
 
 class Rows(Protocol):
@@ -73,8 +123,8 @@ class Rows(Protocol):
         """Read jets: a flat array, the jets' lengths in it, and their labels."""
         ...
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Any:
-        """Make a micro-batch of jets that are already sorted by falling length."""
+    def pack(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray, order: np.ndarray) -> Any:
+        """Pack jets that were read in another order; slices of the result, given as ``[first:end]``, are batches."""
         ...
 
 
@@ -94,21 +144,21 @@ class TokenRows:
         offsets = tokens.offsets.data
         return tokens.content.data[offsets[0] : offsets[-1]], np.diff(offsets), self.store.labels(rows)
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+    def pack(
+        self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray, order: np.ndarray
+    ) -> PackedJets:
         """Inputs and targets of the same length, one shorter than the sequences."""
-        ends = np.cumsum(lengths)
-        last = np.zeros(len(values), dtype=bool)
-        last[ends - 1] = True
-        first = np.zeros(len(values), dtype=bool)
-        first[ends - lengths] = True
+        starts, lengths = _starts(lengths)[order], lengths[order].astype(np.int64) - 1
+        if lengths.size and lengths.min() < 1:
+            raise ValueError("a sequence of fewer than two tokens: it has nothing to predict")
+        inputs = ranges(starts, lengths)
         tokens = values.astype(np.int64)
-        return Batch(
-            torch.from_numpy(tokens[~last]),
-            torch.from_numpy(tokens[~first]),
-            torch.from_numpy(labels),
-            Packing.build(lengths - 1),
-            len(lengths),
-            len(values) - len(lengths),
+        return PackedJets(
+            torch.from_numpy(tokens[inputs]),
+            torch.from_numpy(tokens[inputs + 1]),
+            torch.from_numpy(labels[order].astype(np.int64)),
+            lengths,
+            lengths,
         )
 
 
@@ -129,14 +179,17 @@ class FeatureRows:
         values, counts = particle_features(jets, self.features, max_particles=self.max_particles)
         return values, counts, self.store.labels(rows)
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Batch:
+    def pack(
+        self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray, order: np.ndarray
+    ) -> PackedJets:
         """One row more per jet than it has particles; targets are the labels."""
-        n = len(lengths)
-        rows = np.zeros((len(values) + n, values.shape[1]), dtype=np.float32)
-        jet_of_particle = np.repeat(np.arange(n), lengths)
-        rows[np.arange(len(values)) + jet_of_particle + 1] = values
-        targets = torch.from_numpy(labels)
-        return Batch(torch.from_numpy(rows), targets, targets, Packing.build(lengths + 1), n, len(values))
+        starts, lengths = _starts(lengths)[order], lengths[order].astype(np.int64)
+        rows = np.zeros((int(lengths.sum()) + len(order), values.shape[1]), dtype=np.float32)
+        particles = np.ones(len(rows), dtype=bool)
+        particles[_starts(lengths + 1)] = False
+        rows[particles] = values[ranges(starts, lengths)]
+        targets = torch.from_numpy(labels[order].astype(np.int64))
+        return PackedJets(torch.from_numpy(rows), targets, targets, lengths + 1, lengths)
 
 
 class BatchStream(Dataset[list[Any]]):
@@ -182,53 +235,50 @@ class BatchStream(Dataset[list[Any]]):
             )
         self.rows, self.order, self.plan = rows, order, plan
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self._chunk: tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+        self._chunk: tuple[int, Any] | None = None
 
     def __getitem__(self, step: int) -> list[Any]:
         phase = self.plan.phase(step)
-        place = (step - phase.step) % max(1, self.CHUNK_JETS // phase.batch)
-        flat, offsets, labels = self._load(phase, step - place)
-        mine = len(range(self.rank, phase.batch, self.world))
-        jets = np.arange(place * mine, (place + 1) * mine)
-        return [
-            pack_sorted(self.rows, flat, offsets, labels, part)
-            for part in np.array_split(jets, self.accumulate)
-        ]
+        place = (step - phase.step) % self._steps_of_chunk(phase)
+        jets, bounds = self._load(phase, step - place), self._bounds(phase)
+        first = place * bounds[-1]
+        return [jets[first + low : first + high] for low, high in pairwise(bounds)]
 
-    def _load(self, phase: Phase, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Read the batches of a chunk of steps, which begins with this one and ends with the phase at the latest."""
+    def _steps_of_chunk(self, phase: Phase) -> int:
+        return max(1, self.CHUNK_JETS // phase.batch)
+
+    def _bounds(self, phase: Phase) -> list[int]:
+        """Bounds of this process's micro-batches within its jets of a step."""
+        mine = len(range(self.rank, phase.batch, self.world))
+        return np.linspace(0, mine, self.accumulate + 1).astype(int).tolist()
+
+    def _load(self, phase: Phase, first: int) -> Any:
+        """Pack the jets of a chunk of steps, which begins with this one and ends with the phase at the latest."""
         if self._chunk is None or self._chunk[0] != first:
-            last = min(first + max(1, self.CHUNK_JETS // phase.batch), phase.end)
+            last, bounds = min(first + self._steps_of_chunk(phase), phase.end), self._bounds(phase)
             places = self.order[self.plan.jets(first) : self.plan.jets(last)].reshape(-1, phase.batch)
             flat, lengths, labels = self.rows.load(places[:, self.rank :: self.world].ravel())
-            self._chunk = first, (flat, np.concatenate([[0], np.cumsum(lengths)]), labels)
+            ends = np.add.outer(np.arange(len(places)) * bounds[-1], bounds[1:]).ravel()
+            batch = np.searchsorted(ends, np.arange(len(lengths)), side="right")
+            self._chunk = first, self.rows.pack(flat, lengths, labels, np.lexsort((-lengths, batch)))
         return self._chunk[1]
 
     def loader(self, first: int, n_steps: int, *, workers: int = 0) -> Iterator[list[Any]]:
         """Iterate over the batches of steps ``first .. n_steps - 1``, read ahead by ``workers`` processes."""
+        if not workers:  # a loader would cost as much as making a small batch
+            return (self[step] for step in range(first, n_steps))
         return iter(
             DataLoader(
                 self,
                 batch_size=None,
                 sampler=range(first, n_steps),
                 num_workers=workers,
-                pin_memory=workers > 0 and torch.cuda.is_available(),
+                pin_memory=torch.cuda.is_available(),
                 # A loader draws a seed for its workers: not from the stream that dropout draws from, or a
                 # resumed run would differ from one never interrupted.
                 generator=torch.Generator(),
             )
         )
-
-
-def pack_sorted(
-    rows: Rows, flat: np.ndarray, offsets: np.ndarray, labels: np.ndarray, jets: np.ndarray
-) -> Any:
-    """Pack some jets of a flat array, ordered by falling length so that attention groups waste little."""
-    lengths = (offsets[jets + 1] - offsets[jets]).astype(np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    jets, lengths = jets[order], lengths[order]
-    starts = np.repeat(offsets[jets] - (np.cumsum(lengths) - lengths), lengths)
-    return rows.batch(flat[starts + np.arange(lengths.sum())], lengths, labels[jets].astype(np.int64))
 
 
 def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int = 1) -> Iterator[Any]:
@@ -254,9 +304,28 @@ def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int
     n_jets = min(n_jets, len(rows)) if n_jets else len(rows)
     mine = JetOrder(len(rows), n_jets, HELD_OUT_SEED)[0:n_jets][rank::world]
     for low in range(0, len(mine), BatchStream.CHUNK_JETS):
-        flat, lengths, labels = rows.load(mine[low : low + BatchStream.CHUNK_JETS])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        # Losses do not depend on which jets share a batch: sorted by length, they pack with least waste.
-        by_length = np.argsort(-lengths, kind="stable")
-        for start in range(0, len(by_length), batch_jets):
-            yield pack_sorted(rows, flat, offsets, labels, by_length[start : start + batch_jets])
+        yield from (
+            batch for batch, _ in by_length(rows, mine[low : low + BatchStream.CHUNK_JETS], batch_jets)
+        )
+
+
+def by_length(rows: Rows, jets: np.ndarray, batch_jets: int) -> Iterator[tuple[Any, np.ndarray]]:
+    """Iterate over batches of jets of similar length, so that they pack with least waste, and their places in ``jets``.
+
+    For what does not depend on which jets share a batch, such as losses.
+    """
+    flat, lengths, labels = rows.load(jets)
+    order = np.argsort(-lengths, kind="stable")
+    packed = rows.pack(flat, lengths, labels, order)
+    for low in range(0, len(order), batch_jets):
+        high = min(low + batch_jets, len(order))
+        yield packed[low:high], order[low:high]
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ... of every range, one after another."""
+    return np.repeat(starts - _starts(lengths), lengths) + np.arange(lengths.sum())
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    return np.cumsum(lengths, dtype=np.int64) - lengths

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from genscale.data.batching import FeatureRows, pack_sorted
+from genscale.data.batching import FeatureRows, by_length
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
@@ -151,13 +151,8 @@ def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, p
     ):
         for low in range(0, len(rows), CHUNK_JETS):
             places = np.arange(low, min(low + CHUNK_JETS, len(rows)))
-            flat, lengths, labels = rows.load(places)
-            offsets = np.concatenate([[0], np.cumsum(lengths)])
-            # The same order as in a packed batch, so that results are assigned to the right jets.
-            by_length = np.argsort(-lengths, kind="stable")
-            for start in range(0, len(places), BATCH_JETS):
-                chosen = by_length[start : start + BATCH_JETS]
-                batch = pack_sorted(rows, flat, offsets, labels, chosen).to(device)
+            for jets, chosen in by_length(rows, places, BATCH_JETS):
+                batch = jets.to(device)
                 logits = model(batch.inputs, batch.packing).double()
                 found[low + chosen] = torch.log_softmax(logits, dim=1).cpu().numpy()
                 bar.update(len(chosen))

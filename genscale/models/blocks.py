@@ -164,10 +164,18 @@ class Block(nn.Module):
 
 
 class Blocks(nn.ModuleList):
-    """Equal blocks, one after another."""
+    """Equal blocks, one after another.
+
+    Attributes
+    ----------
+    gradient : Tensor or None
+        Vector of which the gradients of all parameters, in their order, are views. An optimizer that has one sets it:
+        fused blocks then add to it at once, instead of parameter by parameter.
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         super().__init__(blocks)
+        self.gradient: Tensor | None = None
         # Looking them up at every step would take as long as some of their products.
         self._weights = [weight for block in self for weight in cast(Block, block).weights()]
 
@@ -177,7 +185,7 @@ class Blocks(nn.ModuleList):
             attention = cast(Block, self[0]).attention
             return fused.fused_blocks(
                 rows, packing, self._weights, n_heads=attention.n_heads, causal=attention.causal,
-                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh",
+                tanh_gelu=cast(Block, self[0]).activation == "gelu_tanh", gradient=self.gradient,
             )  # fmt: skip
         for block in self:
             rows = block(rows, packing)

@@ -42,12 +42,13 @@ enum { NORM1_W, NORM1_B, QKV_W, QKV_B, OUT_W, OUT_B, NORM2_W, NORM2_B, UP_W, UP_
 
 /* C[ROWS, n] = init + A[ROWS, K] B[K, n] for n up to two vectors. All sums stay in registers. */
 INLINE void tile(const int ROWS, const int TWO, int64_t K, const float *A, int64_t a_row, int64_t a_col,
-                 const float *B, int64_t b_row, float *C, int64_t c_row, const float *init, int64_t n) {
+                 const float *B, int64_t b_row, float *C, int64_t c_row, const float *init, int64_t i_row,
+                 int64_t n) {
     vec first[8], second[8];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
-        first[r] = init ? load(init) : (vec){0};
-        second[r] = init && TWO ? load(init + WIDTH) : (vec){0};
+        first[r] = init ? load(init + r * i_row) : (vec){0};
+        second[r] = init && TWO ? load(init + r * i_row + WIDTH) : (vec){0};
     }
     for (int64_t k = 0; k < K; k++) {
         const vec b = load(B + k * b_row), c = TWO ? load(B + k * b_row + WIDTH) : b;
@@ -74,8 +75,8 @@ INLINE void tile(const int ROWS, const int TWO, int64_t K, const float *A, int64
 #define TILE(ROWS, VECS)                                                                                   \
     static __attribute__((noinline)) void tile_##ROWS##_##VECS(                                            \
         int64_t K, const float *A, int64_t a_row, int64_t a_col, const float *B, int64_t b_row, float *C,  \
-        int64_t c_row, const float *init, int64_t n) {                                                     \
-        tile(ROWS, VECS - 1, K, A, a_row, a_col, B, b_row, C, c_row, init, n);                             \
+        int64_t c_row, const float *init, int64_t i_row, int64_t n) {                                      \
+        tile(ROWS, VECS - 1, K, A, a_row, a_col, B, b_row, C, c_row, init, i_row, n);                      \
     }
 TILE(8, 2)
 TILE(8, 1)
@@ -86,17 +87,17 @@ TILE(2, 1)
 TILE(1, 2)
 TILE(1, 1)
 
-/* C[M, n] = bias + A[M, K] B[K, n]; A may be transposed (a_row = 1). The bias, if any, is padded. */
+/* C[M, n] = init + A[M, K] B[K, n]; A may be transposed (a_row = 1). Rows of init are i_row apart: 0 for a bias. */
 static void product(int64_t M, int64_t n, int64_t K, const float *A, int64_t a_row, int64_t a_col, const float *B,
-                    int64_t b_row, float *C, int64_t c_row, const float *bias) {
+                    int64_t b_row, float *C, int64_t c_row, const float *init, int64_t i_row) {
     for (int64_t j = 0; j < n; j += 2 * WIDTH) {
-        const float *b = B + j, *init = bias ? bias + j : 0;
         const int64_t left = n - j;
         int64_t i = 0;
-#define ROWS(R)                                                                                             \
-    for (; i + R <= M; i += R)                                                                              \
-        (left > WIDTH ? tile_##R##_2 : tile_##R##_1)(K, A + i * a_row, a_row, a_col, b, b_row,              \
-                                                     C + i * c_row + j, c_row, init, left < 2 * WIDTH ? left : 2 * WIDTH);
+#define ROWS(R)                                                                                                  \
+    for (; i + R <= M; i += R)                                                                                   \
+        (left > WIDTH ? tile_##R##_2 : tile_##R##_1)(K, A + i * a_row, a_row, a_col, B + j, b_row,               \
+                                                     C + i * c_row + j, c_row, init ? init + i * i_row + j : 0, \
+                                                     i_row, left < 2 * WIDTH ? left : 2 * WIDTH);
         ROWS(8)
         ROWS(4)
         ROWS(2)
@@ -122,15 +123,15 @@ static void linear(int64_t rows, int64_t n, int64_t m, const float *X, const flo
     float *bias = scratch + m * padded(n);
     transpose_padded(W, m, n, m, scratch);
     if (b) memcpy(bias, b, (size_t)n * sizeof(float));
-    product(rows, n, m, X, m, 1, scratch, padded(n), Y, n, b ? bias : 0);
+    product(rows, n, m, X, m, 1, scratch, padded(n), Y, n, b ? bias : 0, 0);
 }
 
 /* Gradients of linear: dX[rows, m] = dY W, dW = dY^T X, db = column sums of dY. */
 static void linear_backward(int64_t rows, int64_t n, int64_t m, const float *dY, const float *X, const float *W,
                             float *dX, float *dW, float *db, float *scratch) {
     copy_padded(W, n, m, scratch);
-    product(rows, m, n, dY, n, 1, scratch, padded(m), dX, m, 0);
-    product(n, m, rows, dY, 1, n, X, m, dW, m, 0);
+    product(rows, m, n, dY, n, 1, scratch, padded(m), dX, m, 0, 0);
+    product(n, m, rows, dY, 1, n, X, m, dW, m, 0, 0);
     if (!db) return;
     memset(db, 0, (size_t)n * sizeof(float));
     for (int64_t i = 0; i < rows; i++)
@@ -139,10 +140,10 @@ static void linear_backward(int64_t rows, int64_t n, int64_t m, const float *dY,
 
 /* ---- functions of one number ----------------------------------------------------------------------------------- */
 
-/* e^x to 1e-7 for x in [-80, 80], where nothing is denormal; outside as at the ends. */
+/* e^x to 1e-7 up to x = 80, then as there; 0 below -80, so that nothing is denormal. */
 INLINE vec exponential(vec x) {
-    x = choose(x > 80.0f, all(80.0f), x);
-    x = choose(x < -80.0f, all(-80.0f), x);
+    const ivec none = x < -80.0f;
+    x = choose(x > 80.0f, all(80.0f), choose(none, all(0.0f), x));
     const ivec whole = __builtin_convertvector(x * 1.44269504f + choose(x < 0.0f, all(-0.5f), all(0.5f)), ivec);
     const vec n = __builtin_convertvector(whole, vec);
     const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -152,7 +153,7 @@ INLINE vec exponential(vec x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return (vec)((ivec)p + (whole << 23));
+    return choose(none, all(0.0f), (vec)((ivec)p + (whole << 23)));
 }
 
 /* x Phi(x) and its derivative, Phi by Abramowitz and Stegun 7.1.26 (to 1e-7). */
@@ -239,8 +240,8 @@ static int64_t n_scores(const Shape *s) {
     return n * s->heads;
 }
 
-/* Probabilities in place of the scores of n columns, of which the first `seen` count. */
-INLINE void softmax(float *p, int64_t n, int64_t seen, float scale) {
+/* Probabilities in place of the scores of n columns, of which the first `seen` count; the logarithm of their sum. */
+INLINE float softmax(float *p, int64_t n, int64_t seen, float scale) {
     for (int64_t j = seen; j < padded(seen); j++) p[j] = -INFINITY;
     vec most = load(p);
     for (int64_t j = WIDTH; j < seen; j += WIDTH) {
@@ -260,6 +261,7 @@ INLINE void softmax(float *p, int64_t n, int64_t seen, float scale) {
     const float factor = 1.0f / sum;
     for (int64_t j = 0; j < seen; j += WIDTH) store(p + j, load(p + j) * factor);
     for (int64_t j = seen; j < n; j++) p[j] = 0.0f;
+    return top * scale + logf(sum);
 }
 
 static void attend(const Shape *s, const float *qkv, float *p, float *out, float *scratch) {
@@ -272,10 +274,10 @@ static void attend(const Shape *s, const float *qkv, float *p, float *out, float
             transpose_padded(k, row, n, head, scratch);
             for (int64_t i = 0; i < n; i += rows) {
                 const int64_t m = n - i < rows ? n - i : rows, seen = s->causal ? i + m : n;
-                product(m, padded(seen), head, q + i * row, row, 1, scratch, step, p + i * step, step, 0);
+                product(m, padded(seen), head, q + i * row, row, 1, scratch, step, p + i * step, step, 0, 0);
                 for (int64_t r = i; r < i + m; r++)
                     softmax(p + r * step, padded(seen), s->causal ? r + 1 : n, scale);
-                product(m, head, seen, p + i * step, step, 1, v, row, out + i * d + h * head, d, 0);
+                product(m, head, seen, p + i * step, step, 1, v, row, out + i * d + h * head, d, 0, 0);
             }
         }
         qkv += n * row, out += n * d;
@@ -295,7 +297,7 @@ static void attend_backward(const Shape *s, const float *qkv, const float *p, co
             transpose_padded(v, row, n, head, scratch);
             for (int64_t i = 0; i < n; i += rows) {
                 const int64_t m = n - i < rows ? n - i : rows, seen = s->causal ? i + m : n;
-                product(m, padded(seen), head, dy + i * d, d, 1, scratch, step, ds + i * step, step, 0);
+                product(m, padded(seen), head, dy + i * d, d, 1, scratch, step, ds + i * step, step, 0, 0);
                 for (int64_t r = i; r < i + m; r++) {
                     float dot = 0;
                     float *to = ds + r * step;
@@ -303,12 +305,12 @@ static void attend_backward(const Shape *s, const float *qkv, const float *p, co
                     for (int64_t j = 0; j < seen; j++) dot += from[j] * to[j];
                     for (int64_t j = 0; j < seen; j++) to[j] = from[j] * (to[j] - dot) * scale;
                 }
-                product(m, head, seen, ds + i * step, step, 1, k, row, dq + i * row, row, 0);
+                product(m, head, seen, ds + i * step, step, 1, k, row, dq + i * row, row, 0, 0);
             }
             for (int64_t j = 0; j < n; j += rows) { /* keys of these places are seen from the place of the first on */
                 const int64_t m = n - j < rows ? n - j : rows, first = s->causal ? j : 0, at = first * step + j;
-                product(m, head, n - first, ds + at, 1, step, q + first * row, row, dk + j * row, row, 0);
-                product(m, head, n - first, p + at, 1, step, dy + first * d, d, dv + j * row, row, 0);
+                product(m, head, n - first, ds + at, 1, step, q + first * row, row, dk + j * row, row, 0, 0);
+                product(m, head, n - first, p + at, 1, step, dy + first * d, d, dv + j * row, row, 0, 0);
             }
         }
         qkv += n * row, dqkv += n * row, dout += n * d;
@@ -408,4 +410,59 @@ void backward(const Shape *s, int64_t blocks, const float *x, const float *const
         block_backward(s, input, weights + b * WEIGHTS, saved_at(s, &here), dy, dx, gradients + b * WEIGHTS, scratch);
         dy = dx;
     }
+}
+
+/* ---- the head: logits, likelihood and their gradients ----------------------------------------------------------- */
+
+#define AT_ONCE 65536 /* logits that exist at one time */
+
+static int64_t rows_at_once(int64_t vocabulary) {
+    const int64_t rows = AT_ONCE / padded(vocabulary) / 8 * 8;
+    return rows > 8 ? rows : 8;
+}
+
+/* Floats of memory that the head needs besides. */
+int64_t head_scratch_size(int64_t d, int64_t vocabulary) {
+    const int64_t matrices = (d + 1) * padded(vocabulary) + 2 * vocabulary * padded(d);
+    return matrices + rows_at_once(vocabulary) * (padded(vocabulary) + 2 * padded(d)) + 8 * (WIDTH + SLACK);
+}
+
+/* -ln p of the targets under softmax(hidden W^T + bias), row by row; where grad_hidden is given, also the gradients of
+   their sum. */
+void head(int64_t rows, int64_t d, int64_t vocabulary, const float *hidden, const float *W, const float *bias,
+          const int64_t *targets, float *nats, float *grad_hidden, float *grad_W, float *grad_bias, float *scratch) {
+    const int64_t step = padded(vocabulary), wide = padded(d), most = rows_at_once(vocabulary);
+    float *transposed = take(&scratch, d * step), *first = take(&scratch, vocabulary), *weights = 0, *sums = 0;
+    float *logits = take(&scratch, most * step), *grads = take(&scratch, most * wide);
+    float *x = take(&scratch, most * wide);
+    transpose_padded(W, d, vocabulary, d, transposed);
+    if (bias) memcpy(first, bias, (size_t)vocabulary * sizeof(float));
+    if (grad_hidden) {
+        weights = take(&scratch, vocabulary * wide), sums = take(&scratch, vocabulary * wide);
+        copy_padded(W, vocabulary, d, weights);
+        memset(sums, 0, (size_t)(vocabulary * wide) * sizeof(float));
+        if (bias) memset(grad_bias, 0, (size_t)vocabulary * sizeof(float));
+    }
+    for (int64_t low = 0; low < rows; low += most) {
+        const int64_t m = rows - low < most ? rows - low : most;
+        copy_padded(hidden + low * d, m, d, x);
+        product(m, step, d, x, wide, 1, transposed, step, logits, step, bias ? first : 0, 0);
+        for (int64_t r = 0; r < m; r++) {
+            float *p = logits + r * step;
+            const int64_t wanted = targets[low + r];
+            nats[low + r] = -p[wanted];
+            nats[low + r] += softmax(p, step, vocabulary, 1.0f);
+            p[wanted] -= 1.0f; /* now the gradient of the logits */
+        }
+        if (!grad_hidden) continue;
+        product(m, d, vocabulary, logits, step, 1, weights, wide, grads, wide, 0, 0);
+        for (int64_t r = 0; r < m; r++)
+            memcpy(grad_hidden + (low + r) * d, grads + r * wide, (size_t)d * sizeof(float));
+        product(vocabulary, wide, m, logits, 1, step, x, wide, sums, wide, sums, wide);
+        if (bias)
+            for (int64_t r = 0; r < m; r++)
+                for (int64_t j = 0; j < vocabulary; j++) grad_bias[j] += logits[r * step + j];
+    }
+    if (grad_hidden)
+        for (int64_t j = 0; j < vocabulary; j++) memcpy(grad_W + j * d, sums + j * wide, (size_t)d * sizeof(float));
 }

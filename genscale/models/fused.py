@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ FLAGS = (
 
 #: With several threads torch's operations catch up: up to this width one thread of ours is faster than two of theirs.
 WIDEST_OF_SEVERAL_THREADS = 64
+
+#: Tokens up to which the head is computed here, too: its logits must fit into a cache by the tens.
+WIDEST_VOCABULARY = 2048
 
 #: Parameters of a block, in the order in which it registers them and in which the library takes them.
 WEIGHTS_OF_A_BLOCK = 12
@@ -72,6 +76,7 @@ def fused_blocks(
     n_heads: int,
     causal: bool,
     tanh_gelu: bool,
+    gradient: Tensor | None = None,
 ) -> Tensor:
     """Apply pre-norm blocks with GELU and without dropout to packed rows ``[n_tokens, d]``.
 
@@ -90,6 +95,9 @@ def fused_blocks(
         Whether attention is causal.
     tanh_gelu : bool
         Whether GELU is approximated with tanh.
+    gradient : Tensor, optional
+        Vector to which the gradient of all weights, one after another, is added in the backward pass; autograd then
+        sees none of them. Without it they have gradients as usual, one by one.
 
     Returns
     -------
@@ -100,13 +108,19 @@ def fused_blocks(
     shape = _Shape(
         len(packing.lengths), *rows.shape, n_heads, len(hidden), causal, tanh_gelu, packing.lengths.data_ptr()
     )
-    return _Blocks.apply(rows, shape, packing.lengths, torch.is_grad_enabled(), *weights)
+    return _Blocks.apply(rows, shape, packing.lengths, torch.is_grad_enabled(), gradient, *weights)
 
 
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, shape: _Shape, lengths: Tensor, with_gradient: bool, *weights: Tensor | None
+        ctx: Any,
+        rows: Tensor,
+        shape: _Shape,
+        lengths: Tensor,
+        with_gradient: bool,
+        gradient: Tensor | None,
+        *weights: Tensor | None,
     ) -> Tensor:
         library, rows = _library(), rows.contiguous()
         n_blocks = len(weights) // WEIGHTS_OF_A_BLOCK
@@ -114,13 +128,13 @@ class _Blocks(torch.autograd.Function):
         out = torch.empty_like(rows)
         saved = rows.new_empty(library.saved_size(here) * (n_blocks if with_gradient else min(2, n_blocks)))
         scratch = rows.new_empty(library.scratch_size(here))
-        pointers = _pointers(weights)
+        pointers = _pointers([None if w is None else w.data_ptr() for w in weights])
         library.forward(
             here, n_blocks, rows.data_ptr(), pointers, saved.data_ptr(), with_gradient, out.data_ptr(),
             scratch.data_ptr(),
         )  # fmt: skip
         if with_gradient:
-            ctx.shape, ctx.pointers = shape, pointers
+            ctx.shape, ctx.pointers, ctx.gradient = shape, pointers, gradient
             ctx.save_for_backward(rows, lengths, saved, scratch, *weights)
         return out
 
@@ -130,17 +144,58 @@ class _Blocks(torch.autograd.Function):
         rows, _, saved, scratch, *weights = ctx.saved_tensors
         grad, grad_rows = grad.contiguous(), torch.empty_like(rows)
         sizes = [0 if w is None else w.numel() for w in weights]
-        parts = rows.new_empty(sum(sizes)).split(sizes)
-        grads = [None if w is None else part.view(w.shape) for w, part in zip(weights, parts, strict=True)]
+        vector = rows.new_empty(sum(sizes))
+        places = accumulate(sizes[:-1], initial=0)
+        base, width = vector.data_ptr(), vector.itemsize
+        pointers = _pointers(
+            [None if w is None else base + width * p for w, p in zip(weights, places, strict=True)]
+        )
         _library().backward(
             ctypes.byref(ctx.shape), len(weights) // WEIGHTS_OF_A_BLOCK, rows.data_ptr(), ctx.pointers,
-            saved.data_ptr(), grad.data_ptr(), grad_rows.data_ptr(), _pointers(grads), scratch.data_ptr(),
+            saved.data_ptr(), grad.data_ptr(), grad_rows.data_ptr(), pointers, scratch.data_ptr(),
         )  # fmt: skip
-        return grad_rows, None, None, None, *grads
+        if ctx.gradient is not None:
+            ctx.gradient += vector
+            return grad_rows, *[None] * (4 + len(weights))
+        parts = zip(weights, vector.split(sizes), strict=True)
+        return grad_rows, *[None] * 4, *[None if w is None else part.view(w.shape) for w, part in parts]
 
 
-def _pointers(tensors: Sequence[Tensor | None]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])
+def head_available(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`fused_head` is faster: for vocabularies of which many rows of logits fit into a cache."""
+    return len(weight) <= WIDEST_VOCABULARY and available(hidden)
+
+
+def fused_head(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradient: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Negative log-likelihoods ``[n_tokens]`` of the targets, and the gradients of their sum if wanted.
+
+    Parameters
+    ----------
+    hidden : Tensor [n_tokens, d]
+    weight : Tensor [vocab_size, d]
+    bias : Tensor [vocab_size], optional
+    targets : Tensor of int64 [n_tokens]
+        Tokens of the vocabulary.
+
+    Returns
+    -------
+    nats, grad_hidden, grad_weight, grad_bias : Tensor or None
+    """
+    library, (n, d), vocab_size = _library(), hidden.shape, len(weight)
+    hidden, weight, targets = hidden.contiguous(), weight.contiguous(), targets.contiguous()
+    nats, scratch = hidden.new_empty(n), hidden.new_empty(library.head_scratch_size(d, vocab_size))
+    grads = [torch.empty_like(t) if with_gradient and t is not None else None for t in (hidden, weight, bias)]
+    pointers = (
+        None if t is None else t.data_ptr() for t in (hidden, weight, bias, targets, nats, *grads, scratch)
+    )
+    library.head(n, d, vocab_size, *pointers)
+    return nats, grads[0], grads[1], grads[2]
+
+
+def _pointers(addresses: Sequence[int | None]) -> Any:
+    return (ctypes.c_void_p * len(addresses))(*addresses)
 
 
 # -- the library ---------------------------------------------------------------------------------------------------
@@ -160,6 +215,9 @@ def _library() -> Any:
     library.saved_size.restype = library.scratch_size.restype = count
     library.forward.argtypes = [pointer, count, pointer, pointer, pointer, ctypes.c_int32, pointer, pointer]
     library.backward.argtypes = [pointer, count, *[pointer] * 7]
+    library.head_scratch_size.argtypes, library.head_scratch_size.restype = [count, count], count
+    library.head.argtypes = [count, count, count, *[pointer] * 9]
+    library.head.restype = None
     library.forward.restype = library.backward.restype = None
     return library
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from genscale.models import fused
+
 #: Bytes of logits held at once. On a CPU the buffer should stay in its cache, an accelerator wants large products.
 CHUNK_BYTES_CPU = 16 * 2**20
 CHUNK_BYTES_ACCELERATOR = 512 * 2**20
@@ -80,6 +82,12 @@ class _HeadNats(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         # A likelihood is never summed up in half precision, nor are gradients over chunks.
         precise = torch.promote_types(hidden.dtype, torch.float32)
+        if fused.head_available(hidden, weight):
+            nats, *grads = fused.fused_head(hidden, weight, bias, targets, with_gradient)
+            ctx.save_for_backward(*grads)
+            ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+            ctx.mark_non_differentiable(nats)
+            return nats.sum(), nats
         n, vocab_size = len(hidden), len(weight)
         chunk_bytes = CHUNK_BYTES_CPU if hidden.device.type == "cpu" else CHUNK_BYTES_ACCELERATOR
         chunk = min(n, max(1, chunk_bytes // (vocab_size * precise.itemsize)))

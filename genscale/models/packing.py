@@ -7,6 +7,7 @@ similar length, each padded to the longest of its group, and returns to the flat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,19 +67,13 @@ class _ToFlat(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How the jets of one batch lie in its flat tensors, and in the padded groups that attention works on.
+class Groups:
+    """Jets of similar length that share an attention call, each padded to the longest of its group.
 
     Attributes
     ----------
     shapes : tuple of (jets, longest)
-        Shapes of the groups: consecutive jets that share an attention call.
-    lengths : Tensor [jets]
-        Tokens of each jet, in the order in which they lie in the flat batch.
-    starts : Tensor [jets]
-        First flat row of each jet.
-    positions : Tensor [n_tokens]
-        Position of each row within its jet.
+        Consecutive jets make a group.
     to_slots : Tensor [slots]
         Flat row in each slot of the groups, one group after another (any row of the jet where there is padding).
     to_flat : Tensor [n_tokens]
@@ -87,12 +82,47 @@ class Packing:
     """
 
     shapes: Shapes
-    lengths: Tensor
-    starts: Tensor
-    positions: Tensor
     to_slots: Tensor
     to_flat: Tensor
     is_padding: Tensor
+
+    @staticmethod
+    def of(lengths: np.ndarray, jets_per_group: int) -> Groups:
+        """Groups of so many consecutive jets."""
+        starts = np.cumsum(lengths) - lengths
+        shapes, rows, is_real = [], [], []
+        for low in range(0, len(lengths), jets_per_group):
+            here = slice(low, low + jets_per_group)
+            place, length = np.arange(lengths[here].max()), lengths[here, None]
+            shapes.append((len(length), len(place)))
+            rows.append((starts[here, None] + np.minimum(place, length - 1)).ravel())
+            is_real.append((place < length).ravel())
+        padding = ~np.concatenate(is_real)
+        slots = np.concatenate(rows), np.flatnonzero(~padding), padding
+        return Groups(tuple(shapes), *map(torch.from_numpy, slots))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Groups:
+        """The same groups with every tensor changed, such as moved to a device."""
+        return Groups(self.shapes, *map(change, (self.to_slots, self.to_flat, self.is_padding)))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the jets of one batch lie in its flat tensors, and in the padded groups that attention works on.
+
+    Attributes
+    ----------
+    lengths : Tensor of int64 [jets]
+        Tokens of each jet, in the order in which they lie in the flat batch.
+    starts : Tensor of int64 [jets]
+        First flat row of each jet.
+    jets_per_group : int
+        Jets that share an attention call.
+    """
+
+    lengths: Tensor
+    starts: Tensor
+    jets_per_group: int
 
     @staticmethod
     def build(
@@ -102,26 +132,33 @@ class Packing:
         lengths = np.ascontiguousarray(lengths, dtype=np.int64)
         if lengths.size == 0 or lengths.min() < 1:
             raise ValueError("a packed batch needs at least one jet, and every jet at least one token")
+        starts = np.cumsum(lengths) - lengths
+        packing = Packing.of(torch.from_numpy(lengths), torch.from_numpy(starts), jets_per_group)
+        return packing.to(device)
+
+    @staticmethod
+    def of(lengths: Tensor, starts: Tensor, jets_per_group: int | None = None) -> Packing:
+        """Lay out jets on the CPU whose lengths and starts are known to fit."""
         if jets_per_group is None:
             # A batch is laid out on the CPU, whatever it goes to next; training takes a GPU if there is one.
             jets_per_group = JETS_PER_GROUP_GPU if torch.cuda.is_available() else JETS_PER_GROUP_CPU
-        ends = np.cumsum(lengths)
-        starts = ends - lengths
-        shapes, rows, is_real = [], [], []
-        for low in range(0, len(lengths), jets_per_group):
-            here = slice(low, low + jets_per_group)
-            place, length = np.arange(lengths[here].max()), lengths[here, None]
-            shapes.append((len(length), len(place)))
-            rows.append((starts[here, None] + np.minimum(place, length - 1)).ravel())
-            is_real.append((place < length).ravel())
-        padding = ~np.concatenate(is_real)
-        positions = np.arange(ends[-1]) - np.repeat(starts, lengths)
-        slots = np.concatenate(rows), np.flatnonzero(~padding), padding
-        tensors = [torch.from_numpy(array) for array in (lengths, starts, positions, *slots)]
-        return Packing(tuple(shapes), *tensors).to(device)
+        return Packing(lengths, starts, jets_per_group)
+
+    @functools.cached_property
+    def groups(self) -> Groups:
+        """Groups for attention: made when first asked for, because fused blocks need none."""
+        return Groups.of(self.lengths.numpy(), self.jets_per_group)
+
+    @functools.cached_property
+    def positions(self) -> Tensor:
+        """Position of each row within its jet, [n_tokens]."""
+        last = self.starts.repeat_interleave(self.lengths)
+        return torch.arange(len(last), device=last.device) - last
 
     def to(self, device: torch.device | str) -> Packing:
         """The same packing on a device."""
+        if self.lengths.device == torch.device(device):
+            return self
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Packing:
@@ -129,8 +166,9 @@ class Packing:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Packing:
-        tensors = self.lengths, self.starts, self.positions, self.to_slots, self.to_flat, self.is_padding
-        return Packing(self.shapes, *map(change, tensors))
+        packing = Packing(change(self.lengths), change(self.starts), self.jets_per_group)
+        packing.__dict__["groups"] = self.groups.each(change)  # they can only be made on the CPU
+        return packing
 
     def attend(self, rows: Tensor, attention: Callable[..., Tensor], parts: int = 3) -> Tensor:
         """Apply ``attention`` to each group and bring the result back to flat rows.
@@ -150,10 +188,11 @@ class Packing:
         -------
         Tensor, shape (n_tokens, width_out)
         """
-        pieces = _ToGroups.apply(rows, self.to_slots, self.to_flat, self.shapes, parts)
-        padding = self.is_padding.split([jets * longest for jets, longest in self.shapes])
+        groups = self.groups
+        pieces = _ToGroups.apply(rows, groups.to_slots, groups.to_flat, groups.shapes, parts)
+        padding = groups.is_padding.split([jets * longest for jets, longest in groups.shapes])
         slots = [
             attention(*pieces[i * parts : (i + 1) * parts], mask.view(shape)).flatten(0, 1)
-            for i, (mask, shape) in enumerate(zip(padding, self.shapes, strict=True))
+            for i, (mask, shape) in enumerate(zip(padding, groups.shapes, strict=True))
         ]
-        return _ToFlat.apply(torch.cat(slots), self.to_flat, self.to_slots, self.is_padding)
+        return _ToFlat.apply(torch.cat(slots), groups.to_flat, groups.to_slots, groups.is_padding)

@@ -144,6 +144,11 @@ class _Sources:
         return model.codebook_size + 2, model.preprocessing.max_constituents
 
 
+def token_codes(config: StudyConfig) -> tuple[int, int]:
+    """Vocabulary and longest jet of a study's tokenizer, trained or given."""
+    return _Sources(config).codes
+
+
 def study_cells(config: StudyConfig) -> list[Cell]:
     """Return all cells of a study, each after those that it needs.
 

@@ -24,7 +24,7 @@ from genscale.files import read_json, write_json
 from genscale.models.counting import ParameterCount, count_parameters
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.tagger import Tagger, TaggerConfig
-from genscale.study.cells import Cell, study_cells
+from genscale.study.cells import Cell, study_cells, token_codes
 from genscale.study.config import StudyConfig
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
@@ -86,8 +86,7 @@ def _run(cell: Cell, config: StudyConfig, single: bool = False) -> Run:
         inputs = f"{len(resolve_features(run.features))} features, {run.max_particles} particles"
     else:
         run = from_mapping(GeneratorRun, cell.arguments, cell.id)
-        codes = config.tokenizer.model
-        count = _count(run.shape(codes.codebook_size + 2, codes.preprocessing.max_constituents))
+        count = _count(run.shape(*token_codes(config)))
         inputs = ""
     training = run.training
     jets = np.array([training.plan.jets(step) for step in training.evaluated_after], dtype=np.float64)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from genscale.models.blocks import Blocks
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -51,6 +53,11 @@ class FlatAdamW:
         self._shapes = [p.shape for p in model.parameters()]
         for parameter, gradient in zip(model.parameters(), self._parts(self.gradient), strict=True):
             parameter.grad = gradient
+        for module in model.modules():
+            if isinstance(module, Blocks) and len(module):
+                of_blocks = [p.grad for p in module.parameters() if p.grad is not None]
+                start = of_blocks[0].storage_offset()
+                module.gradient = self.gradient[start : start + sum(g.numel() for g in of_blocks)]
 
     @torch.no_grad()
     def step(self, rate: float, terms: float) -> None:

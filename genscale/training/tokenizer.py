@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from genscale.config import require
-from genscale.data.batching import held_out
+from genscale.data.batching import held_out, ranges
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.store import JetStore
 from genscale.errors import InputError
@@ -88,14 +89,35 @@ class ConstituentRows:
         features, lengths = self.preprocessing.features(jets)
         return features, lengths, np.zeros(len(lengths), dtype=np.int64)
 
-    def batch(self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> PaddedBatch:
-        """Pad to the longest jet of the batch; the network computes on real particles only."""
+    def pack(
+        self, values: np.ndarray, lengths: np.ndarray, labels: np.ndarray, order: np.ndarray
+    ) -> PaddedJets:
+        """The jets in this order."""
+        starts = np.cumsum(lengths) - lengths
+        lengths = lengths[order]
+        return PaddedJets(values[ranges(starts[order], lengths)], lengths)
+
+
+@dataclass(frozen=True)
+class PaddedJets:
+    """Features of many jets ``[n_particles, 3]``, one after another; batches are slices of it."""
+
+    features: np.ndarray
+    lengths: np.ndarray
+
+    def __getitem__(self, jets: slice) -> PaddedBatch:
+        """These jets, padded to the longest of them; the network computes on real particles only."""
+        lengths = self.lengths[jets]
         mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
-        features = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
-        features[mask] = values
+        features = np.zeros((*mask.shape, self.features.shape[1]), dtype=np.float32)
+        features[mask] = self.features[self._bounds[jets.start] : self._bounds[jets.stop]]
         return PaddedBatch(
             torch.from_numpy(features), torch.from_numpy(mask), len(lengths), int(lengths.sum())
         )
+
+    @cached_property
+    def _bounds(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.lengths)])
 
 
 class TokenizerTask(Task):

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
@@ -28,11 +28,8 @@ def test_a_row_that_does_not_fit_its_headings_is_refused():
         Table("Shifted", "", ("a", "b"), [["1", "2"], ["1"]])
 
 
-@given(
-    st.lists(
-        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), min_size=2, max_size=2)
-    )
-)
+@settings(deadline=None)
+@given(st.lists(st.lists(st.text('a ,;"\n±', max_size=8), min_size=2, max_size=2), max_size=4))
 def test_csv_keeps_every_cell(rows):
     table = Table("T", "", ("a", "b"), rows)
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [["a", "b"], *rows]

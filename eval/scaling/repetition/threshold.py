@@ -6,11 +6,105 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
 from eval.errors import InputError
 from eval.results import SCHEMA_VERSION, Estimate
 
 FloatArray = NDArray[np.float64]
+
+TOLERANCE = 1e-3
+"""Relative rise of the loss above its minimum that counts as overfitting."""
+
+BEYOND = 1.5
+"""A run tells whether it overfits once it has gone on to so many times the steps of its minimum."""
+
+STILL_FALLING = 2e-2
+"""A run that has not is undecided if its loss fell by more than this share over its last third of steps."""
+
+ERRORS = 3.5
+"""A rise beyond the tolerance counts when it exceeds so many of its errors: the least of many noisy averages lies low
+by itself, by up to this many errors in one flat curve of twenty."""
+
+WIDTHS = np.geomspace(0.05, 1.0, 7)
+"""Widths of the border in ln N that the fit allows, all equally likely."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a held-out loss curve of repeated training says.
+
+    Attributes
+    ----------
+    minimum : float
+        Early-stopped loss: the least running average over a tenth of the curve.
+    place : int
+        The evaluation in the middle of that average, at which to stop.
+    rise : float
+        Average over the last tenth of the curve minus the minimum.
+    noise : float
+        Standard deviation of an evaluation about a quadratic in the steps near the minimum; 0 where too few tell.
+    spare : int
+        Degrees of freedom of the noise.
+    width : int
+        Evaluations in a running average.
+    finished : bool
+        Whether the run went on to `BEYOND` times the steps of its minimum, or its loss had stopped falling.
+    """
+
+    minimum: float
+    place: int
+    rise: float
+    noise: float
+    spare: int
+    width: int
+    finished: bool
+
+    @classmethod
+    def of(cls, losses: ArrayLike, steps: ArrayLike | None = None) -> "Curve":
+        """Read a curve of losses (n,) at rising ``steps`` (n,), by default equally spaced ones.
+
+        Raises
+        ------
+        InputError
+            No losses, losses that are not finite, or steps that do not rise.
+        """
+        y = np.asarray(losses, dtype=np.float64)
+        if y.ndim != 1 or not len(y) or not np.isfinite(y).all():
+            raise InputError(f"losses: finite losses at rising steps are needed, found {losses!r}")
+        x = np.arange(1.0, len(y) + 1) if steps is None else np.asarray(steps, dtype=np.float64)
+        if x.shape != y.shape or not (np.diff(x) > 0).all():
+            raise InputError(f"steps: one for each loss is needed, rising, found {steps!r}")
+        width = max(1, len(y) // 10)
+        smooth = np.convolve(y, np.full(width, 1 / width), mode="valid")
+        best = int(np.argmin(smooth))
+        place = best + width // 2
+        noise, spare = _noise(x, y, place)
+        last_third = int(np.searchsorted(x[width - 1 :], x[-1] / BEYOND))
+        fallen = float(smooth[min(last_third, len(smooth) - 1)] - smooth[-1])
+        finished = bool(x[place] * BEYOND <= x[-1]) or fallen <= STILL_FALLING * smooth[best]
+        return cls(
+            float(smooth[best]), place, float(smooth[-1] - smooth[best]), noise, spare, width, finished
+        )
+
+    def overfitting(self, tolerance: float, noise: float) -> float:
+        """Probability that the run overfits, for evaluations with this noise: one half at `ERRORS` errors."""
+        excess = self.rise - tolerance * self.minimum
+        error = noise * np.sqrt(2 / self.width)
+        return float(norm.cdf(excess / error - ERRORS)) if error > 0 else float(excess > 0)
+
+
+def _noise(x: FloatArray, y: FloatArray, place: int) -> tuple[float, int]:
+    """Standard deviation about a quadratic near the minimum: second differences would count the descent as noise."""
+    reach = max(2, len(y) // 6)
+    first = min(max(place - reach, 0), max(len(y) - 2 * reach - 1, 0))
+    near = slice(first, first + 2 * reach + 1)
+    spare = len(y[near]) - 3
+    if spare < 1:
+        return 0.0, 0
+    u = np.log(x[near])
+    rest = y[near] - np.polyval(np.polyfit(u - u.mean(), y[near], 2), u - u.mean())
+    return float(np.sqrt(rest @ rest / spare)), spare
 
 
 @dataclass(frozen=True)
@@ -20,7 +114,6 @@ class Bracket:
     U: float
     N_low: float
     N_high: float
-    misclassified: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +122,15 @@ class Threshold:
 
     Attributes
     ----------
-    exponent : Estimate
-        lambda; its interval comes from the unknown position of the threshold inside its brackets.
-    constant : Estimate
-        k, with an interval likewise.
+    exponent, constant : Estimate
+        lambda and k.
     brackets : tuple of Bracket
-        One for each amount of unique data; those bounded on one side do not enter the fit.
-    overfit : array of bool, shape (n,)
-        Whether each run overfits.
-    samples : array of float, shape (S, 2)
+        Every amount of unique data: the trained sizes on either side of the fitted threshold.
+    overfit : ndarray of bool
+        Runs whose loss rose above its minimum.
+    undecided : ndarray of bool
+        Runs that were cut off while their loss fell: they say nothing about the threshold and do not enter it.
+    samples : ndarray, shape (S, 2)
         Draws of lambda and ln k.
     """
 
@@ -45,13 +138,15 @@ class Threshold:
     constant: Estimate
     brackets: tuple[Bracket, ...]
     overfit: NDArray[np.bool_]
+    undecided: NDArray[np.bool_]
     samples: FloatArray
 
     def above(self, N: ArrayLike, U: ArrayLike) -> NDArray[np.bool_]:
-        """Runs at or above the smallest overfitting size that was trained on the same data; arrays (n,)."""
-        edge = {b.U: b.N_high for b in self.brackets}
-        pairs = zip(np.atleast_1d(N), np.atleast_1d(U), strict=True)
-        return np.array([n >= edge.get(float(u), np.inf) for n, u in pairs])
+        """Runs above the threshold; arrays (n,). None on amounts of data that were not trained on."""
+        trained = {b.U for b in self.brackets}
+        n, u = np.atleast_1d(N).astype(float), np.atleast_1d(U).astype(float)
+        known = np.array([float(x) in trained for x in u])
+        return known & (np.log(n) > np.log(self.constant.value) + self.exponent.value * np.log(u))
 
     def size(self, U: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Threshold size at unique data (m,), and the ends of its 68 % band."""
@@ -72,16 +167,17 @@ class Threshold:
             "k": self.constant.to_dict(),
             "brackets": brackets,
             "overfit": self.overfit.tolist(),
+            "undecided": self.undecided.tolist(),
         }
 
 
-def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
+def overfits(losses: ArrayLike, *, tolerance: float = TOLERANCE) -> bool:
     """Whether a validation curve ends above its minimum by more than its noise.
 
     Parameters
     ----------
-    losses : array-like of float, shape (n,)
-        Validation losses in the order of the steps.
+    losses : array-like, shape (n,)
+        Validation loss at rising steps; three or more.
     tolerance : float
         Smallest relative rise that counts.
 
@@ -96,19 +192,13 @@ def overfits(losses: ArrayLike, *, tolerance: float = 1e-3) -> bool:
 
     Notes
     -----
-    Averages over a tenth of the curve are compared. Their noise is taken from second differences, which a
-    smooth curve hardly has where it no longer falls steeply: median(|d2|)/(0.6745 sqrt(6)) over the last two thirds. A
-    rise counts above five times it, which noise alone reaches in one flat curve of twenty: the lowest of many noisy
-    values lies low by itself. Fewer than five losses show no noise, and a rise need only exceed the tolerance.
+    Averages over a tenth of the curve are compared. Their noise is that of the evaluations about a quadratic near the
+    minimum. Fewer than four losses show no noise, and a rise need only exceed the tolerance.
     """
-    y = np.asarray(losses, dtype=np.float64)
-    if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
+    if np.ndim(losses) != 1 or len(np.asarray(losses)) < 3 or not np.isfinite(losses).all():
         raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
-    smooth, width = _smoothed(y)
-    bends = np.abs(np.diff(y, 2))
-    noise = np.median(bends[len(bends) // 3 :]) / (0.6745 * np.sqrt(6)) if len(y) >= 5 else 0.0
-    lowest = smooth.min()
-    return bool(smooth[-1] - lowest > max(tolerance * lowest, 5 * noise / np.sqrt(width)))
+    curve = Curve.of(losses)
+    return curve.overfitting(tolerance, curve.noise) > 0.5
 
 
 def early_stopped(losses: ArrayLike) -> tuple[float, int]:
@@ -116,18 +206,8 @@ def early_stopped(losses: ArrayLike) -> tuple[float, int]:
 
     Averages over a tenth of the curve are compared, as in ``overfits``: the lowest of many noisy values is too low.
     """
-    y = np.asarray(losses, dtype=np.float64)
-    if y.ndim != 1 or not len(y) or not np.isfinite(y).all():
-        raise InputError(f"losses: finite losses at rising steps are needed, found {losses!r}")
-    smooth, width = _smoothed(y)
-    best = int(np.argmin(smooth))
-    return float(smooth[best]), best + width // 2
-
-
-def _smoothed(y: FloatArray) -> tuple[FloatArray, int]:
-    """Running averages over a tenth of the curve, and their width: a single low value is no minimum."""
-    width = max(1, len(y) // 10)
-    return np.convolve(y, np.full(width, 1 / width), mode="valid"), width
+    curve = Curve.of(losses)
+    return curve.minimum, curve.place
 
 
 def overfitting_threshold(
@@ -135,88 +215,97 @@ def overfitting_threshold(
     U: ArrayLike,
     curves: Sequence[ArrayLike],
     *,
-    tolerance: float = 1e-3,
+    steps: Sequence[ArrayLike] | None = None,
+    tolerance: float = TOLERANCE,
     samples: int = 1000,
     seed: int = 0,
 ) -> Threshold:
-    """Classify runs on repeated data and fit N ~ U^lambda to the border (Vigl et al., arXiv:2602.15781).
+    """Fit N ~ U^lambda to the border between runs that overfit and runs that do not (Vigl et al., arXiv:2602.15781).
 
     Parameters
     ----------
-    N : array-like of float, shape (n,)
-        Parameters of each run.
-    U : array-like of float, shape (n,)
-        Unique data of each run.
-    curves : sequence of array-like of float
-        Validation losses of each run, in the order of the steps.
+    N, U : array-like, shape (n,)
+        Parameters and unique data of each run.
+    curves : sequence of array-like
+        Validation losses of each run at rising steps.
+    steps : sequence of array-like, optional
+        These steps; equally spaced where not given.
     tolerance : float
         Relative rise above the minimum that counts as overfitting.
     samples : int
-        Number of draws of the border.
+        Draws behind the intervals.
     seed : int
-        Seed of these draws.
-
-    Returns
-    -------
-    Threshold
 
     Notes
     -----
-    The position of the border between the largest size that does not overfit and the smallest that does is unknown, so
-    that each sample draws it uniformly in ln N. The interval therefore reflects the spacing of the sizes; it does not
-    include that another seed might classify a run near the border differently.
+    All runs enter one likelihood: a run overfits with probability 1/(1 + exp(-(ln N - lambda ln U - ln k)/w)), which
+    rises with N and has one border for all U. What a run says is itself a probability, that its rise exceeds the
+    tolerance given the noise of the evaluations, for which the median of all runs is taken. Intervals are those of the
+    posterior with flat priors of lambda, ln k and ln w: they hold the spacing of the ladder of sizes as well as runs
+    that contradict each other. A run that was cut off while its loss fell is left out.
 
     Raises
     ------
     InputError
-        Lengths differ, or fewer than two amounts of data are bracketed from both sides.
+        Lengths differ, or fewer than two amounts of data have runs that overfit and runs that do not.
     """
     n, u = np.asarray(N, dtype=np.float64), np.asarray(U, dtype=np.float64)
-    if n.shape != u.shape or n.ndim != 1 or len(curves) != len(n):
+    if (
+        n.shape != u.shape
+        or n.ndim != 1
+        or len(curves) != len(n)
+        or (steps is not None and len(steps) != len(n))
+    ):
         raise InputError(f"runs: N, U and curves must agree, found {n.shape}, {u.shape} and {len(curves)}")
     for name, values in {"N": n, "U": u}.items():
         if not (np.isfinite(values) & (values > 0)).all():
             raise InputError(f"runs: {name} must be finite and positive")
-    over = np.array([overfits(curve, tolerance=tolerance) for curve in curves])
-    brackets = tuple(_bracket(value, n[u == value], over[u == value]) for value in np.unique(u))
-    usable = [b for b in brackets if b.N_low > 0 and np.isfinite(b.N_high)]
-    if len(usable) < 2:
+    read = [Curve.of(y, None if steps is None else steps[i]) for i, y in enumerate(curves)]
+    noises = [c.noise / c.minimum for c in read if c.spare]
+    noise = float(np.median(noises)) if noises else 0.0
+    chance = np.array([c.overfitting(tolerance, noise * c.minimum) for c in read])
+    over = chance > 0.5
+    undecided = ~over & np.array([not c.finished for c in read])
+    decided = ~undecided
+    both = [x for x in np.unique(u) if len(np.unique(over[decided & (u == x)])) == 2]
+    if len(both) < 2:
         raise InputError(
-            f"runs: {len(usable)} amounts of unique data have both underfitting and overfitting sizes; "
-            "lambda needs two"
+            f"runs: {len(both)} amounts of unique data have both underfitting and overfitting sizes; lambda needs two"
         )
-    x = np.log([b.U for b in usable])
-    low, high = np.log([b.N_low for b in usable]), np.log([b.N_high for b in usable])
+    drawn = _posterior(np.log(n[decided]), np.log(u[decided]), chance[decided], samples, seed)
+    slope, level = drawn.T
+    few = f"{len(both)} bracketed amounts of unique data leave nothing to judge a power law by"
+    doubt = few if len(both) < 3 else ""
+    exponent = Estimate.from_samples(float(slope.mean()), slope).judged("exponent", doubt)
+    constant = Estimate.from_samples(float(np.exp(level.mean())), np.exp(level)).judged("scale", doubt)
+    border = level.mean() + slope.mean() * np.log(u)
+    brackets = tuple(_bracket(x, n[u == x], float(np.exp(border[u == x][0]))) for x in np.unique(u))
+    return Threshold(exponent, constant, brackets, over, undecided, drawn)
+
+
+def _posterior(n: FloatArray, u: FloatArray, chance: FloatArray, samples: int, seed: int) -> FloatArray:
+    """Draws (samples, 2) of lambda and ln k, from a grid that is refined once about its bulk."""
+    middle = u.mean()
+    low, high = np.array([-1.0, n.min()]), np.array([2.0, n.max()])  # lambda; border at the typical U
     rng = np.random.default_rng(seed)
-    drawn = low + (high - low) * rng.random((samples, len(usable)))
-    slope, level = _lines(x, drawn)
-    (best_slope,), (best_level,) = _lines(x, 0.5 * (low + high)[None])
-    few = f"{len(usable)} bracketed amounts of unique data leave nothing to judge a power law by"
-    doubt = few if len(usable) < 3 else ""
-    return Threshold(
-        Estimate.from_samples(float(best_slope), slope).judged("exponent", doubt),
-        Estimate.from_samples(float(np.exp(best_level)), np.exp(level)).judged("scale", doubt),
-        brackets,
-        over,
-        np.column_stack([slope, level]),
-    )
+    draws = np.empty((0, 2))
+    for size in (61, 121):
+        step = (high - low) / (size - 1)
+        slopes, levels = (low[i] + step[i] * np.arange(size) for i in (0, 1))
+        distance = n - levels[:, None] - slopes[:, None, None] * (u - middle)  # (lambda, level, run)
+        ln = np.empty((len(WIDTHS), size, size))
+        for i, width in enumerate(WIDTHS):
+            z = distance / width
+            ln[i] = -(chance * np.logaddexp(0, -z) + (1 - chance) * np.logaddexp(0, z)).sum(axis=-1)
+        weight = np.exp(ln - ln.max()).sum(axis=0)
+        picked = rng.choice(size * size, samples, p=weight.ravel() / weight.sum())
+        draws = np.column_stack([slopes[picked // size], levels[picked % size]])
+        draws += step * (rng.random(draws.shape) - 0.5)  # the grid itself must not show
+        low, high = draws.min(axis=0) - step, draws.max(axis=0) + step
+    return np.column_stack([draws[:, 0], draws[:, 1] - draws[:, 0] * middle])
 
 
-def _lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slopes and intercepts of straight lines through (n,), (S, n)."""
-    centred = x - x.mean()
-    slope = y @ centred / (centred @ centred)
-    return slope, y.mean(axis=1) - slope * x.mean()
-
-
-def _bracket(u: float, n: FloatArray, over: NDArray[np.bool_]) -> Bracket:
-    sizes = np.unique(n)
-    # Split that contradicts the fewest runs: none, when all sizes above some N overfit and none below.
-    wrong = [int((over & (n < s)).sum() + (~over & (n >= s)).sum()) for s in [*sizes, np.inf]]
-    split = int(np.argmin(wrong))
+def _bracket(u: float, n: FloatArray, border: float) -> Bracket:
     return Bracket(
-        float(u),
-        float(sizes[split - 1]) if split > 0 else 0.0,
-        float(sizes[split]) if split < len(sizes) else np.inf,
-        wrong[split],
+        float(u), float(max(n[n <= border], default=0.0)), float(min(n[n > border], default=np.inf))
     )

@@ -11,7 +11,7 @@ from eval.fidelity.score import FidelityResult
 from eval.results import Unavailable
 from genscale.fidelity.points import read_scores
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.study import Study, once
+from genscale.study.report.study import Study, once, sentence
 
 FIDELITY_FILE = "fidelity.json"
 
@@ -58,7 +58,7 @@ def section(study: Study) -> Section | None:
     return Section(
         "Fidelity",
         found=[
-            f"Loss against fidelity: {relation if isinstance(relation, Unavailable) else relation.verdict}",
+            sentence(f"Loss against fidelity: {getattr(relation, 'verdict', relation)}"),
             f"{resolved} of {len(found)} trained generators make jets that differ measurably from the reference in "
             f"the joint distance of five observables, at n = {study.config.samples.jets:,} jets.",
         ],

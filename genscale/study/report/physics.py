@@ -26,7 +26,7 @@ from genscale.inference.prediction import Predictions, load_predictions
 from genscale.pages import Picture, Section, Table
 from genscale.study.cells import study_cells
 from genscale.study.report.fits import task_laws
-from genscale.study.report.study import Size, Study, attempt, interval, once, verdict
+from genscale.study.report.study import Size, Study, attempt, interval, once, sentence, verdict
 
 TAGGING_FILE = "tagging.json"
 
@@ -143,7 +143,7 @@ def section(study: Study) -> Section | None:
 
 def _findings(found: Physics, sizes: list[Size]) -> list[str]:
     if not sizes:
-        return [f"Physics of tagging: {found.laws}."]
+        return [sentence(found.laws)]
     best = min(sizes, key=lambda size: size.mean(lambda run: found.scores[run].loss)[0])
     accuracy, spread = best.mean(lambda run: found.scores[run].accuracy)
     error = best.mean(lambda run: found.scores[run].accuracy_error)[0]
@@ -157,11 +157,11 @@ def _findings(found: Physics, sizes: list[Size]) -> list[str]:
         f"QCD rejection {rejections}."
     ]
     if isinstance(found.calibration, Unavailable):
-        lines.append(f"Calibration: {found.calibration}.")
+        lines.append(sentence(found.calibration))
     else:
         lines += [f"Calibration of {run}: {c.verdict}." for run, c in found.calibration.items()]
     if isinstance(found.laws, Unavailable):
-        return [*lines, f"R(L): {found.laws}."]
+        return [*lines, sentence(found.laws)]
     good = [name for name, law in found.laws.items() if law.p_value > 0.05]
     limits = [predictions[-1] for predictions in found.predictions.values()]
     known = [p for p in limits if p.rejection.identified]

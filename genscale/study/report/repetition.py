@@ -24,7 +24,7 @@ from genscale.pages import Picture, Section, Table
 from genscale.records import RunRecord, early_stopped_points
 from genscale.study.config import StudyConfig
 from genscale.study.report.fits import task_laws
-from genscale.study.report.study import TASKS, Study, attempt, interval, once, verdict
+from genscale.study.report.study import TASKS, Study, attempt, interval, once, sentence, verdict
 
 POINTS_FILE = "repetition.csv"
 REPETITION_FILE = "repetition.json"
@@ -78,14 +78,12 @@ def _repetition(study: Study, task: str, records: Mapping[str, RunRecord]) -> Re
     names = _inputs(study.config) if task == "tagging" else {"repetition": "tokens"}
     points = {name: table.select([c == column for c in columns]) for column, name in names.items()}
     own = points[names["repetition"]]
-    curves = [
-        [e.metrics["loss"] for e in record.evaluations]
-        for run, record in records.items()
-        if run.startswith("repetition/")
-    ]
+    evaluations = [record.evaluations for run, record in records.items() if run.startswith("repetition/")]
+    curves = [[e.metrics["loss"] for e in run] for run in evaluations]
+    steps = [[e.step for e in run] for run in evaluations]
     n, u = own.variable("N"), own.variable("U")
     threshold = attempt(
-        "no threshold", lambda: overfitting_threshold(n, u, curves, seed=study.config.fit.seed)
+        "no threshold", lambda: overfitting_threshold(n, u, curves, steps=steps, seed=study.config.fit.seed)
     )
     single = task_laws(study)[task].surface
 
@@ -179,7 +177,7 @@ def _tables(task: str, found: Repetition) -> list[Table]:
 def _findings(found: Repetition) -> list[str]:
     lines = []
     if isinstance(found.threshold, Unavailable):
-        lines.append(f"Overfitting: {found.threshold}.")
+        lines.append(sentence(found.threshold))
     else:
         e = found.threshold.exponent
         doubt = "" if e.identified else f", not identified: {e.reason}"
@@ -187,9 +185,9 @@ def _findings(found: Repetition) -> list[str]:
     if not isinstance(found.repeated, Unavailable):
         lines += _gain(found.repeated)
     elif not isinstance(found.threshold, Unavailable):  # otherwise for the same reason
-        lines.append(f"Repeated data: {found.repeated}.")
+        lines.append(sentence(found.repeated))
     if isinstance(found.inputs, Unavailable):
-        lines.append(f"Inputs: {found.inputs}.")
+        lines.append(sentence(found.inputs))
     elif found.inputs is not None:
         slopes, floors = found.inputs.slopes, found.inputs.shared_floors
         lines.append(

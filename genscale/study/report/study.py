@@ -179,6 +179,12 @@ def available(result: T | Unavailable | None) -> T | None:
     return None if isinstance(result, Unavailable) else result
 
 
+def sentence(text: object) -> str:
+    """Reason or verdict as a whole sentence."""
+    words = str(text)
+    return f"{words[0].upper()}{words[1:].rstrip('.')}."
+
+
 def interval(e: Estimate) -> str:
     """A value with its 68 % interval."""
     return f"{e.value:.4g}" + ("" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]")

@@ -25,6 +25,7 @@ from eval.scaling import (
     sensitivity,
     simulate,
 )
+from eval.scaling.approaches import _line
 from eval.scaling.selection import aicc
 
 LAW = get_law("additive")
@@ -157,6 +158,32 @@ def test_error_of_a_minimum_is_the_scatter_of_minima():
         found.append(np.log(first.N))
         errors.append(first.error_N)
     assert 0.7 < np.mean(errors) / np.std(found) < 1.4
+
+
+def test_slices_that_scatter_share_their_weight():
+    """Minima that scatter by 0.3 with errors of 0.02 to 0.3: the line must not follow the best-fitted slice."""
+    rng, x = np.random.default_rng(0), np.linspace(30, 40, 8)
+    slopes, covered = [], 0
+    for _ in range(60):
+        error = np.exp(rng.uniform(np.log(0.02), np.log(0.3), 8))
+        y = 0.5 * x + 0.3 * rng.normal(size=8) + error * rng.normal(size=8)
+        (_, slope), draws = _line(x, y, error, 200, rng)
+        slopes.append(slope)
+        low, high = np.quantile(draws[:, 1], [0.025, 0.975])
+        covered += low <= 0.5 <= high
+    equal = 0.33 / np.sqrt(((x - x.mean()) ** 2).sum())  # error of a line through equal weights
+    assert np.std(slopes) < 1.25 * equal
+    assert covered >= 51
+
+
+def test_a_grid_off_centre_is_said_to_be_one():
+    law, budgets = get_law("additive"), np.geomspace(1e17, 1e21, 6)
+    values = truth(0.34, 0.34)
+    best = np.array([optimum(values, c)[0] for c in budgets])
+    for factor, warned in ((1.0, False), (3.2, True)):
+        n, d = isoflop_grid(budgets, factor * best)
+        found = isoflop(simulate(law, values, N=n, D=d), bootstrap=10)
+        assert any("off centre" in text for text in found.warnings) is warned
 
 
 def test_slices_are_cut_through_training_curves_where_runs_have_no_common_compute():
@@ -317,7 +344,12 @@ def test_overfitting_threshold_is_recovered_from_curves():
     result = overfitting_threshold(n, u, curves)
     np.testing.assert_array_equal(result.overfit, n > 3 * u**0.47)
     assert result.exponent.ci95[0] < 0.47 < result.exponent.ci95[1]
-    assert all(b.N_low < 3 * b.U**0.47 < b.N_high for b in result.brackets)
+    data = np.unique(u)
+    np.testing.assert_allclose(
+        np.log(result.size(data)[0]), np.log(3 * data**0.47), atol=np.log(10) / 4
+    )  # one size
+    assert [b.U for b in result.brackets] == data.tolist()
+    assert all(b.N_low < result.size(b.U)[0][0] < b.N_high for b in result.brackets)
     assert json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -344,4 +376,4 @@ def test_short_curves_are_told_by_their_noise(n):
 
 def test_threshold_needs_two_brackets():
     with pytest.raises(InputError, match="1 amounts of unique data have both"):
-        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 1], [3, 1, 2], [3, 2, 1], [3, 2, 1]])
+        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 2], [3, 1, 2], [3, 2, 2], [3, 2, 2]])

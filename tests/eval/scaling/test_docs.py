@@ -23,7 +23,7 @@ def test_worked_example_prints_what_the_page_says():
         exec("print(plan(result, loss=0.4))", names)
     lines = printed.getvalue().splitlines()
     assert lines[:end] == shown[:end]
-    for line in ("loss of 0.4 nats", "  N = 9.693e+05 [8.794e+05, 1.044e+06]"):
+    for line in ("loss of 0.4 nats", "  N = 9.603e+05 [8.901e+05, 1.021e+06]"):
         assert line in lines
         assert f"    {line}" in text
 

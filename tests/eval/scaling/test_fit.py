@@ -78,7 +78,7 @@ def test_effective_data_recovers_its_constants():
 def test_no_other_optimiser_finds_a_lower_objective(loss):
     points = chinchilla(noise=0.01, seed=4)
     result = fit(points, loss=loss, bootstrap=0)
-    law, objective = get_law("additive"), Objective(loss)
+    law, objective = get_law("additive"), result.loss
 
     def value(q):
         f = law.evaluate(q[None], np.log([N / 1e8, D / 1e10]))[0][0]
@@ -101,6 +101,31 @@ def test_starts_agree_on_an_easy_surface_and_the_count_is_reported():
     result = fit(chinchilla(noise=0.003), bootstrap=0, starts=32)
     assert result.starts == 32
     assert result.starts_at_optimum >= 28
+
+
+def test_the_threshold_follows_the_noise_and_can_be_given():
+    alone = chinchilla(noise=0.01)
+    twice = simulate(get_law("additive"), CHINCHILLA, noise=0.01, seed=1, N=np.tile(N, 2), D=np.tile(D, 2))
+    for points, source in ((alone, "residuals"), (twice, "repeated runs")):
+        result = fit(points, bootstrap=0)
+        assert result.loss.delta == pytest.approx(1.345 * 0.01, rel=0.25)
+        assert f"1.345 x scatter of {source}" in result.objective_kind
+    given = fit(alone, delta=1e-3, bootstrap=0)
+    assert given.objective_kind == "sum huber(0.001) of log residuals"
+    assert given.loss == Objective("huber-log", 1e-3)
+
+
+def test_a_threshold_that_follows_the_noise_loses_little_against_least_squares():
+    """With a threshold far below the noise E scatters by half as much again as with mean squares."""
+    options = {"given": {"delta": 1e-3}, "following": {}, "squares": {"loss": "mse-log"}}
+    floors = {name: [] for name in options}
+    for seed in range(25):
+        points = chinchilla(noise=0.03, seed=seed)
+        for name, chosen in options.items():
+            floors[name].append(fit(points, bootstrap=0, starts=8, **chosen).params["E"].value)
+    errors = {name: np.std(values) for name, values in floors.items()}
+    assert errors["following"] < 1.15 * errors["squares"]
+    assert errors["given"] > 1.15 * errors["following"]
 
 
 def test_huber_minimum_ignores_outliers_that_wreck_the_mean_square():
@@ -127,7 +152,7 @@ def test_weights_act_as_repeated_points():
     weight = np.random.default_rng(0).integers(0, 4, len(N)).astype(float)
     weighted = Points.from_arrays(N=N, D=D, L=points.L, weight=weight)
     repeated = points.select(np.repeat(np.arange(len(N)), weight.astype(int)))
-    a, b = fit(weighted, bootstrap=0), fit(repeated, bootstrap=0)
+    a, b = (fit(table, delta=1e-3, bootstrap=0) for table in (weighted, repeated))
     assert a.objective == pytest.approx(b.objective, rel=1e-9)
     np.testing.assert_allclose(a.values, b.values, rtol=1e-5)
 
@@ -216,7 +241,8 @@ def test_json_round_trip_keeps_the_contract(tmp_path):
     assert set(contract.split()) <= set(plain)
     assert plain["schema_version"] == 1
     assert set(plain["params"]["E"]) == {"value", "ci68", "ci95", "identified"}
-    assert plain["objective_kind"] == "sum huber(0.001) of log residuals"
+    assert plain["objective_kind"] == result.loss.label
+    assert plain["loss"] == {"kind": "huber-log", "delta": result.loss.delta}
     again = FitResult.from_json(path)
     assert again.to_json() == text
     np.testing.assert_array_equal(again.predict(N, D), result.predict(N, D))
@@ -241,7 +267,7 @@ def test_json_of_another_kind_is_refused(tmp_path):
     ("options", "message"),
     [
         ({"law": "power", "variable": "Z"}, "variable: Z is not one of"),
-        ({"loss": "l7"}, "loss: l7 is not one of huber-log"),
+        ({"loss": "l7"}, "objective: l7 is not one of huber-log"),
         ({"delta": -1.0}, "delta: must be positive"),
         ({"starts": 0}, "starts must be at least 1"),
         ({"fixed": {"gamma": 1.0}}, "gamma is not a constant of"),

@@ -177,6 +177,49 @@ def test_a_coarse_ladder_is_said_to_be_one():
     assert "wide" in found.exponent.reason
 
 
+LADDER = 1e3 * 2.0 ** np.arange(8)
+SEVEN = 500 * 2.0 ** np.arange(7)
+
+
+def test_a_ladder_of_ratio_two_at_seven_amounts_of_data_gives_lambda_to_five_hundredths():
+    found = []
+    for seed in range(6):
+        shift = np.random.default_rng(seed).uniform(-0.35, 0.35, 2)
+        n, u = grid(LADDER * np.exp(shift[0]), SEVEN)
+        found.append(overfitting_threshold(n, u, curves(n, u, seed, k=200 * np.exp(shift[1]))).exponent)
+    assert all(e.identified for e in found)
+    assert np.std([e.value for e in found]) < 0.08
+    assert np.mean([0.5 * np.ptp(e.ci68) for e in found]) < 0.09
+    assert sum(e.ci95[0] <= 0.47 <= e.ci95[1] for e in found) >= 5
+
+
+def test_one_border_for_all_data_outvotes_runs_that_contradict_it():
+    n, u = grid(LADDER, SEVEN)
+    losses = curves(n, u, 0, k=200.0)
+    wrong = int(
+        np.flatnonzero((u == SEVEN[0]) & (n == LADDER[4]))[0]
+    )  # overfits, but its loss is made not to rise
+    losses[wrong] = np.minimum.accumulate(losses[wrong])
+    found = overfitting_threshold(n, u, losses)
+    assert not found.overfit[wrong]
+    assert found.above(n, u)[wrong]
+    assert found.exponent.ci95[0] < 0.47 < found.exponent.ci95[1]
+
+
+def test_a_run_cut_off_while_its_loss_falls_says_nothing_of_the_border():
+    n, u = grid(LADDER, SEVEN)
+    losses = curves(n, u, 0, k=200.0)
+    steps = [np.linspace(1, 100, 24)] * len(losses)
+    large = int(np.flatnonzero((u == SEVEN[0]) & (n == LADDER[-1]))[0])
+    losses[large], steps[large] = losses[large][:7], steps[large][:7]
+    found = overfitting_threshold(n, u, losses, steps=steps)
+    assert found.undecided[large]
+    assert not found.overfit[large]
+    assert found.undecided.sum() == 1
+    with pytest.raises(InputError, match="steps: one for each loss"):
+        overfitting_threshold(n, u, losses, steps=[[1.0]] * len(n))
+
+
 def test_early_stopping_returns_the_minimum():
     assert early_stopped([3.0, 1.0, 2.0]) == (1.0, 1)
     smooth = (np.linspace(-1, 1, 41)) ** 2 + 0.4

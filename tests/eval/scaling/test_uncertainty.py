@@ -122,7 +122,7 @@ def test_few_groups_fall_back_to_points_and_say_so():
 def test_warm_resamples_find_what_a_fresh_global_search_finds():
     points = simulate(get_law("additive"), TRUTH, noise=1e-2, seed=2, N=N, D=D)
     problem = Problem.build(
-        get_law("additive"), np.stack([N, D]), points.L, np.ones(len(N)), Objective("huber-log")
+        get_law("additive"), np.stack([N, D]), points.L, np.ones(len(N)), Objective("huber-log", 1e-3)
     )
     starts = distinct(problem, search(problem, 32, np.random.default_rng(0)))
     counts = bootstrap_counts(len(N), 25, np.random.default_rng(1))

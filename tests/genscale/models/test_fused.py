@@ -31,7 +31,7 @@ def one_by_one(blocks, rows, packing):
 @needs_compiler
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
-    width=st.sampled_from([(4, 1), (6, 2), (16, 1), (16, 2), (20, 5), (40, 2), (96, 4)]),
+    width=st.sampled_from([(4, 1), (6, 2), (16, 1), (16, 2), (20, 5), (40, 2), (48, 3)]),
     causal=st.booleans(),
     activation=st.sampled_from(["gelu", "gelu_tanh"]),
     mlp_ratio=st.sampled_from([1, 2, 4]),
@@ -48,6 +48,20 @@ def test_values_and_gradients_are_those_of_torch(lengths, width, causal, activat
     weights, wanted = torch.randn_like(ours), [rows, *blocks.parameters()]
     for a, b in zip(*(torch.autograd.grad((y * weights).sum(), wanted) for y in (ours, theirs)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()) + 1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("qkv_bias", [False, True])
+def test_gradients_are_added_to_a_vector_in_the_order_of_the_parameters(qkv_bias):
+    blocks = some_blocks(8, 2, causal=True, qkv_bias=qkv_bias)
+    packing, rows = Packing.build(np.array([4, 3])), torch.randn(7, 8)
+    blocks(rows, packing).square().sum().backward()
+    expected = torch.cat([p.grad.flatten() for p in blocks.parameters()])
+    blocks.zero_grad()
+    blocks.gradient = torch.ones_like(expected)
+    blocks(rows, packing).square().sum().backward()
+    torch.testing.assert_close(blocks.gradient, 1 + expected)
+    assert all(p.grad is None for p in blocks.parameters())
 
 
 @needs_compiler

@@ -30,22 +30,20 @@ jets: {test: 3000}
 generator:
   sizes: [pico, nano, micro]
   seeds: [1, 2]
-  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000,
-             warmup_steps: 8}
+  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000, warmup_steps: 10}
 tagger:
   widths: [4, 8, 16]
   seeds: [1, 2]
-  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000,
-             warmup_steps: 8}
+  training: {jets: 20000, batch_jets: 50, evaluations: 5, first_evaluation_jets: 2000, warmup_steps: 10}
 repetition:
   widths: [4, 8]
   jets: [500, 1000, 2000]
   epochs: 10
-  training: {jets: 20000, batch_jets: 50, evaluations: 5, evaluate_every_jets: 1000}
+  training: {jets: 20000, batch_jets: 50, evaluations: 5, evaluate_every_jets: 1000, warmup_steps: 10}
 inputs:
   width: 8
   others: {kinematics: {features: kinematic3, max_particles: 40}}
-fit: {min_jets: 5000, min_steps: 40}
+fit: {min_jets: 5000, min_steps: 50}
 """
 
 
@@ -138,7 +136,7 @@ def test_a_dry_run_names_what_a_grid_cannot_decide(study):
     fine = load_config(
         StudyConfig,
         study,
-        ["tagger.widths=[4,8,16,32,64]", f"tagger.seeds={list(range(1, 9))}", "fit.min_jets=2000"],
+        ["tagger.widths=[4,8,16,32,64]", f"tagger.seeds={list(range(1, 9))}", "fit.min_jets=2500"],
     )
     assert without_power(fine, 0.001) == ""
     assert without_power(load_config(StudyConfig, CONFIGS / "generation.yaml")) == ""
