@@ -73,7 +73,7 @@ class PackedJets:
     Attributes
     ----------
     inputs, targets, labels : Tensor
-        As in :class:`Batch`, of all jets.
+        As in `Batch`, of all jets.
     lengths : ndarray of int [jets]
         Rows of each jet.
     tokens : ndarray of int [jets]

@@ -162,7 +162,7 @@ class _Blocks(torch.autograd.Function):
 
 
 def head_available(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`fused_head` is faster: for vocabularies of which many rows of logits fit into a cache."""
+    """Whether `fused_head` is faster: for vocabularies of which many rows of logits fit into a cache."""
     return len(weight) <= WIDEST_VOCABULARY and available(hidden)
 
 
