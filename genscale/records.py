@@ -189,7 +189,9 @@ def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[
     """
     rows = []
     for name, record in records:
-        curve = Curve.of([e.metrics["loss"] for e in record.evaluations], [e.step for e in record.evaluations])
+        curve = Curve.of(
+            [e.metrics["loss"] for e in record.evaluations], [e.step for e in record.evaluations]
+        )
         rows.append({**_point(name, record, record.evaluations[curve.place]), "L": curve.minimum,
                      "U": record.jets_unique, "stopped_early": int(curve.finished)})  # fmt: skip
     return rows
