@@ -62,12 +62,23 @@ class Curve:
 
     @classmethod
     def of(cls, losses: ArrayLike, steps: ArrayLike | None = None) -> "Curve":
-        """Read a curve of losses (n,) at rising ``steps`` (n,), by default equally spaced ones.
+        """Make a curve from losses at increasing steps.
+
+        Parameters
+        ----------
+        losses : array-like of float, shape (n,)
+            The losses.
+        steps : array-like of float, shape (n,), optional
+            The steps; by default equally spaced.
+
+        Returns
+        -------
+        Curve
 
         Raises
         ------
         InputError
-            No losses, losses that are not finite, or steps that do not rise.
+            There are no losses, they are not finite, or the steps do not increase.
         """
         y = np.asarray(losses, dtype=np.float64)
         if y.ndim != 1 or not len(y) or not np.isfinite(y).all():
@@ -127,11 +138,11 @@ class Threshold:
     constant : Estimate
         k.
     brackets : tuple of Bracket
-        Every amount of unique data: the trained sizes on either side of the fitted threshold.
+        For each amount of unique data, the trained sizes on either side of the fitted threshold.
     overfit : array of bool, shape (n,)
         Runs whose loss rose above its minimum.
     undecided : array of bool, shape (n,)
-        Runs that were cut off while their loss fell: they say nothing about the threshold and do not enter it.
+        Runs that were cut off while their loss was falling; they do not enter the threshold.
     samples : array of float, shape (S, 2)
         Draws of lambda and ln k.
     """
@@ -233,11 +244,11 @@ def overfitting_threshold(
     curves : sequence of array-like of float
         Validation losses of each run, in the order of the steps.
     steps : sequence of array-like of float, optional
-        These steps; equally spaced where not given.
+        These steps; by default equally spaced.
     tolerance : float
         Relative rise above the minimum that counts as overfitting.
     samples : int
-        Draws behind the intervals.
+        Number of draws for the intervals.
     seed : int
         Seed of these draws.
 
