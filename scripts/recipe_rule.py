@@ -115,9 +115,11 @@ def draw(cells: Cells, sizes: Mapping[str, int], task: str, path: Path) -> None:
                     ax.plot(rates / ruled_rate(task, size), 100 * (losses / best - 1), ".-", color=colour,
                             alpha=0.8, label=label)  # fmt: skip
         ax.set(xscale="log", xlabel="rate / rate of the rule", title=f"{jets:,} jets", ylim=(-1, None))
+        ax.set_xticks([0.5, 1, 2], ["1/2", "1", "2"])
+        ax.set_xticks([], minor=True)
         ax.legend(frameon=False)
     np.atleast_1d(axes)[0].set_ylabel("loss above the best recipe (%)")
-    figure.savefig(path)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from eval.errors import InputError
 from eval.fidelity.result import Score
 from eval.results import Unavailable
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult
 

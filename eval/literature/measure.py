@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from eval.errors import InputError
 from eval.results import Estimate
 from eval.scaling.approaches import isoflop
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.points import Points
 from eval.scaling.registry import get_law
 from eval.scaling.repetition.fit import RepeatedData, repeated_data

@@ -13,7 +13,7 @@ from eval.errors import InputError
 from eval.results import Estimate
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, ReferenceModels, Sequences, class_levels, reference_levels
-from eval.scaling.fit_law import fit, profile
+from eval.scaling.fit import fit, profile
 from eval.scaling.law import Law, Parameter
 from eval.scaling.misfit import Misfit, misfit
 from eval.scaling.objective import Objective

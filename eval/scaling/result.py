@@ -96,6 +96,16 @@ class FitResult:
         """Fitted constants in the law's order, shape (p,)."""
         return np.array([self.params[name].value for name in self.law.names])
 
+    def __getattr__(self, name: str) -> Estimate:
+        """Constants and derived exponents by name: ``result.alpha``, ``result.a``."""
+        if name in ("params", "derived"):  # not set yet, while a copy is being made
+            raise AttributeError(name)
+        for estimates in (self.params, self.derived):
+            if name in estimates:
+                return estimates[name]
+        known = ", ".join((*self.params, *self.derived))
+        raise AttributeError(f"{type(self).__name__}: {name} is neither an attribute nor one of {known}")
+
     def predict(
         self,
         N: ArrayLike | None = None,

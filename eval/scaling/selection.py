@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eval.errors import InputError
 from eval.results import Estimate, Kind
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.law import Law
 from eval.scaling.objective import log_likelihood
 from eval.scaling.points import Points
@@ -301,13 +301,22 @@ def variants(
 
     Parameters
     ----------
-    points, law, variable
+    points : Points
+        As for ``fit``.
+    law : str or Law
+        As for ``fit``.
+    variable : str, optional
         As for ``fit``.
     bootstrap : int
-        Resamples of the reference.
+        Number of resamples of the reference.
     starts : int
-        Starts of each search.
+        Number of starts of each search.
     seed : int
+        Seed of starts and resamples.
+
+    Returns
+    -------
+    tuple of Variant
 
     Raises
     ------
@@ -365,21 +374,25 @@ def spread(
     *,
     log: bool = False,
 ) -> Spread:
-    """Interval of a number over all ways to fit it: that of the reference moved to the value of every variant, united.
+    """Return the interval of a number over all variants: the union of the reference's interval moved to each value.
 
-    The intervals of the other variants are not used: a fit to part of the points has a longer one for lack of points,
-    which is no systematic error.
+    The intervals of the other variants are not used, because those of fits to part of the points are longer for lack of
+    points, which is not a systematic error.
 
     Parameters
     ----------
     variants : sequence of Variant
         From `variants`; the first is the reference.
     quantity : callable
-        From a fit to the number, with intervals where the fit has a bootstrap.
+        Function from a fit to the number, with intervals if the fit has a bootstrap.
     kind : {"scale", "exponent"}
-        By which rule it is identified.
+        The rule by which it is identified.
     log : bool
-        Move by factors: for numbers that may span decades.
+        Move the interval by factors, for numbers that may span decades.
+
+    Returns
+    -------
+    Spread
     """
     estimates = {variant.name: quantity(variant.fit) for variant in variants}
     reference = next(iter(estimates.values()))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from eval.errors import InputError
 from eval.results import Estimate
-from eval.scaling.fit_law import LEAST_SPARE_POINTS, fit_arrays
+from eval.scaling.fit import LEAST_SPARE_POINTS, fit_arrays
 from eval.scaling.forms import Rejection
 from eval.scaling.objective import Objective
 from eval.scaling.result import FitResult, Status

@@ -35,7 +35,7 @@ def study_run(
     ] = 4e10,
     ms_per_step: Annotated[
         float, typer.Option(help="For --dry-run: what a step takes however small the model is.")
-    ] = 25.0,
+    ] = 4.0,
 ) -> None:
     """Run or resume a study: finished cells are skipped, interrupted ones resumed."""
     from genscale.config import load_config, parse_values, require

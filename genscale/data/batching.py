@@ -68,16 +68,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class PackedJets:
-    """Many jets, packed once; batches are slices of it.
+    """Many jets that are packed once, of which batches are slices.
 
     Attributes
     ----------
-    inputs, targets, labels : Tensor
-        As in :class:`Batch`, of all jets.
-    lengths : ndarray of int [jets]
-        Rows of each jet.
-    tokens : ndarray of int [jets]
-        Target tokens of each jet (particles, for a tagger).
+    inputs : Tensor
+        Inputs of all jets, as in `Batch`.
+    targets : Tensor
+        Targets of all jets, as in `Batch`.
+    labels : Tensor, shape (n_jets,)
+        Class index of each jet.
+    lengths : array of int, shape (n_jets,)
+        Number of rows of each jet.
+    tokens : array of int, shape (n_jets,)
+        Number of target tokens of each jet; of particles for a tagger.
     """
 
     inputs: Tensor

@@ -166,11 +166,8 @@ class Block(nn.Module):
 class Blocks(nn.ModuleList):
     """Equal blocks, one after another.
 
-    Attributes
-    ----------
-    gradient : Tensor or None
-        Vector of which the gradients of all parameters, in their order, are views. An optimizer that has one sets it:
-        fused blocks then add to it at once, instead of parameter by parameter.
+    An optimizer may set ``gradient`` to a vector of which the gradients of all parameters, in their order, are views;
+    fused blocks then add to it at once, instead of parameter by parameter.
     """
 
     def __init__(self, blocks: Iterable[Block]) -> None:

@@ -162,26 +162,38 @@ class _Blocks(torch.autograd.Function):
 
 
 def head_available(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`fused_head` is faster: for vocabularies of which many rows of logits fit into a cache."""
+    """Whether `fused_head` is faster: for vocabularies of which many rows of logits fit into a cache."""
     return len(weight) <= WIDEST_VOCABULARY and available(hidden)
 
 
 def fused_head(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradient: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Negative log-likelihoods ``[n_tokens]`` of the targets, and the gradients of their sum if wanted.
+    """Compute the negative log-likelihoods of the targets, and the gradients of their sum if wanted.
 
     Parameters
     ----------
-    hidden : Tensor [n_tokens, d]
-    weight : Tensor [vocab_size, d]
-    bias : Tensor [vocab_size], optional
-    targets : Tensor of int64 [n_tokens]
-        Tokens of the vocabulary.
+    hidden : Tensor, shape (n_tokens, d)
+        Inputs of the head.
+    weight : Tensor, shape (vocab_size, d)
+        Weight of the head.
+    bias : Tensor, shape (vocab_size,), or None
+        Bias of the head.
+    targets : Tensor of int64, shape (n_tokens,)
+        Target tokens.
+    with_gradient : bool
+        Whether gradients are computed.
 
     Returns
     -------
-    nats, grad_hidden, grad_weight, grad_bias : Tensor or None
+    nats : Tensor, shape (n_tokens,)
+        Negative log-likelihood of each target.
+    grad_hidden : Tensor or None
+        Gradient with respect to ``hidden``.
+    grad_weight : Tensor or None
+        Gradient with respect to ``weight``.
+    grad_bias : Tensor or None
+        Gradient with respect to ``bias``.
     """
     library, (n, d), vocab_size = _library(), hidden.shape, len(weight)
     hidden, weight, targets = hidden.contiguous(), weight.contiguous(), targets.contiguous()

@@ -120,14 +120,14 @@ class Generator(nn.Module):
         self.head = None if c.tied_head else nn.Linear(c.d_model, c.vocab_size)
         init_transformer(self, c.n_layers)
 
-    def _embed(self, tokens: Tensor, positions: Tensor, first_rows: Tensor, labels: Tensor | None) -> Tensor:
+    def _embed(self, tokens: Tensor, packing: Packing, labels: Tensor | None) -> Tensor:
         rows = self.embedding(tokens)
         if self.class_embedding is not None:
             if labels is None:
                 raise ValueError("a class-conditional generator needs the jets' labels")
-            rows = rows.index_add(0, first_rows, self.class_embedding(labels))
+            rows = rows.index_add(0, packing.starts, self.class_embedding(labels))
         if self.position_embedding is not None:
-            rows = rows + self.position_embedding(positions)
+            rows = rows + self.position_embedding(packing.positions)
         return rows * self.scale
 
     def hidden(self, tokens: Tensor, packing: Packing, labels: Tensor | None = None) -> Tensor:
@@ -146,7 +146,7 @@ class Generator(nn.Module):
         -------
         Tensor, shape (n_tokens, d_model)
         """
-        rows = self._embed(tokens, packing.positions, packing.starts, labels)
+        rows = self._embed(tokens, packing, labels)
         rows = self.blocks(rows, packing)
         return self.final_norm(rows)
 

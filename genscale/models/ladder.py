@@ -44,9 +44,9 @@ OMNIJET: Final[dict[str, Any]] = {
 }
 
 #: Peak learning rate of AdamW for 100,000 parameters in blocks, and how it falls with them. Both come from sweeps on
-#: simulated jets at 4 to 32 jets per step, among which the best rate hardly differs (docs/generator.md). That of
+#: simulated jets at 4 to 32 jets per step, among which the best rate hardly differs (docs/results/recipes). That of
 #: OmniJet-alpha is the released one.
-RATE_AT_1E5: Final = 3e-3
+RATE_AT_1E5: Final = 4.2e-3
 RATE_EXPONENT: Final = 0.5
 OMNIJET_RATE: Final = 1e-3
 

@@ -352,15 +352,17 @@ class RepetitionStage:
 
 @dataclass(frozen=True)
 class ControlStage:
-    """Checks of what limits the losses of a grid: the data, or their training.
+    """Tests of what limits the losses of a grid: the data, or the training.
 
     Attributes
     ----------
     repetition : bool
-        Train one size of each grid on a quarter of its jets, seen four times: steps and recipe are those of the grid's
-        own run. Where its loss is the same, that of the grid is limited by training and not by data.
-    size, width : str and int
-        Which generator and which tagger; by default the one in the middle of the grid.
+        Train one size of each grid on a quarter of its jets, seen four times, with the steps and the recipe of the
+        grid's own run. If the losses are equal, that of the grid is limited by training and not by data.
+    size : str
+        Size of the generator; by default the one in the middle of the grid.
+    width : int
+        Width of the tagger; by default the one in the middle of the grid.
     recipe : bool
         Train the smallest and the largest size, at the least and the most jets that are fitted, with half and twice the
         batch and with half and twice the learning rate.
@@ -448,7 +450,9 @@ class StudyConfig:
     tagger : TaggerStage
         Grid of taggers.
     repetition : RepetitionStage
-        Taggers on repeated data.
+        Training on repeated data.
+    control : ControlStage
+        Tests of what limits the losses.
     inputs : InputsStage
         Taggers with other inputs.
     variations : Variations

@@ -273,15 +273,15 @@ class _Loop:
 
     def _gradient(self, batches: list[Any]) -> float:
         """Add the gradient of the loss, summed over all processes, to the optimizer's; return this process's sum."""
-        device, total = self.accelerator.device, 0.0
+        device, total = self.accelerator.device, torch.zeros((), device=self.accelerator.device)
         for batch in batches:
             with self.accelerator.autocast():
                 summed = self.task.loss(self.forward, batch.to(device))
             summed.backward()
-            total += float(summed.detach())
+            total += summed.detach()
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(self.optimizer.gradient)
-        return total
+        return float(total)
 
     def _sum(self, values: list[float]) -> list[float]:
         """Return sums over all processes, which are the same in each of them.

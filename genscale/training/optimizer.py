@@ -62,8 +62,8 @@ class FlatAdamW:
     @torch.no_grad()
     def step(self, rate: float, terms: float) -> None:
         """Update the parameters by the mean gradient, ``gradient`` over ``terms``, and set the gradient to zero."""
-        norm = float(torch.linalg.vector_norm(self.gradient)) / terms
-        self.gradient *= min(1.0, self.clip_norm / (norm + 1e-6)) / terms
+        norm = torch.linalg.vector_norm(self.gradient) / terms
+        self.gradient *= (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) / terms
         torch._fused_adamw_(
             [self.parameters], [self.gradient], [self._moments[0]], [self._moments[1]], [], [self._steps.add_(1)],
             lr=rate, beta1=BETAS[0], beta2=BETAS[1], weight_decay=self.weight_decay, eps=EPSILON,

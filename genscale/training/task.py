@@ -76,7 +76,7 @@ class TrainingConfig:
     precision : "fp32" or "bf16"
         Precision of the network.
     compile : bool
-        Compile the model with torch.compile.
+        Compile the model with torch.compile, for GPUs. On a CPU the fused blocks, which this turns off, are faster.
     loader_workers : int
         Number of processes that read ahead.
     seed : int
@@ -162,7 +162,7 @@ class TrainingConfig:
             require(1 <= jets <= self.jets, f"keep_weights_at: {jets} is not between 1 and jets={self.jets}")
         require(
             len(self.weights_kept_after) == len(self.keep_weights_at),
-            f"keep_weights_at: {self.keep_weights_at} names one step of {self.batch_jets} jets twice",
+            f"keep_weights_at: {self.keep_weights_at} names one step twice",
         )
 
     @property

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval.errors import InputError
 from eval.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 from eval.scaling.repetition.effective import repetition_gain

@@ -16,7 +16,7 @@ from scipy.stats import chi2 as chi2_distribution
 
 from eval.errors import InputError
 from eval.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit_law import fit
+from eval.scaling.fit import fit
 from eval.scaling.forms import POWER_NAMES
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult

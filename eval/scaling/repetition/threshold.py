@@ -62,12 +62,23 @@ class Curve:
 
     @classmethod
     def of(cls, losses: ArrayLike, steps: ArrayLike | None = None) -> "Curve":
-        """Read a curve of losses (n,) at rising ``steps`` (n,), by default equally spaced ones.
+        """Make a curve from losses at increasing steps.
+
+        Parameters
+        ----------
+        losses : array-like of float, shape (n,)
+            The losses.
+        steps : array-like of float, shape (n,), optional
+            The steps; by default equally spaced.
+
+        Returns
+        -------
+        Curve
 
         Raises
         ------
         InputError
-            No losses, losses that are not finite, or steps that do not rise.
+            There are no losses, they are not finite, or the steps do not increase.
         """
         y = np.asarray(losses, dtype=np.float64)
         if y.ndim != 1 or not len(y) or not np.isfinite(y).all():
@@ -122,15 +133,17 @@ class Threshold:
 
     Attributes
     ----------
-    exponent, constant : Estimate
-        lambda and k.
+    exponent : Estimate
+        lambda.
+    constant : Estimate
+        k.
     brackets : tuple of Bracket
-        Every amount of unique data: the trained sizes on either side of the fitted threshold.
-    overfit : ndarray of bool
+        For each amount of unique data, the trained sizes on either side of the fitted threshold.
+    overfit : array of bool, shape (n,)
         Runs whose loss rose above its minimum.
-    undecided : ndarray of bool
-        Runs that were cut off while their loss fell: they say nothing about the threshold and do not enter it.
-    samples : ndarray, shape (S, 2)
+    undecided : array of bool, shape (n,)
+        Runs that were cut off while their loss was falling; they do not enter the threshold.
+    samples : array of float, shape (S, 2)
         Draws of lambda and ln k.
     """
 
@@ -176,8 +189,8 @@ def overfits(losses: ArrayLike, *, tolerance: float = TOLERANCE) -> bool:
 
     Parameters
     ----------
-    losses : array-like, shape (n,)
-        Validation loss at rising steps; three or more.
+    losses : array-like of float, shape (n,)
+        Validation losses in the order of the steps; three or more.
     tolerance : float
         Smallest relative rise that counts.
 
@@ -224,17 +237,24 @@ def overfitting_threshold(
 
     Parameters
     ----------
-    N, U : array-like, shape (n,)
-        Parameters and unique data of each run.
-    curves : sequence of array-like
-        Validation losses of each run at rising steps.
-    steps : sequence of array-like, optional
-        These steps; equally spaced where not given.
+    N : array-like of float, shape (n,)
+        Parameters of each run.
+    U : array-like of float, shape (n,)
+        Unique data of each run.
+    curves : sequence of array-like of float
+        Validation losses of each run, in the order of the steps.
+    steps : sequence of array-like of float, optional
+        These steps; by default equally spaced.
     tolerance : float
         Relative rise above the minimum that counts as overfitting.
     samples : int
-        Draws behind the intervals.
+        Number of draws for the intervals.
     seed : int
+        Seed of these draws.
+
+    Returns
+    -------
+    Threshold
 
     Notes
     -----

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from eval.fidelity.figures import distance_vs_loss, significance_heatmap
@@ -11,7 +13,7 @@ from eval.fidelity.score import FidelityResult
 from eval.results import Unavailable
 from genscale.fidelity.points import read_scores
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.study import Study, once, sentence
+from genscale.study.report.study import Size, Study, once, sentence
 
 FIDELITY_FILE = "fidelity.json"
 
@@ -64,7 +66,7 @@ def section(study: Study) -> Section | None:
         ],
         cautions=[f"Score of {best}: {warning}." for warning in found[best].warnings],
         figures=_figures(study, found, best.split("/")[-1]),
-        tables=[_table(found)],
+        tables=[_sizes(study, found), _table(found)],
         data={FIDELITY_FILE: found},
         summary=[
             "sliced Wasserstein distance of five observables (floor: reference against reference)",
@@ -75,6 +77,32 @@ def section(study: Study) -> Section | None:
 
 def _distance(j: Score) -> str:
     return f"{j.value:.4f} ± {j.distance.standard_error:.4f}   floor {j.floor.mean:.4f}"
+
+
+def _sizes(study: Study, found: Mapping[str, FidelityResult]) -> Table:
+    def distance(size: Size) -> str:
+        value, spread = size.mean(lambda run: found[run].joint.value)
+        error = size.mean(lambda run: found[run].joint.distance.standard_error)[0]
+        return f"{value:.4f} ± {np.hypot(error, (spread or 0.0) / np.sqrt(len(size.runs))):.4f}"
+
+    def spread(size: Size) -> str:
+        value = size.mean(lambda run: found[run].joint.value)[1]
+        return "" if value is None else f"{value:.4f}"
+
+    return Table.of(
+        "Joint distance by size",
+        "Sliced Wasserstein distance over all observables, mean over seeds. Its error combines that over jets with "
+        "that of the mean over seeds; the spread is the standard deviation over seeds.",
+        [size for size in study.sizes("generator") if all(run in found for run in size.runs)],
+        [
+            ("size", lambda size: size.name),
+            ("seeds", lambda size: str(len(size.runs))),
+            ("held-out loss", lambda size: size.text),
+            ("joint distance", distance),
+            ("spread over seeds", spread),
+            ("floor", lambda size: f"{size.mean(lambda run: found[run].joint.floor.mean)[0]:.4f}"),
+        ],
+    )
 
 
 def _table(found: dict[str, FidelityResult]) -> Table:

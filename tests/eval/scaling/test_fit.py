@@ -1,5 +1,8 @@
 """Recovery, published objectives, other optimisers, determinism, and honest answers on weak data."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -246,6 +249,15 @@ def test_json_round_trip_keeps_the_contract(tmp_path):
     again = FitResult.from_json(path)
     assert again.to_json() == text
     np.testing.assert_array_equal(again.predict(N, D), result.predict(N, D))
+
+
+def test_constants_are_attributes():
+    result = fit(chinchilla(noise=0.003), bootstrap=0)
+    assert result.alpha is result.params["alpha"]
+    assert result.a is result.derived["a"]
+    with pytest.raises(AttributeError, match="gama is neither an attribute nor one of E, A, alpha"):
+        result.gama  # noqa: B018
+    assert copy.copy(result).beta == pickle.loads(pickle.dumps(result)).beta
 
 
 def test_json_of_another_kind_is_refused(tmp_path):

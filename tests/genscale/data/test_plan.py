@@ -57,8 +57,8 @@ class Places:
     def load(self, rows):
         return rows, np.ones(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
 
-    def batch(self, values, lengths, labels):
-        return values.tolist()
+    def pack(self, values, lengths, labels, order):
+        return values[order].tolist()
 
 
 @pytest.mark.parametrize("world", [1, 2])

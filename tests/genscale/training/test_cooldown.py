@@ -194,7 +194,7 @@ def test_two_processes_give_the_points_of_one(tagger_run, tmp_path):
     [
         ("schedule", "cosine", "cooldown: needs schedule: constant, not cosine"),
         ("average", 0.1, "cooldown: does not go with average"),
-        ("patience", 3, "cooldown: does not go with patience"),
+        ("patience", 0.5, "cooldown: does not go with patience"),
         ("evaluate_every_jets", 100, "cooldown: does not go with evaluate_every_jets"),
         ("cooldown", 1.0, r"cooldown: 1.0 is not in \[0, 1\)"),
         ("cooldown", -0.1, r"cooldown: -0.1 is not in \[0, 1\)"),

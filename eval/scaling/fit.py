@@ -70,27 +70,28 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
     Parameters
     ----------
     points : Points
-        From ``read_points`` or ``Points.from_arrays``.
+        Losses, from ``read_points`` or ``Points.from_arrays``.
     law : str or Law
         ``additive``, ``additive-tied``, ``kaplan``, ``effective-data``; of one ``variable``: ``power``,
         ``power-nofloor``, ``logarithmic``, ``broken``, ``m4``.
     variable : str, optional
-        N, D, C or U for a law of one variable.
+        N, D, C or U, for a law of one variable.
     approach : 1, 2, 3 or "all"
-        3: the law (``FitResult``). 1, 2: envelope, IsoFLOP parabolas without a law (``FrontierFit``; of the
-        other arguments only ``bootstrap`` and ``seed`` matter). "all": all three side by side
-        (``Comparison``).
-    loss, delta : str, float or None
-        Objective: ``huber-log`` (threshold ``delta`` on ln-residuals; None follows the noise), ``mse``, ``mse-log``,
-        ``huber-likelihood``.
+        3 fits the law (``FitResult``). 1 and 2 find the compute-optimal line without a law, by the envelope of
+        training curves or by IsoFLOP parabolas (``FrontierFit``); of the other arguments they use only ``bootstrap``
+        and ``seed``. "all" compares all three (``Comparison``).
+    loss : str
+        Objective: ``huber-log``, ``mse``, ``mse-log`` or ``huber-likelihood``.
+    delta : float, optional
+        Huber threshold on residuals of ln L; by default it follows the noise.
     bootstrap : int
-        Resamples behind the intervals; 0 for none.
+        Number of resamples for the intervals; 0 for none.
     unit : str
-        What is resampled: ``points``, ``groups`` or ``auto`` (groups when there are at least eight).
+        What is resampled: ``points``, ``groups`` or ``auto`` (groups if there are at least eight).
     starts : int
-        Starts of the global search.
-    fixed : mapping, optional
-        Constants held at a value.
+        Number of starts of the global search.
+    fixed : mapping of str to float, optional
+        Constants that are fixed, with their values.
     seed : int
         Seed of starts and resamples.
     progress : bool
@@ -103,7 +104,7 @@ def fit(  # type: ignore[misc]  # the overloads leave the shared options to this
     Raises
     ------
     InputError
-        Fewer points than free constants, a variable that never varies, an unknown name.
+        There are fewer points than free constants, a variable does not vary, or a name is unknown.
     """
     from eval.scaling.approaches import envelope, isoflop
     from eval.scaling.side_by_side import compare_approaches
