@@ -11,7 +11,7 @@ repeated data, seen until the held-out loss no longer falls.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from eval.literature import falls, generation, tagging
@@ -52,6 +52,10 @@ class Claim:
     data: Literal["single pass", "repeated", ""]
     margin: str
     judge: Callable[[Findings], Outcome]
+
+
+#: Claims that a single pass shows only where data limit it: those about D, and about the compute-optimal share of data.
+OF_DATA = frozenset({"beta", "a", "a from scratch", "beta_rep", "cost", "tagging: D", "generation: D"})
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,17 @@ def judge(findings: Findings, power: Mapping[str, float] | None = None) -> list[
     -------
     list of Judgement
     """
-    return [Judgement(claim, claim.judge(findings), (power or {}).get(claim.key)) for claim in CLAIMS]
+    return [Judgement(claim, _outcome(claim, findings), (power or {}).get(claim.key)) for claim in CLAIMS]
+
+
+def _outcome(claim: Claim, findings: Findings) -> Outcome:
+    outcome = claim.judge(findings)
+    if claim.key not in OF_DATA or claim.task not in findings.limited_by_training:
+        return outcome
+    if outcome.verdict not in (Verdict.SUPPORTS, Verdict.CONTRADICTS):
+        return outcome
+    reason = "repeated jets do as well as fresh ones here, so that the single pass is limited by training, not by data"
+    return replace(outcome, verdict=Verdict.CANNOT_TELL, reason=reason)
 
 
 CLAIMS: tuple[Claim, ...] = (

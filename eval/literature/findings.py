@@ -50,6 +50,9 @@ class Findings:
         Relation of loss and distance of generators.
     window : Estimate or None
         Learnable window of generation, in nats per jet below a table of bigrams.
+    limited_by_training : frozenset of str
+        Tasks whose repetition control found that repeated jets do as well as fresh ones: what their single pass gives
+        is no law of data.
     same_jets : bool
         Whether jets, classes and inputs are those of the papers (JetClass): only then are losses compared.
     """
@@ -66,4 +69,5 @@ class Findings:
     rejection: Mapping[str, RejectionLaw] = field(default_factory=dict)
     loss_fidelity: LossFidelity | None = None
     window: Estimate | None = None
+    limited_by_training: frozenset[str] = frozenset()
     same_jets: bool = False

@@ -18,6 +18,7 @@ from genscale.pages import Section, Table
 from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
+from genscale.study.report.control import Limit, repetition_controls
 from genscale.study.report.fidelity import loss_fidelity
 from genscale.study.report.fits import task_laws
 from genscale.study.report.physics import physics
@@ -74,7 +75,8 @@ def section(study: Study) -> Section | None:
 
 def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    tasks, tagger, repeated = task_laws(study), physics(study), repetitions(study).get("tagging")
+    tasks, tagger = task_laws(study), physics(study)
+    repeated, repeated_tokens = (repetitions(study).get(task) for task in ("tagging", "generation"))
     tagging = tasks.get("tagging")
     steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
@@ -86,11 +88,16 @@ def compare_with_literature(study: Study) -> Literature:
         isoflop_a=approaches.exponents().get(2) if approaches else None,
         repetition=available(repeated.repeated) if repeated else None,
         threshold=available(repeated.threshold) if repeated else None,
+        generation_repetition=available(repeated_tokens.repeated) if repeated_tokens else None,
+        generation_threshold=available(repeated_tokens.threshold) if repeated_tokens else None,
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
         loss_fidelity=available(loss_fidelity(study)),
         window=learnable.main.window_per_jet if learnable else None,
         # The last splits are those for tests.
+        limited_by_training=frozenset(
+            task for task, control in repetition_controls(study).items() if control.limit is Limit.TRAINING
+        ),
         same_jets=_as_published(study.jets(splits_read(study.config)[-1]), study.config),
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]

@@ -241,3 +241,15 @@ def test_claims_are_distinct_and_say_which_law_of_data_they_mean():
             assert "single pass" in claim.text
         if claim.data == "repeated":
             assert "epeated" in claim.text
+
+
+def test_a_single_pass_that_training_limits_decides_nothing_about_data():
+    findings = Findings(tagging_steps=steps_of(SINGLE, 0.005), generation_steps=steps_of(TOKENS, 0.002))
+    limited = replace(findings, limited_by_training=frozenset({"tagging"}))
+    before, after = ({j.claim.key: j for j in judge(f)} for f in (findings, limited))
+    assert before["tagging: D"].verdict is Verdict.SUPPORTS
+    assert after["tagging: D"].verdict is Verdict.CANNOT_TELL
+    assert "limited by training, not by data" in after["tagging: D"].why
+    # Neither size nor the other task is concerned.
+    assert after["tagging: N"] == before["tagging: N"]
+    assert after["generation: D"] == before["generation: D"]
