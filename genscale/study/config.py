@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -109,7 +110,7 @@ class TokenizerStage:
         )
 
 
-class Grid:
+class Grid(ABC):
     """What the grids of both tasks have in common: sizes by name, each with seeds and a training of its own."""
 
     seeds: list[int]
@@ -119,9 +120,9 @@ class Grid:
     training: TrainingConfig
 
     @property
+    @abstractmethod
     def names(self) -> list[str]:
         """Sizes by the names that the dictionaries have them under."""
-        raise NotImplementedError
 
     def seeds_for(self, name: str) -> list[int]:
         """Seeds of a size."""
