@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genscale.config import require
+from genscale.data.packing import Packing
 from genscale.models.generator import Generator
 from genscale.models.head import ROW_MULTIPLE, logits_buffer
-from genscale.models.packing import Packing
 
 START_TOKEN = 0
 
