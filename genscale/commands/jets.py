@@ -37,7 +37,7 @@ def simulate(
     """
     from genscale.data.schema import CLASSES
     from genscale.data.simulation import simulate as run
-    from genscale.data.workers import available_cores
+    from genscale.processes import available_cores
 
     if format not in ("store", "root"):
         raise InputError(f"--format {format}: known are store and root")
@@ -71,7 +71,7 @@ def convert(
 ) -> None:
     """Convert foreign jet files to a jet store."""
     from genscale.data.convert import convert as run
-    from genscale.data.workers import available_cores
+    from genscale.processes import available_cores
 
     manifest = run(sources, out, format, workers=workers or available_cores(), split=split)
     typer.echo(f"{out}: {manifest.rows:,} jets")
