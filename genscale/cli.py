@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from genscale.commands import jets, scores, studies, tokens, training
+from genscale.commands import evaluate, generate, jets, laws, study, tag, tokenizer, train
 from genscale.errors import run_guarded
 
 app = typer.Typer(
@@ -25,10 +25,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(jets.app)
-app.add_typer(tokens.app, name="tokenizer")
-app.add_typer(training.app)
-app.add_typer(scores.app)
-app.add_typer(studies.app, name="study")
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(train.app, name="train")
+app.add_typer(generate.app)
+app.add_typer(tag.app)
+app.add_typer(evaluate.app)
+app.add_typer(laws.app)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
