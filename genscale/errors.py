@@ -16,7 +16,7 @@ class Interrupted(Exception):
 
     def __init__(self, number: int, folder: Path, step: int | None = None) -> None:
         after = "" if step is None else f" after step {step}"
-        super().__init__(f"{folder}: stopped by signal {number}{after}; run the same command to go on")
+        super().__init__(f"{folder}: stopped by signal {number}{after}; run the same command to resume")
         self.signal = number
 
 

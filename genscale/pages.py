@@ -137,7 +137,7 @@ class Section:
     ----------
     title : str
     found : sequence of str
-        Sentences for the head of the page, each with its numbers.
+        Sentences for the beginning of the page, each with its numbers.
     cautions : sequence of str
         What a careful reader should know before believing the rest.
     figures : sequence of Picture
@@ -170,7 +170,7 @@ class Section:
 
     @property
     def has_body(self) -> bool:
-        """Whether there is more than sentences for the head of the page."""
+        """Whether there is more than sentences for the beginning of the page."""
         return any((self.figures, self.tables, self.text, self.listing))
 
 

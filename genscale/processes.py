@@ -38,7 +38,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def exit_with_parent() -> None:
-    """Initialise a worker process to end with its parent; otherwise it would wait for work for ever."""
+    """Initialise a worker process to end with its parent; otherwise it would wait for work forever."""
     threading.Thread(target=_wait_and_exit, daemon=True).start()
 
 

@@ -20,9 +20,13 @@ def generate(
     out: Out,
     seed: Seed = 1,
     class_label: Annotated[str | None, typer.Option(help="For class-conditional generators.")] = None,
-    temperature: Annotated[float, typer.Option(help="1: the model's own distribution.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens of this total probability.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Divides the logits; 1: the model's own distribution.")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0: all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Keep the most probable tokens that together reach this probability.")
+    ] = 1.0,
     device: Device = "auto",
 ) -> None:
     """Draw jets from a generator into a jet store."""
@@ -40,11 +44,13 @@ def generate(
 def likelihood(
     run: Annotated[Path, typer.Argument(help="Folder of a finished generator run.")],
     store: Annotated[Path, typer.Argument(help="Token store, or a jet store to encode.")],
-    out: Annotated[Path, typer.Option(help="Arrow file, a row per jet; a summary goes beside it as JSON.")],
+    out: Annotated[
+        Path, typer.Option(help="Arrow file with one row per jet; a JSON summary is written beside it.")
+    ],
     references: Annotated[
         Path | None,
         typer.Option(
-            help="Training tokens: also compare with reference models (bigram, ...) counted on them."
+            help="Store of training tokens: compare with reference models (bigram, ...) counted on it."
         ),
     ] = None,
     device: Device = "auto",

@@ -16,16 +16,19 @@ app = typer.Typer()
 @app.command()
 def simulate(
     out: Out,
-    jets: Annotated[int, typer.Option(help="Jets in all, shared equally by the classes.", min=1)],
+    jets: Annotated[int, typer.Option(help="Total number of jets, shared equally among the classes.", min=1)],
     classes: Annotated[str, typer.Option(help="Comma-separated JetClass names, or all.")] = "all",
     seed: Seed = 1,
     workers: Workers = 0,
     jets_of: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS=N", help="Jets of one class instead of its share; may be repeated."),
+        typer.Option(
+            metavar="CLASS=N",
+            help="Number of jets of one class, in place of its equal share; may be repeated.",
+        ),
     ] = None,
     mpi: Annotated[
-        bool, typer.Option(help="Multiparton interactions: realistic, seven times slower.")
+        bool, typer.Option(help="Simulate multiparton interactions: more realistic, seven times slower.")
     ] = True,
     format: Annotated[
         str, typer.Option(help="store (Arrow), or root: JetClass ROOT files, with the store beside them.")
@@ -55,7 +58,7 @@ def simulate(
 def _class_and_jets(text: str) -> tuple[str, int]:
     name, equals, jets = text.partition("=")
     if not equals or not jets.isdecimal():
-        raise InputError(f"--jets-of {text}: expected a class and its jets, for example QCD=100000")
+        raise InputError(f"--jets-of {text}: expected a class and its number of jets, for example QCD=100000")
     return name, int(jets)
 
 
@@ -64,10 +67,13 @@ def convert(
     sources: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     out: Out,
     format: Annotated[
-        str, typer.Option(help="auto looks into the files; jetclass is ROOT as published.")
+        str, typer.Option(help="auto recognises the files; jetclass: ROOT files as published.")
     ] = "auto",
     workers: Workers = 0,
-    split: Annotated[str | None, typer.Option(help="train, val or test: recorded in the store.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test; recorded in the store, because training refuses test jets."),
+    ] = None,
 ) -> None:
     """Convert foreign jet files to a jet store."""
     from genscale.data.convert import convert as run

@@ -24,7 +24,7 @@ def fit(
         str,
         typer.Option(
             help="Of N and D: additive, additive-tied, kaplan, effective-data. Of one --variable: power, "
-            "power-nofloor, logarithmic, broken, m4. compare: fit every law below a compute cut, judge it above."
+            "power-nofloor, logarithmic, broken, m4. compare fits every law below a compute cut and judges it above."
         ),
     ] = "additive",
     variable: Annotated[str | None, typer.Option(help="N, D, C or U, for a law of one variable.")] = None,
@@ -40,7 +40,7 @@ def fit(
     ] = 200,
     unit: Annotated[str, typer.Option(help="What is resampled: points, groups, or auto.")] = "auto",
     fixed: Annotated[
-        list[str] | None, typer.Option("--fix", help="Hold a constant, for example E=1.8.")
+        list[str] | None, typer.Option("--fix", help="Hold a parameter fixed, for example E=1.8.")
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="Other column names, for example L=val_loss.")
@@ -161,13 +161,13 @@ def _number(name: str, text: str) -> float:
 @app.command()
 def plan(
     fit_file: Annotated[Path, typer.Argument(metavar="FIT.JSON", help="A fitted law of N and D.")],
-    flops: Annotated[float | None, typer.Option(help="Training budget.")] = None,
-    jets: Annotated[float | None, typer.Option(help="D is fixed: the best N for it.")] = None,
-    loss: Annotated[float | None, typer.Option(help="Wanted loss: the least budget that reaches it.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Training budget in FLOPs.")] = None,
+    jets: Annotated[float | None, typer.Option(help="Fixed number of jets D: the best N for it.")] = None,
+    loss: Annotated[float | None, typer.Option(help="Target loss: the least budget that reaches it.")] = None,
     gpu_hours: Annotated[
         float | None, typer.Option(help="Budget in hours; needs --flops-per-second.")
     ] = None,
-    flops_per_second: Annotated[float | None, typer.Option(help="Measured rate of training.")] = None,
+    flops_per_second: Annotated[float | None, typer.Option(help="Measured training rate in FLOP/s.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the answer as JSON.")] = None,
 ) -> None:
     """Compute-optimal model and data for a budget, from a fitted law, with intervals."""
@@ -192,11 +192,15 @@ def plan(
 
 @app.command()
 def ladder(
-    vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.", min=3)] = 8194,
-    tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.", min=1)] = 41.0,
-    batch_jets: Annotated[int, typer.Option(help="Jets held by one device in a step.", min=1)] = 64,
+    vocabulary: Annotated[
+        int, typer.Option(help="Size of the vocabulary, including start and stop tokens.", min=3)
+    ] = 8194,
+    tokens_per_jet: Annotated[
+        float, typer.Option(help="Mean number of target tokens per jet.", min=1)
+    ] = 41.0,
+    batch_jets: Annotated[int, typer.Option(help="Jets per step on one device.", min=1)] = 64,
     flops_per_second: Annotated[
-        float | None, typer.Option(help="Measured rate of training: prints hours.")
+        float | None, typer.Option(help="Measured training rate in FLOP/s; adds a column of hours.")
     ] = None,
     fit: Annotated[
         Path | None,

@@ -10,9 +10,11 @@ import typer
 from genscale.errors import InputError
 
 Out = Annotated[Path, typer.Option(help="Where the result goes; must not exist yet.")]
-RunOut = Annotated[Path, typer.Option(help="Folder of the run; one that was interrupted goes on.")]
-Workers = Annotated[int, typer.Option(help="Processes; never change the result. 0: one per core.", min=0)]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+RunOut = Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")]
+Workers = Annotated[
+    int, typer.Option(help="Number of processes, which does not change the result; 0: one per core.", min=0)
+]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file (see configs/).")]
 Overrides = Annotated[
     list[str] | None,

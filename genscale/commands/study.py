@@ -19,7 +19,7 @@ def study_run(
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
     backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
     jobs: Annotated[
-        int, typer.Option(help="Cells at one time; 0: one per core (64 on a cluster).", min=0)
+        int, typer.Option(help="Cells that run at the same time; 0: one per core (64 on a cluster).", min=0)
     ] = 0,
     cluster: Annotated[
         list[str] | None,
@@ -34,7 +34,7 @@ def study_run(
         float, typer.Option(help="For --dry-run: rate of large models; 4e10 is one CPU core.")
     ] = 4e10,
     ms_per_step: Annotated[
-        float, typer.Option(help="For --dry-run: what a step takes however small the model is.")
+        float, typer.Option(help="For --dry-run: milliseconds that each step takes besides its FLOPs.")
     ] = 4.0,
 ) -> None:
     """Run or resume a study: finished cells are skipped, interrupted ones resumed."""

@@ -22,12 +22,12 @@ from genscale.inference.device import resolve_device
 if TYPE_CHECKING:
     from genscale.comparison.result import Comparison
 
-app = typer.Typer(help="Jets to discrete tokens and back.", no_args_is_help=True)
+app = typer.Typer(help="Encode jets as discrete tokens, and decode them.", no_args_is_help=True)
 
 
 @app.command("fit")
 def tokenizer_fit(
-    store: Annotated[Path, typer.Argument(help="Jet store to learn from.")],
+    store: Annotated[Path, typer.Argument(help="Jet store of the training jets.")],
     out: RunOut,
     overrides: Overrides = None,
     config: ConfigFile = None,
@@ -76,15 +76,15 @@ def tokenizer_decode(
 
 @app.command("bin")
 def tokenizer_bin(
-    store: Annotated[Path, typer.Argument(help="Jet store to place the bins on.")],
+    store: Annotated[Path, typer.Argument(help="Jet store from whose jets the bins are determined.")],
     out: RunOut,
     overrides: Overrides = None,
-    jets: Annotated[int, typer.Option(help="Jets to place them on; 0: all.", min=0)] = 20_000,
+    jets: Annotated[int, typer.Option(help="Number of jets that determine them; 0: all.", min=0)] = 20_000,
 ) -> None:
     """Make a tokenizer of plain bins in (ln pT, eta_rel, phi_rel), without a network.
 
     Keys: bins=[16,8,8], spacing=quantile or uniform, pt_range_gev=[0.05,1000]. Only such a tokenizer has cells of
-    known volume, so that token probabilities are densities of jets.
+    known volume, so that probabilities of tokens can be turned into densities of jets.
     """
     require_run_folder(out)
     from genscale.comparison.family import fit_binning
@@ -102,7 +102,7 @@ def tokenizer_coarsen(
     out: RunOut,
     seed: Seed = 0,
 ) -> None:
-    """Merge the codes of a tokenizer by k-means of their vectors: a coarser one without another training.
+    """Merge the codes of a tokenizer by k-means of their vectors, which gives a coarser one without training.
 
     Generators trained on the tokens of several of them show what depends on the codebook, such as the share of the
     tokens' information that can be learned.
@@ -181,7 +181,7 @@ def tokenizer_compare(
     test_jets: Annotated[int, typer.Option(help="Jets to measure on; 0: all of the store.", min=0)] = 0,
     device: Device = "auto",
 ) -> None:
-    """Train a family of tokenizers and compare them; finished ones are kept when run again.
+    """Train a family of tokenizers and compare them; finished ones are kept when the command is run again.
 
     For example with --config configs/tokenizer/comparison.yaml; kinds=[vq,fsq] codebook_sizes=[512] make it small.
     """

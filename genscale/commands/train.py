@@ -42,7 +42,7 @@ def train_tagger(out: RunOut, overrides: Overrides = None, config: ConfigFile = 
 
 
 def report_run(record: Any, out: Path) -> None:
-    """Print the one line that a finished training deserves, once for all processes."""
+    """Print one line about a finished training, in one of its processes only."""
     if int(os.environ.get("RANK", "0")) == 0:
         typer.echo(
             f"{out}: loss {record.saved.metrics['loss']:.4f} after {record.saved.jets_seen:,} jets, "

@@ -45,14 +45,14 @@ class FamilyConfig:
     Attributes
     ----------
     kinds : list of str
-        ``vq`` (conditional on the jet), ``vq-unweighted`` (all particles alike in its loss),
+        ``vq`` (conditional on the jet), ``vq-unweighted`` (equal weights of all particles in its loss),
         ``vq-unconditional``, ``residual``, ``fsq``, ``bins-quantile``, ``bins-uniform``.
     codebook_sizes : list of int
         K of each kind, powers of two; bins and levels are the balanced ones.
     seeds : list of int
         Seeds of weights and order of jets. The first is used for all, the others for ``repeated_sizes``.
     repeated_sizes : list of int
-        Codebook sizes that are trained with every seed, to know the spread.
+        Codebook sizes that are trained with every seed, to measure the spread.
     bins_jets : int
         Jets on which bins are placed.
     pt_range_gev : list of two floats

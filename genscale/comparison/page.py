@@ -136,7 +136,7 @@ def _choices(comparison: Comparison, spread: str) -> Section:
             "tau21, tau32 and multiplicity between jets after and before the tokenizer: what a perfect generator on "
             "these tokens would be left with."
         ]
-        + [f"No recommendation by {title.lower()}: not known here." for title, _, choices in budgets if not choices],
+        + [f"No recommendation by {title.lower()}: it is not known." for title, _, choices in budgets if not choices],
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Batches in a fixed order: which jets a training step sees depends on the seed and the step alone.
 
-Not on the number of loader processes, not on where a run was interrupted, and not on how many processes
-share the batch: each takes every n-th jet of it and reads only those.
+They depend neither on the number of loader processes, nor on where a run was interrupted, nor on how many processes
+share the batch, of which each takes every n-th jet and reads only these.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def held_out(rows: Rows, n_jets: int, batch_jets: int, rank: int = 0, world: int
 def by_length(rows: Rows, jets: np.ndarray, batch_jets: int) -> Iterator[tuple[Any, np.ndarray]]:
     """Iterate over batches of jets of similar length, so that they pack with least waste, and their places in ``jets``.
 
-    For what does not depend on which jets share a batch, such as losses.
+    This is for quantities that do not depend on which jets share a batch, such as losses.
     """
     flat, lengths, labels = rows.load(jets)
     order = np.argsort(-lengths, kind="stable")

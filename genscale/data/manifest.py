@@ -91,7 +91,7 @@ def clear_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise InputError(
             f"{path}: cannot be written ({reason}); free space or choose a folder that "
-            "you may write to, then run the command again: what is whole is kept"
+            "you may write to, then run the command again: complete shards are kept"
         ) from error
 
 

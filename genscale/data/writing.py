@@ -89,7 +89,7 @@ class StoreWriter:
         if theirs != ours:
             raise InputError(
                 f"{self.partial}: begun with other settings ({_first_difference(theirs, ours)}); "
-                "repeat them to go on, choose another folder, or remove it to start again"
+                "repeat them to resume it, choose another folder, or remove it to start again"
             )
 
     def has_shard(self, key: str) -> bool:

@@ -140,7 +140,7 @@ def load_sample(path: Path, name: str, n_jets: int = 0) -> Sample:
     if "part_charge" in jets.fields:
         particles = ak.with_field(particles, jets["part_charge"], "charge")
     particles = ak.to_packed(particles)
-    Constituents(particles, str(path))  # what is wrong with the jets is said here, with the name of the file
+    Constituents(particles, str(path))  # raises errors about the jets here, with the name of the file
     shares = {}
     if LABELS[0] in jets.fields:
         shares = {c: float(np.mean(jets[f"label_{c}"])) for c in CLASSES}
@@ -148,7 +148,7 @@ def load_sample(path: Path, name: str, n_jets: int = 0) -> Sample:
 
 
 def sample_pair_warnings(generated: Sample, reference: Sample) -> list[str]:
-    """What can be told from the two samples before anything is computed."""
+    """Return warnings that follow from the two samples themselves, before anything is computed."""
     found = []
     if generated.identity == reference.identity:
         found.append(
@@ -162,7 +162,7 @@ def sample_pair_warnings(generated: Sample, reference: Sample) -> list[str]:
         ]
         if different:
             found.append(
-                f"the classes are mixed differently ({', '.join(different)}): what is measured is the mixture, too"
+                f"the shares of the classes differ ({', '.join(different)}), which the distances measure, too"
             )
     return found
 

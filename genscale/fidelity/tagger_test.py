@@ -1,7 +1,7 @@
 """Two-sample test by the project's own tagger: can a set transformer tell generated jets from reference jets?
 
-It sees constituents, and so what no list of observables holds. A small network that is trained for half a minute finds
-less than there is: its AUC is a lower limit, often below that of boosted trees on observables.
+It sees constituents, and therefore also what no list of observables contains. A small network that is trained for half
+a minute does not find everything: its AUC is a lower limit, often below that of boosted trees on observables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from genscale.data.packing import Packing
 from genscale.models.tagger import Tagger, TaggerConfig
 
 #: Functions of a particle's pT, eta_rel and phi_rel and of the jet's pT; with the last two the network learns five
-#: times as fast as with the kinematics alone, although they hold nothing new.
+#: times as fast as with the kinematics alone, although they contain no new information.
 FEATURES = ("part_pt_log", "part_deta", "part_dphi", "part_logptrel", "part_deltaR")
 
 MAX_PARTICLES = 128
@@ -100,7 +100,7 @@ def tagger_two_sample_test(
     halves = [offset + rng.permutation(n) for offset in (0, n)]
     train = np.concatenate([half[: n // 2] for half in halves])
     test = np.concatenate([half[n // 2 :] for half in halves])
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to move
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers as they are
         torch.manual_seed(seed)
         model = Tagger(_SHAPE)
     _fit(model, jets, train, jets_seen, rng)
@@ -113,8 +113,8 @@ def tagger_two_sample_test(
 
 
 def _features(jets: ak.Array) -> tuple[np.ndarray, np.ndarray]:
-    # Both kinds by the same way from the same three numbers: jet columns of their stores may differ in definition,
-    # and a classifier finds any such difference.
+    # The features of both kinds are computed in the same way from the same three numbers: the jet columns of their
+    # stores may be defined differently, and a classifier would find any such difference.
     return particle_features(to_store_rows(jets[["pt", "eta_rel", "phi_rel"]], None), FEATURES, MAX_PARTICLES)
 
 

@@ -1,14 +1,14 @@
-"""How likely a generator finds jets: log-likelihoods of token sequences, and densities of jets.
+"""Likelihoods of jets under a generator: log-likelihoods of token sequences, and densities of jets.
 
-The likelihood of a token sequence depends on the codebook: finer codes are harder to guess. What tokenizers can
-be compared by is the density of the jet itself, in (pT, eta_rel, phi_rel) of its N particles. If particles lie
-uniformly within the cells of their codes, then
+The likelihood of a token sequence depends on the codebook, because finer codes are harder to predict. Generators on the
+tokens of different tokenizers can be compared by the density of the jet itself, in (pT, eta_rel, phi_rel) of its N
+particles. If particles are uniformly distributed within the cells of their codes, then
 
     ln p(jet) = sum ln p(token) - sum ln V(cell) + sum_b ln n_b! - ln N!,
 
-with n_b particles in the bin b of pT. Tokens stand in the order of falling pT: of all orders of n_b particles
-in one bin of pT one is realised, so that a sequence has only 1 / prod n_b! of the volume of its cells.
-The last term makes the density symmetric, normalised over all orders of the particles.
+with n_b particles in the bin b of pT. Tokens are in order of decreasing pT: of all orders of the n_b particles in one
+bin of pT only one occurs, so that a sequence has only 1 / prod n_b! of the volume of its cells. The last term makes the
+density symmetric, normalised over all orders of the particles.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from genscale.records import git_commit, package_versions
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
 from tokenizer import BinningConfig, Tokenizer
 
-#: Jets read, scored and written at a time: what bounds the memory.
+#: Jets read, scored and written at a time, which bounds the memory.
 CHUNK_JETS: Final = 8192
 
 #: Jets in one pass through the network.
@@ -93,7 +93,7 @@ def likelihood_store(
     """
     if out.suffix == ".json":
         raise InputError(
-            f"{out}: the summary goes there; name the file of all jets otherwise, say {out.stem}.arrow"
+            f"{out}: the summary goes there; choose another name for the file of all jets, for example {out.stem}.arrow"
         )
     model, description = load_generator(run)
     coder = Tokenizer.load(run / TOKENIZER_FOLDER)
@@ -241,7 +241,7 @@ _SCHEMA: Final = pa.schema(
 
 
 def _open(path: Path, coder: Tokenizer, tokenizer: Path) -> Store:
-    """The store, if its jets can be told in this tokenizer's tokens."""
+    """Open a jet store, or a token store that was made by this tokenizer."""
     if Store.open(path, verify=False).manifest.kind == JetStore.KIND:
         return JetStore.open(path)
     store = TokenStore.open(path)

@@ -85,7 +85,7 @@ def predict_store(
         The run is not a finished tagger, the store has no labels or lacks a column, or ``out`` exists.
     """
     if out.suffix != ".npz":
-        raise InputError(f"{out}: predictions are written as .npz; give a name that ends so")
+        raise InputError(f"{out}: predictions are written as .npz; give a name that ends in .npz")
     if out.exists():
         raise InputError(f"{out}: exists already; choose another name or remove it")
     model, description = load_tagger(run)

@@ -273,7 +273,7 @@ def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 def _close_gaps(
     slots: Tensor, cache: list[tuple[Tensor, Tensor]], ended: Tensor, filled: int
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Move the last rows that still grow to the rows of jets that have ended, so that no row is computed in vain.
+    """Move the last rows that still grow to the rows of jets that have ended, which need no further computation.
 
     ``slots`` is the jet in each row of the cache, ``ended`` tells whose jets have ended, and ``filled`` is the number
     of positions of the cache that are in use.

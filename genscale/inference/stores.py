@@ -182,11 +182,11 @@ def generate_store(
     }  # fmt: skip
     writer = StoreWriter(out, "jets", meta)
     hits = _generate(model.to(device), coder, writer, n_jets, config, label, device, progress)
-    # Into the unfinished folder: it is published with the store, or not at all.
+    # Written into the unfinished folder, so that it is published together with the store or not at all.
     found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
     write_json(writer.partial / "sampling.json", found)
     manifest = writer.finish()
-    # Only now: had they gone first, a kill in between would have cost every shard.
+    # Removed after publication: a run killed in between would otherwise have to draw every shard again.
     for count in out.glob("hits-*.json"):
         count.unlink()
     return manifest

@@ -215,7 +215,7 @@ def _pointers(addresses: Sequence[int | None]) -> Any:
 
 @functools.cache
 def _library() -> Any:
-    """The compiled library; None without a compiler, which is said once."""
+    """Return the compiled library; without a compiler warn once and return None."""
     try:
         library = ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.CalledProcessError) as error:
@@ -248,7 +248,7 @@ def _compiled() -> Path:
             if not library.exists():
                 aside = folder / f".{library.name}.{os.getpid()}"
                 subprocess.run([*command, str(aside)], check=True, capture_output=True, text=True)
-                aside.replace(library)  # whole or not at all, whoever else is at it
+                aside.replace(library)  # atomic, because other processes may compile it at the same time
             return library
         except (PermissionError, FileExistsError):
             continue
@@ -260,7 +260,7 @@ def _cache_folder() -> Path:
 
 
 def _processor() -> str:
-    """What the library is compiled for: nodes of a cluster may share a home folder, and not a processor."""
+    """What the library is compiled for: nodes of a cluster may share a home folder but have different processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

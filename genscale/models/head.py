@@ -2,7 +2,7 @@
 
 A batch of 64 jets over 8,194 tokens has 95 MB of logits, and a plain cross-entropy holds four arrays of that
 size. Here the head runs on some hundreds of tokens at a time: logits, likelihood and the gradient of the
-logits (softmax minus one-hot) succeed one another in one buffer that stays in the cache. The gradient is
+logits (softmax minus one-hot) follow one another in one buffer that stays in the cache. The gradient is
 complete when the forward pass ends, at no cost of recomputation, because what is differentiated is a sum.
 """
 

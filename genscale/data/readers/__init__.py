@@ -1,4 +1,4 @@
-"""Readers of foreign formats, one file each; conversion and evaluation find them in the table `READERS`."""
+"""Readers of foreign formats, one file each; a new one becomes known by its place in the table `READERS`."""
 
 from __future__ import annotations
 

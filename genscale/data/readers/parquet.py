@@ -95,7 +95,7 @@ class ParquetJets:
         if column.ndim != 1 + lists:
             raise InputError(
                 f"{self.path}: column {name} has type {column.type.content}; "
-                f"{'a list of numbers' if lists else 'a number'} a jet is needed"
+                f"one {'list of numbers' if lists else 'number'} per jet is needed"
             )
         return ak.from_regular(column, axis=None)
 

@@ -166,7 +166,7 @@ class TestBadInput:
             READERS["parquet"].open(path).read(0, 2)
         ak.to_parquet(ak.zip({"part_pt": ak.Array([1.0, 2.0]), "part_etarel": good, "part_phirel": good},
                              depth_limit=1), path)  # fmt: skip
-        with pytest.raises(InputError, match="column part_pt has type float64; a list of numbers"):
+        with pytest.raises(InputError, match="column part_pt has type float64; one list of numbers per jet"):
             READERS["parquet"].open(path).read(0, 2)
 
     @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.parquet"])

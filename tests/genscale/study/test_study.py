@@ -263,8 +263,8 @@ def test_stopped_by_a_signal_it_lets_its_cells_save(tiny, tmp_path, number):
     process.send_signal(number)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + number
-    assert f"{folder}: stopped by signal {number}; run the same command to go on" in said
-    assert "run the same command to go on" in (folder / "logs/tagger.d4-s1.log").read_text()
+    assert f"{folder}: stopped by signal {number}; run the same command to resume" in said
+    assert "run the same command to resume" in (folder / "logs/tagger.d4-s1.log").read_text()
 
 
 @pytest.mark.slow

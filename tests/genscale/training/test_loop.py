@@ -141,7 +141,7 @@ def test_signal_saves_and_the_resumed_run_ends_the_same(generator_run, tmp_path,
     whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "whole", progress=False)
     task = Stopping(generator_run)
     task.number = number
-    with pytest.raises(Interrupted, match="run the same command to go on") as stop:
+    with pytest.raises(Interrupted, match="run the same command to resume") as stop:
         train(task, TRAINING, tmp_path / "cut", progress=False)
     assert stop.value.signal == number
     resumed = train(GeneratorTask(generator_run), TRAINING, tmp_path / "cut", progress=False)
