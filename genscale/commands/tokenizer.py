@@ -87,8 +87,8 @@ def tokenizer_bin(
     known volume, so that probabilities of tokens can be turned into densities of jets.
     """
     require_run_folder(out)
-    from genscale.comparison.family import fit_binning
     from genscale.config import load_config
+    from genscale.training.tokenizer import fit_binning
     from tokenizer import BinningConfig
 
     made = fit_binning(load_config(BinningConfig, None, overrides or []), store, out, n_jets=jets)

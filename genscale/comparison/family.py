@@ -9,22 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from tqdm import tqdm
 
 from genscale.config import nearest, require
-from genscale.data.constituents import COLUMNS, constituents
-from genscale.data.order import JetOrder
-from genscale.data.store import JetStore
-from genscale.errors import InputError
 from genscale.files import write_json
-from genscale.training.task import TrainingConfig, refuse_test_split
-from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
-from tokenizer.binning import Binning
+from genscale.training.loop import train
+from genscale.training.task import TrainingConfig
+from genscale.training.tokenizer import COST_FILE, TokenizerRun, TokenizerTask, fit_binning
+from tokenizer import BinningConfig, VQVAEConfig
 from tokenizer.config import balanced_levels
-
-#: File with the cost of a training, beside the tokenizer.
-COST_FILE: Final = "cost.json"
 
 #: Changes of the family's common network for each kind; bins have no network.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
@@ -147,55 +140,9 @@ def train_family(
     return folders
 
 
-def fit_binning(config: BinningConfig, jets: Path, out: Path, *, n_jets: int = 0, seed: int = 1) -> Tokenizer:
-    """Place bins on jets of a store and write the tokenizer; an existing one is checked and kept.
-
-    Parameters
-    ----------
-    config : BinningConfig
-        The bins.
-    jets : Path
-        Jet store.
-    out : Path
-        Folder of the tokenizer.
-    n_jets : int
-        Number of jets on which the bins are placed, chosen by ``seed``; 0 means all.
-    seed : int
-        Seed of this choice.
-
-    Returns
-    -------
-    Tokenizer
-
-    Raises
-    ------
-    InputError
-        The folder holds something else, or the bins cannot be placed on these jets.
-    """
-    if (out / "tokenizer.json").exists():
-        found = Tokenizer.load(out)
-        if found.config != config:
-            raise InputError(f"{out}: holds a tokenizer of another configuration; choose another folder")
-        return found
-    store = JetStore.open(jets)
-    refuse_test_split(store)
-    wanted = min(n_jets or len(store), len(store))
-    start = time.process_time()
-    rows = np.sort(JetOrder(len(store), wanted, seed)[0:wanted])
-    model = Binning(config)
-    model.fit(config.preprocessing.features(constituents(store.read(rows, columns=COLUMNS)))[0])
-    write_json(out / COST_FILE, {"jets_seen": wanted, "cpu_seconds": time.process_time() - start})
-    tokenizer = Tokenizer(model)
-    tokenizer.save(out)
-    return tokenizer
-
-
 def _train(
     model: VQVAEConfig, training: TrainingConfig, jets: Path, validation: Path, out: Path, progress: bool
 ) -> None:
-    from genscale.training.loop import train
-    from genscale.training.tokenizer import TokenizerRun, TokenizerTask
-
     fresh = not out.exists()
     start = time.process_time()
     run = TokenizerRun(str(jets), str(validation), model, training)

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from eval.fidelity.distances import location_scale, random_directions, sliced_wasserstein_value
 from eval.fidelity.score import score
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
-from genscale.comparison.family import COST_FILE
 from genscale.comparison.page import write_comparison
 from genscale.comparison.result import Comparison, Measured, by_rate, by_training_time, seed_spread
 from genscale.data.constituents import COLUMNS, constituents
@@ -21,6 +20,7 @@ from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.files import read_json
+from genscale.training.tokenizer import COST_FILE
 from tokenizer import BinningConfig, Tokenizer
 from tokenizer.quality import Residuals, judge
 

@@ -68,8 +68,8 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Sampled sequences.
+class SampledTokens:
+    """Token sequences drawn from a generator.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def sample(
     label: int | None = None,
     batch_jets: int | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> Sample:
+) -> SampledTokens:
     """Draw jets number ``first_jet .. first_jet + n_jets - 1`` of a seed.
 
     Parameters
@@ -116,7 +116,7 @@ def sample(
 
     Returns
     -------
-    Sample
+    SampledTokens
     """
     model.eval()
     require_label(model, label)
@@ -128,7 +128,9 @@ def sample(
     lengths = np.array([len(s) for s in sequences])
     flat = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)
     stop = model.config.vocab_size - 1
-    return Sample(ak.unflatten(flat, lengths), np.array([s[-1] != stop for s in sequences], dtype=bool))
+    return SampledTokens(
+        ak.unflatten(flat, lengths), np.array([s[-1] != stop for s in sequences], dtype=bool)
+    )
 
 
 class _Draw:

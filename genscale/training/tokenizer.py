@@ -1,12 +1,13 @@
-"""Training a tokenizer on a jet store."""
+"""Training a tokenizer on a jet store, or placing the bins of one without a network."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -16,10 +17,16 @@ from torch import Tensor, nn
 from genscale.config import require
 from genscale.data.batching import held_out, ranges
 from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.order import JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError
+from genscale.files import write_json
 from genscale.training.task import Task, TrainingConfig, refuse_test_split
-from tokenizer import Tokenizer, VQVAEConfig
+from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
+from tokenizer.binning import Binning
+
+#: File with the cost of making a tokenizer, beside it.
+COST_FILE: Final = "cost.json"
 
 
 @dataclass(frozen=True)
@@ -181,3 +188,46 @@ class TokenizerTask(Task):
 def _tensors(batch: PaddedBatch, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     moved = batch.to(accelerator.device)
     return moved.features, moved.mask
+
+
+def fit_binning(config: BinningConfig, jets: Path, out: Path, *, n_jets: int = 0, seed: int = 1) -> Tokenizer:
+    """Place bins on jets of a store and write the tokenizer; an existing one is checked and kept.
+
+    Parameters
+    ----------
+    config : BinningConfig
+        The bins.
+    jets : Path
+        Jet store.
+    out : Path
+        Folder of the tokenizer.
+    n_jets : int
+        Number of jets on which the bins are placed, chosen by ``seed``; 0 means all.
+    seed : int
+        Seed of this choice.
+
+    Returns
+    -------
+    Tokenizer
+
+    Raises
+    ------
+    InputError
+        The folder holds something else, or the bins cannot be placed on these jets.
+    """
+    if (out / "tokenizer.json").exists():
+        found = Tokenizer.load(out)
+        if found.config != config:
+            raise InputError(f"{out}: holds a tokenizer of another configuration; choose another folder")
+        return found
+    store = JetStore.open(jets)
+    refuse_test_split(store)
+    wanted = min(n_jets or len(store), len(store))
+    start = time.process_time()
+    rows = np.sort(JetOrder(len(store), wanted, seed)[0:wanted])
+    model = Binning(config)
+    model.fit(config.preprocessing.features(constituents(store.read(rows, columns=COLUMNS)))[0])
+    write_json(out / COST_FILE, {"jets_seen": wanted, "cpu_seconds": time.process_time() - start})
+    tokenizer = Tokenizer(model)
+    tokenizer.save(out)
+    return tokenizer

@@ -34,7 +34,7 @@ SHARD_JETS: Final = 1000
 
 
 @dataclass(frozen=True)
-class Task:
+class ShardTask:
     """One shard to simulate: jets of class `name`, shard number `index` of this class."""
 
     name: str
@@ -158,19 +158,19 @@ def _same_settings(store: Path, asked: dict[str, Any]) -> Manifest:
 
 def plan(
     n_jets: int, classes: Sequence[str], shard_jets: int, jets_of: Mapping[str, int] | None = None
-) -> list[Task]:
+) -> list[ShardTask]:
     """Return the shards of a run in the order of their keys; the last shard of each class takes the remainder."""
     tasks = []
     for position, name in enumerate(classes):
         share = n_jets // len(classes) + (position < n_jets % len(classes))
         wanted = (jets_of or {}).get(name, share)
         for index, start in enumerate(range(0, wanted, shard_jets)):
-            tasks.append(Task(name, index, min(shard_jets, wanted - start)))
+            tasks.append(ShardTask(name, index, min(shard_jets, wanted - start)))
     return sorted(tasks, key=lambda task: task.key)
 
 
 def _in_parallel(
-    writer: StoreWriter, tasks: Sequence[Task], seed: int, mpi: bool, workers: int, bar: tqdm
+    writer: StoreWriter, tasks: Sequence[ShardTask], seed: int, mpi: bool, workers: int, bar: tqdm
 ) -> None:
     """Simulate and write the shards in worker processes, and show the number of jets that all have made."""
     context = multiprocessing.get_context("spawn")
@@ -200,7 +200,7 @@ def _start_worker(made: Any) -> None:
     exit_with_parent()
 
 
-def _make_shard(writer: StoreWriter, task: Task, seed: int, mpi: bool) -> None:
+def _make_shard(writer: StoreWriter, task: ShardTask, seed: int, mpi: bool) -> None:
     writer.write_shard(
         task.key, simulate_shard(task.name, task.n_jets, seed, task.index, mpi, advance=_count)
     )

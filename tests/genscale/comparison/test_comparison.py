@@ -22,7 +22,7 @@ from genscale.data.store import StoreWriter
 from genscale.errors import InputError
 from tokenizer import Tokenizer, VQVAEConfig
 
-CONFIG = Path(__file__).parents[2] / "configs" / "tokenizer" / "comparison.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "tokenizer" / "comparison.yaml"
 
 
 @pytest.fixture(scope="module")
