@@ -10,14 +10,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 
 T = TypeVar("T")
 
@@ -86,18 +85,6 @@ def config_hash(config: Any) -> str:
 def save_yaml(config: Any, path: Path) -> None:
     """Write the whole resolved configuration, including defaults."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_mapping(config))))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``; did you mean X?`` or nothing, for the end of an error message about an unknown name."""
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise InputError with this message unless the condition holds."""
-    if not condition:
-        raise InputError(message)
 
 
 def _read_yaml(file: Path) -> Any:

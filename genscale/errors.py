@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -22,6 +23,18 @@ class Interrupted(Exception):
 
 class CellFailed(Exception):
     """A cell of a study ended with an error; the message holds the end of its log."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean X?``, or nothing, for an error message about an unknown name."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InputError with this message unless the condition holds."""
+    if not condition:
+        raise InputError(message)
 
 
 def run_guarded(command: Callable[[], object]) -> int:

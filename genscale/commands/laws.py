@@ -117,7 +117,7 @@ def fit(
 
 def _check_fit(approach: str, law: str, at: dict[str, float], figure: Path | None) -> None:
     """Raise InputError for options of ``fit`` that do not go together."""
-    from genscale.config import require
+    from genscale.errors import require
 
     require(approach in ("1", "2", "3", "all"), f"--approach {approach}: must be 1, 2, 3 or all")
     one_law = approach == "3" and law != "compare"

@@ -38,7 +38,8 @@ def study_run(
     ] = 4.0,
 ) -> None:
     """Run or resume a study: finished cells are skipped, interrupted ones resumed."""
-    from genscale.config import load_config, parse_values, require
+    from genscale.config import load_config, parse_values
+    from genscale.errors import require
     from genscale.study.config import StudyConfig
     from genscale.study.run import dry_run as list_cells
 
@@ -87,7 +88,8 @@ def study_power(
     and verdicts. A claim that is decided rightly with a probability below one half is "not tested" in the report.
     """
     from eval.literature.worlds import Noise
-    from genscale.config import load_config, require
+    from genscale.config import load_config
+    from genscale.errors import require
     from genscale.study.config import StudyConfig
     from genscale.study.power import POWER_FILE, compute_power, earlier_noise, power_table, save_power
 

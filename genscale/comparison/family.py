@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from genscale.config import nearest, require
+from genscale.errors import nearest, require
 from genscale.files import write_json
 from genscale.training.loop import train
 from genscale.training.task import TrainingConfig

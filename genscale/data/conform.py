@@ -6,7 +6,6 @@ particles in order of decreasing pT, and on one-hot labels.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 import awkward as ak
@@ -23,7 +22,7 @@ from genscale.data.schema import (
     REQUIRED_COLUMNS,
     TOKEN_COLUMNS,
 )
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 
 #: Relative tolerance of the order by pT: momenta are float32, and rounding may swap neighbours of equal pT.
 _ORDER_SLACK = 1e-4
@@ -60,11 +59,7 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
             raise InputError(f"{where}: column {name} is missing (found {', '.join(columns)})")
     for name in columns:
         if name not in DTYPES:
-            near = difflib.get_close_matches(name, COLUMNS, n=1)
-            raise InputError(
-                f"{where}: column {name} is not in the jet schema"
-                + (f"; nearest is {near[0]}" if near else "")
-            )
+            raise InputError(f"{where}: column {name} is not in the jet schema{nearest(name, COLUMNS)}")
     result = {name: _typed(columns[name], name, where) for name in COLUMNS if name in columns}
     for name in ("jet_pt", "jet_energy"):
         if (result[name].content < 0).any():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import multiprocessing
 import os
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from genscale.data.manifest import Manifest
 from genscale.data.readers import READERS, Reader
 from genscale.data.store import StoreWriter
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 from genscale.files import sha256
 from genscale.processes import exit_with_parent
 
@@ -106,11 +105,7 @@ def convert(
 def find_files(sources: Sequence[str | Path], format: str = "auto") -> list[Path]:
     """Expand files, folders and globs to a sorted list of files; raises InputError if a file is given twice."""
     if format != "auto" and format not in READERS:
-        near = difflib.get_close_matches(format, READERS, n=1)
-        raise InputError(
-            f"format {format!r}: one of auto, {', '.join(READERS)}"
-            + (f"; nearest is {near[0]}" if near else "")
-        )
+        raise InputError(f"format {format!r}: one of auto, {', '.join(READERS)}{nearest(format, READERS)}")
     readers = READERS.values() if format == "auto" else [READERS[format]]
     suffixes = {suffix for reader in readers for suffix in reader.suffixes}
     found: dict[Path, str | Path] = {}

@@ -11,7 +11,6 @@ by asinh, in place of tanh of the displacements in mm.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +20,7 @@ import numpy as np
 
 from genscale.data import schema
 from genscale.data.columns import from_awkward
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 
 #: Four-momentum components are given in units of this many GeV, of the order of a leading particle's energy.
 FOUR_MOMENTUM_UNIT_GEV: Final = 100.0
@@ -192,9 +191,8 @@ def resolve_features(names: str | Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"no features given: name some, or a set ({', '.join(FEATURE_SETS)})")
     for name in names:
         if name not in FEATURES:
-            near = difflib.get_close_matches(name, [*FEATURES, *FEATURE_SETS], n=1)
-            hint = f"nearest is {near[0]}" if near else f"known: {', '.join(FEATURES)}"
-            raise InputError(f"feature {name!r} is not known; {hint}")
+            hint = nearest(name, [*FEATURES, *FEATURE_SETS]) or f"; known: {', '.join(FEATURES)}"
+            raise InputError(f"feature {name!r} is not known{hint}")
     return tuple(names)
 
 

@@ -10,7 +10,6 @@ always a complete store. An interrupted run leaves verified shards in ``jets.par
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from genscale.data.columns import Column, gather, joined, to_awkward
 from genscale.data.manifest import MANIFEST, SHARDS, Kind, Manifest, Shard
 from genscale.data.mapping import PAGE_BYTES, MappedShards
 from genscale.data.writing import TOKEN_META, StoreWriter
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 from genscale.files import sha256
 from genscale.processes import available_cores
 
@@ -174,11 +173,9 @@ class Store:
         names = self.columns if columns is None else tuple(columns)
         for name in names:
             if name not in self.manifest.columns:
-                near = difflib.get_close_matches(name, self.columns, n=1)
-                guess = f"; nearest is {near[0]}" if near else ""
-                raise InputError(
-                    f"{self.path}: column {name} is missing (found {', '.join(self.columns)}){guess}"
-                )
+                found = ", ".join(self.columns)
+                hint = nearest(name, self.columns)
+                raise InputError(f"{self.path}: column {name} is missing (found {found}){hint}")
         return names
 
     def _contiguous(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Column]:

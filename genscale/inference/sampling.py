@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genscale.config import require
 from genscale.data.packing import Packing
+from genscale.errors import require
 from genscale.models.generator import Generator
 from genscale.models.head import ROW_MULTIPLE, logits_buffer
 

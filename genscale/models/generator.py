@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genscale.config import require
 from genscale.data.packing import Packing
+from genscale.errors import require
 from genscale.models.blocks import Activation, Block, Blocks, init_transformer
 from genscale.models.head import Nats, head_nats
 

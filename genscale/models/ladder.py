@@ -7,10 +7,9 @@ about 12 layers d^2, grow by a factor of four to five from rung to rung.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest
 from genscale.models.generator import GeneratorConfig
 
 
@@ -131,7 +130,6 @@ def generator_config(size: str, vocab_size: int, max_tokens: int = 129, **overri
             **{"d_model": 256, "n_layers": 3, "n_heads": 8, **given, **OMNIJET, **overrides}
         )
     if size not in LADDER:
-        near = get_close_matches(size, [*LADDER, "omnijet"], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = nearest(size, [*LADDER, "omnijet"])
         raise InputError(f"no generator size {size!r}: known are {', '.join(LADDER)} and omnijet{hint}")
     return GeneratorConfig(**{**asdict(LADDER[size]), **given, **overrides})

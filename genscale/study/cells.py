@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import torch
 
-from genscale.config import from_mapping, require, to_mapping
+from genscale.config import from_mapping, to_mapping
 from genscale.data.features import resolve_features
-from genscale.errors import InputError
+from genscale.errors import InputError, require
 from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import Grid, Inputs, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings

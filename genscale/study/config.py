@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from genscale.config import require
 from genscale.data.schema import CLASSES
 from genscale.data.simulation.processes import find_processes
+from genscale.errors import require
 from genscale.study.variations import Variations
 from genscale.training.task import TrainingConfig
 from tokenizer import VQVAEConfig

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from genscale.config import require
+from genscale.errors import require
 
 #: Keys of a run that the study itself sets.
 _OF_STUDY: Final = ("jets", "tokens", "validation", "tokenizer")

@@ -10,11 +10,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from genscale.config import nearest, require
 from genscale.data.batching import Batch, TokenRows, held_out
 from genscale.data.schema import CLASSES
 from genscale.data.store import TokenStore
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig

@@ -29,10 +29,10 @@ from accelerate.utils import set_seed
 from torch import nn
 from tqdm import tqdm
 
-from genscale.config import config_hash, require, to_mapping
+from genscale.config import config_hash, to_mapping
 from genscale.data.batching import BatchStream
 from genscale.data.order import JetOrder
-from genscale.errors import InputError, Interrupted
+from genscale.errors import InputError, Interrupted, require
 from genscale.files import locked, write_atomic
 from genscale.models.blocks import Blocks
 from genscale.processes import on_stop_signals

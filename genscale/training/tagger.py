@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from genscale.config import nearest, require
 from genscale.data.batching import Batch, FeatureRows, held_out
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
 from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore
-from genscale.errors import InputError
+from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, tagger_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.ladder import tagger_learning_rate

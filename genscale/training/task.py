@@ -12,11 +12,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from genscale.config import require
 from genscale.data.batching import Rows
 from genscale.data.plan import BatchPlan
 from genscale.data.store import Store
-from genscale.errors import InputError
+from genscale.errors import InputError, require
 from genscale.training.schedule import SCHEDULES, cooldown_start, evaluation_steps
 
 

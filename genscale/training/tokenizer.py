@@ -14,12 +14,11 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
-from genscale.config import require
 from genscale.data.batching import held_out, ranges
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.order import JetOrder
 from genscale.data.store import JetStore
-from genscale.errors import InputError
+from genscale.errors import InputError, require
 from genscale.files import write_json
 from genscale.training.task import Task, TrainingConfig, refuse_test_split
 from tokenizer import BinningConfig, Tokenizer, VQVAEConfig

@@ -155,7 +155,7 @@ def find_processes(names: Sequence[str]) -> list[Process]:
         if name not in PROCESSES:
             known = {candidate.lower(): candidate for candidate in CLASSES}
             near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-            hint = f"; nearest is {known[near[0]]}" if near else ""
+            hint = f"; did you mean {known[near[0]]}?" if near else ""
             raise InputError(f"class {name!r} is unknown{hint} (known: {', '.join(CLASSES)})")
     if len(set(names)) < len(names):
         raise InputError(f"classes {', '.join(names)}: each may be named once")

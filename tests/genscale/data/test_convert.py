@@ -217,7 +217,7 @@ class TestBadInput:
             convert([], tmp_path / "b", progress=False)
 
     def test_unknown_format_and_split(self, tmp_path, jetclass_file):
-        known = "format 'jetklass': one of auto, jetclass, parquet, hdf5, npz; nearest is jetclass"
+        known = "format 'jetklass': one of auto, jetclass, parquet, hdf5, npz; did you mean jetclass"
         with pytest.raises(InputError, match=known):
             convert([jetclass_file], tmp_path / "b", format="jetklass", progress=False)
         with pytest.raises(InputError, match="split 'training': one of train, val, test"):

@@ -163,8 +163,8 @@ def test_no_jets(make_jets):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("part_ptlog", "nearest is part_pt_log"),
-        ("full12", "nearest is full21"),
+        ("part_ptlog", "did you mean part_pt_log"),
+        ("full12", "did you mean full21"),
         ("zzzz", "known: part_energy"),
     ],
 )

@@ -121,7 +121,7 @@ class TestReading:
 
     def test_unknown_column_names_the_nearest(self, store):
         with pytest.raises(
-            InputError, match=r"jets: column part_enrgy is missing \(found part_px.*nearest is part_energy"
+            InputError, match=r"jets: column part_enrgy is missing \(found part_px.*did you mean part_energy"
         ):
             store.read(columns=["part_enrgy"])
 
@@ -325,7 +325,7 @@ class TestSchemaAtTheDoor:
             (lambda j: j[[f for f in j.fields if f != "part_px"]], "column part_px is missing"),
             (
                 lambda j: broken(j, "part_enrgy", j["part_px"]),
-                "part_enrgy is not in the jet schema; nearest is part_energy",
+                "part_enrgy is not in the jet schema; did you mean part_energy",
             ),
             (lambda j: broken(j, "part_px", j["part_px"] * np.nan), "part_px has values that are not finite"),
             (lambda j: broken(j, "jet_pt", -j["jet_pt"]), "jet_pt has negative values"),

@@ -132,8 +132,8 @@ def test_a_finished_store_is_reused_for_the_same_settings_only(undisturbed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": ("Tbqqq",)}, r"'Tbqqq' is unknown; nearest is Tbqq"),
-        ({"classes": ("qcd",)}, r"'qcd' is unknown; nearest is QCD"),
+        ({"classes": ("Tbqqq",)}, r"'Tbqqq' is unknown; did you mean Tbqq"),
+        ({"classes": ("qcd",)}, r"'qcd' is unknown; did you mean QCD"),
         ({"classes": ()}, "no class"),
         ({"classes": ("QCD", "QCD")}, "each may be named once"),
         ({"n_jets": 1}, "n_jets is 1: it must be at least 2"),
