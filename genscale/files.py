@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,24 @@ from typing import Any
 from genscale.errors import InputError
 
 
-def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, and rename it."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name for a file, which is flushed to disk and renamed to ``path`` if no error occurs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with aside.open("wb") as f:
-            f.write(data.encode() if isinstance(data, str) else data)
-            f.flush()
-            os.fsync(f.fileno())
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write a file such that other processes see the whole of it or nothing."""
+    with replacing(path) as aside:
+        aside.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:

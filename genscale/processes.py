@@ -8,8 +8,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 #: Environment variables from which numerical libraries read their number of threads when a process begins.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -37,9 +38,41 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def exit_with_parent() -> None:
-    """Initialise a worker process to end with its parent; otherwise it would wait for work forever."""
+@contextlib.contextmanager
+def worker_pool(
+    n: int, initializer: Callable[..., None] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Provide worker processes of one thread each, which end with this process.
+
+    Processes are spawned, because a forked child would inherit the threads of Arrow, uproot and torch in an unknown
+    state. Work that has not begun when the block is left, by an error for example, is dropped.
+
+    Parameters
+    ----------
+    n : int
+        Number of processes.
+    initializer : callable, optional
+        Called with the arguments when a process begins.
+    *arguments : Any
+        Arguments of the initializer.
+
+    Yields
+    ------
+    ProcessPoolExecutor
+    """
+    pool = ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), _begin, (initializer, *arguments))
+    with one_thread_each():
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(initializer: Callable[..., None] | None, *arguments: Any) -> None:
+    """Make a worker process end with its parent; otherwise it would wait for work forever."""
     threading.Thread(target=_wait_and_exit, daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
 
 
 def _wait_and_exit() -> None:

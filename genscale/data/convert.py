@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import glob
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from genscale.data.readers import READERS, Reader
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError, nearest
 from genscale.files import sha256
-from genscale.processes import exit_with_parent
+from genscale.processes import worker_pool
 
 #: Jets per shard: about 60 MB of JetClass jets, so that a worker needs a few hundred MB whatever the file size.
 ROWS_PER_SHARD = 20_000
@@ -179,15 +178,9 @@ def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Itera
     if workers == 1 or len(parts) < 2:
         yield from (_write(writer, part) for part in parts)
         return
-    # Workers are spawned: a forked child would inherit the threads of Arrow and uproot in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=exit_with_parent) as pool:
-        futures = [pool.submit(_write, writer, part) for part in parts]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with worker_pool(min(workers, len(parts))) as pool:
+        for future in as_completed([pool.submit(_write, writer, part) for part in parts]):
+            yield future.result()
 
 
 def _write(writer: StoreWriter, part: _Part) -> _Part:

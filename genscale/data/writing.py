@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +32,7 @@ from genscale.data.manifest import (
     partial_path,
 )
 from genscale.errors import InputError
-from genscale.files import sha256, write_atomic
+from genscale.files import replacing, sha256, write_atomic
 
 #: Keys that the meta of every token store has, so that tokens are never decoded by another tokenizer.
 TOKEN_META = ("tokenizer_fingerprint", "vocabulary_size", "source_fingerprint")
@@ -127,28 +126,21 @@ class StoreWriter:
         # One batch per shard, so that every column is one contiguous part of the mapped file.
         batch = pa.record_batch({name: column.to_arrow() for name, column in columns.items()})
         file = self._shard_file(key)
-        aside = file.with_name(f".{key}.{uuid.uuid4().hex}.tmp")
         with clear_errors(file):
-            try:
-                with open(aside, "wb") as sink:
-                    with pa.ipc.new_file(sink, batch.schema) as writer:
-                        writer.write_batch(batch)
-                    sink.flush()
-                    os.fsync(sink.fileno())
-                record = {
-                    "key": key,
-                    "rows": len(batch),
-                    "items": next((len(c.content) for c in columns.values() if c.offsets is not None), 0),
-                    "bytes": aside.stat().st_size,
-                    "sha256": sha256(aside),
-                    "columns": {field.name: str(field.type) for field in batch.schema},
-                    "class_counts": np.bincount(labels, minlength=len(schema.CLASSES)).tolist(),
-                }
-                os.replace(aside, file)
-                # The record is written last: a shard without one counts as incomplete, whatever its file holds.
-                write_atomic(self._record_file(key), json.dumps(record).encode())
-            finally:
-                aside.unlink(missing_ok=True)
+            with replacing(file) as aside:
+                with open(aside, "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+                    writer.write_batch(batch)
+                written = {"bytes": aside.stat().st_size, "sha256": sha256(aside)}
+            record = {
+                "key": key,
+                "rows": len(batch),
+                "items": next((len(c.content) for c in columns.values() if c.offsets is not None), 0),
+                **written,
+                "columns": {field.name: str(field.type) for field in batch.schema},
+                "class_counts": np.bincount(labels, minlength=len(schema.CLASSES)).tolist(),
+            }
+            # The record is written last: a shard without one counts as incomplete, whatever its file holds.
+            write_atomic(self._record_file(key), json.dumps(record))
 
     def finish(self) -> Manifest:
         """Write the manifest of all complete shards, in the order of their keys, and rename the store to `path`."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +23,7 @@ from eval.results import Unavailable
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
 from genscale.files import write_atomic
-from genscale.processes import available_cores, exit_with_parent, one_thread_each
+from genscale.processes import available_cores, worker_pool
 
 Observables = dict[str, np.ndarray]
 
@@ -149,7 +147,7 @@ def evaluate(
     made, real = samples[:2]
     names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
     groups = figure_groups(names)
-    with _processes(workers or available_cores()) as pool:
+    with worker_pool(workers or available_cores()) as pool:
         tasks = _Tasks(pool)
         # In this order: what takes longest, what most waits for, what can fill the time, the rest.
         tasks.add("tagger", _tagger, made.particles, real.particles, seed)
@@ -189,18 +187,6 @@ def evaluate(
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes of one thread each; what is still to be done is dropped when an error ends the work."""
-    # spawn: a forked child would inherit the threads of Arrow and torch in an unknown state
-    pool = ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=exit_with_parent)
-    with one_thread_each():
-        try:
-            yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 class _Tasks:

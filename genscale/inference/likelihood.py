@@ -32,7 +32,7 @@ from genscale.data.packing import Packing
 from genscale.data.schema import CLASSES, LABELS
 from genscale.data.store import JetStore, Store, TokenStore
 from genscale.errors import InputError
-from genscale.files import write_json
+from genscale.files import replacing, write_json
 from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
 from genscale.records import git_commit, package_versions
@@ -108,20 +108,18 @@ def likelihood_store(
     below = None if references is None else _References(references, coder, run / TOKENIZER_FOLDER)
     model.to(device)
     sums = _Sums()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-            for labels, tokens in _chunks(jets, coder, labelled, device, progress):
-                columns = _score(model, density, labels, tokens, device, store)
-                sums.add(columns)
-                if below is not None:
-                    below.add(tokens, columns["log_likelihood"])
-                arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in _SCHEMA]  # NaN is null
-                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with (
+        replacing(out) as aside,
+        pa.OSFile(str(aside), "wb") as sink,
+        pa.ipc.new_file(sink, _SCHEMA) as writer,
+    ):
+        for labels, tokens in _chunks(jets, coder, labelled, device, progress):
+            columns = _score(model, density, labels, tokens, device, store)
+            sums.add(columns)
+            if below is not None:
+                below.add(tokens, columns["log_likelihood"])
+            arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in _SCHEMA]  # NaN is null
+            writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
     summary = {
         "version": VERSION,
         "run": str(run),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.errors import InputError
+from genscale.files import replacing
 from genscale.models.tagger import Tagger
 from genscale.records import git_commit, package_versions
 from genscale.training.tagger import load_tagger
@@ -160,20 +160,12 @@ def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, p
 
 
 def _save(found: Predictions, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            np.savez(
-                file,
-                probabilities=found.probabilities,
-                labels=found.labels,
-                rows=found.rows,
-                classes=np.array(found.classes),
-                provenance=np.array(json.dumps(found.provenance)),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(out) as aside, aside.open("wb") as file:
+        np.savez(
+            file,
+            probabilities=found.probabilities,
+            labels=found.labels,
+            rows=found.rows,
+            classes=np.array(found.classes),
+            provenance=np.array(json.dumps(found.provenance)),
+        )

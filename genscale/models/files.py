@@ -11,7 +11,7 @@ from safetensors.torch import load_model, save_file
 from torch import nn
 
 from genscale.errors import InputError
-from genscale.files import read_json, sha256, write_json
+from genscale.files import read_json, replacing, sha256, write_json
 
 #: Version of each kind of model, and why older ones cannot be used.
 MODEL_VERSIONS: Final = {
@@ -36,12 +36,10 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     provenance : dict
         What users of the model must match: the tokenizer's fingerprint, the features.
     """
-    run.mkdir(parents=True, exist_ok=True)
     weights = run / "model.safetensors"
-    aside = run / ".model.safetensors.tmp"
-    # Copies, because the parameters of a model in training are views of one vector.
-    save_file({name: t.detach().cpu().clone() for name, t in model.state_dict().items()}, aside)
-    aside.replace(weights)
+    with replacing(weights) as aside:
+        # Copies, because the parameters of a model in training are views of one vector.
+        save_file({name: t.detach().cpu().clone() for name, t in model.state_dict().items()}, aside)
     shape = asdict(model.config)  # type: ignore[call-overload]
     write_json(
         run / "model.json",

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from genscale.data.packing import Packing
+from genscale.files import replacing
 
 SOURCE = Path(__file__).with_name("fused.c")
 
@@ -246,9 +247,8 @@ def _compiled() -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not library.exists():
-                aside = folder / f".{library.name}.{os.getpid()}"
-                subprocess.run([*command, str(aside)], check=True, capture_output=True, text=True)
-                aside.replace(library)  # atomic, because other processes may compile it at the same time
+                with replacing(library) as aside:  # other processes may compile it at the same time
+                    subprocess.run([*command, str(aside)], check=True, capture_output=True, text=True)
             return library
         except (PermissionError, FileExistsError):
             continue

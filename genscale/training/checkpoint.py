@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genscale.errors import InputError
-from genscale.files import read_json, sha256, write_json
+from genscale.files import read_json, replacing, sha256, write_json
 from genscale.training.averaging import WeightAverage
 from genscale.training.optimizer import FlatAdamW
 
@@ -192,10 +192,8 @@ class Checkpoints:
 
     def save_best(self, model: nn.Module) -> None:
         """Keep these weights as those of the lowest held-out loss so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self.folder / ".best.tmp"
-        save_tensors(dict(model.state_dict()), aside)
-        aside.replace(self._best)
+        with replacing(self._best) as aside:
+            save_tensors(dict(model.state_dict()), aside)
 
     def restore_best(self, model: nn.Module) -> None:
         """Load the weights that `save_best` kept."""

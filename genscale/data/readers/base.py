@@ -7,6 +7,8 @@ from typing import Protocol
 
 import awkward as ak
 
+from genscale.errors import InputError
+
 
 class Source(Protocol):
     """One open file: its number of jets, its columns, and any range of its rows."""
@@ -36,3 +38,11 @@ class Reader(Protocol):
     def open(self, path: Path) -> Source:
         """Open the file; raises InputError, which names the file, if it is damaged or incomplete."""
         ...
+
+
+def damaged(path: Path, kind: str, error: Exception) -> InputError:
+    """Return the error of a file that its library cannot read; libraries raise exceptions of many kinds for these."""
+    reason = " ".join(str(error).split())[:120]
+    return InputError(
+        f"{path}: not a complete {kind} file ({type(error).__name__}: {reason}); download or copy it again"
+    )

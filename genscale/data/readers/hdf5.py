@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from genscale.data.readers.base import damaged
 from genscale.data.readers.padded import PaddedFile
-from genscale.errors import InputError
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -34,9 +34,6 @@ class Hdf5Reader:
                     arrays.__setitem__(name, item) if isinstance(item, h5py.Dataset) and item.shape else None
                 )
             )
-        except Exception as error:  # h5py raises many kinds of exceptions for damaged files
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(
-                f"{path}: not a whole HDF5 file ({reason}); download or copy it again"
-            ) from error
+        except Exception as error:
+            raise damaged(path, "HDF5", error) from error
         return PaddedFile(path, arrays, file.close)

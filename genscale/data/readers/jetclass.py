@@ -14,6 +14,7 @@ import awkward as ak
 
 from genscale.data import schema
 from genscale.data.conform import by_falling_pt
+from genscale.data.readers.base import damaged
 from genscale.errors import InputError
 
 TREE = "tree"
@@ -49,7 +50,7 @@ class JetClassFile:
             found = self._file.keys(cycle=False, recursive=False)
             end = int(self._file.file.fEND)
         except Exception as error:  # uproot raises many kinds of exceptions for damaged files
-            raise _damaged(path, error) from error
+            raise damaged(path, "ROOT", error) from error
         if (size := path.stat().st_size) < end:
             self.close()
             raise InputError(f"{path}: {size} bytes of {end}, so cut short; download or copy it again")
@@ -64,7 +65,7 @@ class JetClassFile:
             self.rows = int(self._tree.num_entries)
         except Exception as error:
             self.close()
-            raise _damaged(path, error) from error
+            raise damaged(path, "ROOT", error) from error
         self.columns = tuple(name for name in schema.COLUMNS if name in branches)
         if missing := [name for name in schema.REQUIRED_COLUMNS if name not in branches]:
             self.close()
@@ -75,19 +76,12 @@ class JetClassFile:
         try:
             jets = self._tree.arrays(list(self.columns), entry_start=start, entry_stop=stop, library="ak")
         except Exception as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, "ROOT", error) from error
         return by_falling_pt(jets)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:120]
-    return InputError(
-        f"{path}: not a whole ROOT file ({type(error).__name__}: {reason}); download or copy it again"
-    )
 
 
 def _listed(names: list[str], most: int = 8) -> str:

@@ -30,5 +30,5 @@ class NpzReader:
                 arrays = {name: archive[name] for name in archive.files}
         except Exception as error:  # zip, zlib and NumPy have errors of their own
             reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path}: not a whole archive of plain arrays ({reason})") from error
+            raise InputError(f"{path}: not a complete archive of plain arrays ({reason})") from error
         return PaddedFile(path, arrays, lambda: None)

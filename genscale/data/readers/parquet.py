@@ -14,6 +14,7 @@ import numpy as np
 
 from genscale.data import schema
 from genscale.data.conform import by_falling_pt
+from genscale.data.readers.base import damaged
 from genscale.data.readers.relative import relative_rows
 from genscale.errors import InputError
 
@@ -48,7 +49,7 @@ class ParquetJets:
         try:
             self._file: Any = pyarrow.parquet.ParquetFile(path)
         except Exception as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, "Parquet", error) from error
         self.rows = int(self._file.metadata.num_rows)
         names = list(self._file.schema_arrow.names)
         self._relative = not set(schema.KINEMATICS) <= set(names)
@@ -77,7 +78,7 @@ class ParquetJets:
             table = self._file.read_row_groups(groups, columns=list(self._wanted))
             jets = ak.from_arrow(table.slice(start - before, stop - start))
         except Exception as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, "Parquet", error) from error
         jets = ak.zip({name: self._column(jets, name) for name in self._wanted}, depth_limit=1)
         return self._from_relative(jets, start) if self._relative else self._complete(jets, start)
 
@@ -125,8 +126,3 @@ class ParquetJets:
                 if name not in jets.fields:
                     jets = ak.with_field(jets, values, name)
         return by_falling_pt(jets[list(self.columns)])
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:120]
-    return InputError(f"{path}: not a whole Parquet file ({reason}); download or copy it again")

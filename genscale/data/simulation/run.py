@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from genscale.data.simulation.shard import simulate_shard
 from genscale.data.simulation.shower import import_pythia
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError
-from genscale.processes import exit_with_parent, one_thread_each
+from genscale.processes import worker_pool
 
 #: Part of a store's settings; it is raised whenever a change of the code makes the same seed give other jets.
 SIMULATION_VERSION: Final = 1
@@ -173,31 +173,25 @@ def _in_parallel(
     writer: StoreWriter, tasks: Sequence[ShardTask], seed: int, mpi: bool, workers: int, bar: tqdm
 ) -> None:
     """Simulate and write the shards in worker processes, and show the number of jets that all have made."""
-    context = multiprocessing.get_context("spawn")
-    made = context.Value("q", 0)
+    made = multiprocessing.get_context("spawn").Value("q", 0)
     shown = 0
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (made,))
-    with one_thread_each():
-        try:
-            futures = {pool.submit(_make_shard, writer, task, seed, mpi) for task in tasks}
-            while futures:
-                finished, futures = wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                total = made.value
-                bar.update(total - shown)
-                shown = total
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with worker_pool(min(workers, len(tasks)), _share_counter, made) as pool:
+        futures = {pool.submit(_make_shard, writer, task, seed, mpi) for task in tasks}
+        while futures:
+            finished, futures = wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            total = made.value
+            bar.update(total - shown)
+            shown = total
 
 
 _made: Any = None  # in a worker: the shared counter of jets
 
 
-def _start_worker(made: Any) -> None:
+def _share_counter(made: Any) -> None:
     global _made
     _made = made
-    exit_with_parent()
 
 
 def _make_shard(writer: StoreWriter, task: ShardTask, seed: int, mpi: bool) -> None:

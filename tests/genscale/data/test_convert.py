@@ -229,14 +229,14 @@ class TestBadInput:
         (tmp_path / "cut.root").write_bytes(data[: int(share * len(data))])
         with pytest.raises(
             InputError,
-            match=r"cut\.root: (not a whole ROOT|none of the known formats|\d+ bytes of \d+, so cut)",
+            match=r"cut\.root: (not a complete ROOT|none of the known formats|\d+ bytes of \d+, so cut)",
         ):
             convert([tmp_path / "cut.root"], tmp_path / "b", progress=False)
         assert not (tmp_path / "b").exists()
 
     def test_truncated_second_file_fails_before_the_work(self, tmp_path, exported):
         os.truncate(exported[-1], 1000)
-        with pytest.raises(InputError, match=f"{exported[-1].name}: not a whole ROOT file"):
+        with pytest.raises(InputError, match=f"{exported[-1].name}: not a complete ROOT file"):
             convert(exported, tmp_path / "b", progress=False)
         assert not partial_path(tmp_path / "b").exists()
 

@@ -177,11 +177,11 @@ class TestBadInput:
         else:
             write(path, {"x": padded[0]})
         path.write_bytes(path.read_bytes()[:-60])
-        with pytest.raises(InputError, match=rf"{name}: not a whole"):
+        with pytest.raises(InputError, match=rf"{name}: not a complete"):
             convert([path], tmp_path / "store", progress=False)
 
     def test_pickled_objects_are_refused(self, tmp_path):
         path = tmp_path / "a.npz"
         np.savez(path, x=np.array([[1], [2, 3]], dtype=object))
-        with pytest.raises(InputError, match="not a whole archive of plain arrays"):
+        with pytest.raises(InputError, match="not a complete archive of plain arrays"):
             READERS["npz"].open(path)
