@@ -1,1 +1,1 @@
-"""The commands, grouped by what they work on; each calls one function of the package."""
+"""The commands, one file per noun; what they do is in the library."""

@@ -67,7 +67,7 @@ class Measured:
 
     @property
     def configuration(self) -> str:
-        """The name without the seed."""
+        """Name without the seed."""
         return re.sub(r"-seed\d+$", "", self.name)
 
 

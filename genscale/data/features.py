@@ -4,9 +4,9 @@ Seventeen are the full JetClass inputs of the Particle Transformer (Qu, Li and Q
 the names, compression, standardisation and clipping of its published data configuration for the weaver
 framework (``JetClass_full.yaml``: ``(x - center) * scale``, clipped where a centre is given). The other four
 are the four-momentum in units of 100 GeV. That these 21 are the "21 features" of Vigl et al.
-(arXiv:2602.15781) is our reading, since the paper does not print its list. Neither does Uslu et al.
-(arXiv:2606.19781): "uslu9" is our choice. So is "sig21": the 21 with signed significances of displacement, compressed
-by asinh, in place of tanh of the displacements in mm.
+(arXiv:2602.15781) is an assumption, because the paper does not list them. Uslu et al. (arXiv:2606.19781) do not list
+theirs either; "uslu9" is a choice of this project. So is "sig21": the 21 with signed significances of displacement,
+compressed by asinh, in place of tanh of the displacements in mm.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CLIP: Final = (-5.0, 5.0)
 #: logarithm is finite; detectors see nothing below 0.1 GeV.
 _LEAST_GEV: Final = np.float32(1e-6)
 
-#: Particles whose features are computed together: these many stay in a processor's cache, which halves the time.
+#: Particles whose features are computed together: so many stay in a processor's cache, which halves the time.
 _BLOCK: Final = 8192
 
 #: What a formula sees: a flat column by name; per-jet columns are repeated for each particle.

@@ -17,7 +17,7 @@ STATISTICS_SEED: Final = 0
 def feature_statistics(rows: FeatureRows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each feature over the particles of a fixed choice of jets.
 
-    The jets depend on the store alone, not on the run: all taggers trained on one store see the same inputs,
+    The jets depend only on the store, not on the run, so that all taggers trained on one store see the same inputs,
     whatever their seed, number of jets or number of processes.
 
     Parameters

@@ -27,7 +27,7 @@ from genscale.processes import available_cores, worker_pool
 
 Observables = dict[str, np.ndarray]
 
-#: Jets whose observables are computed by one task. The padding of a batch moves last digits, so this is fixed.
+#: Jets whose observables are computed by one task. The padding of a batch changes last digits, so this number is fixed.
 CHUNK_JETS = 2_500
 
 #: Jets of either kind that the boosted trees use at most.
@@ -149,7 +149,7 @@ def evaluate(
     groups = figure_groups(names)
     with worker_pool(workers or available_cores()) as pool:
         tasks = _Tasks(pool)
-        # In this order: what takes longest, what most waits for, what can fill the time, the rest.
+        # In this order: the longest task, what most others wait for, what can run meanwhile, the rest.
         tasks.add("tagger", _tagger, made.particles, real.particles, seed)
         pieces = [_observables(pool, sample, names) for sample in samples]
         tasks.add("particles", score_particles, made.particles, real.particles, order, 20, seed)

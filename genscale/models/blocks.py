@@ -99,7 +99,7 @@ class SelfAttention(nn.Module):
     def _attend_cached(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Scaled queries ``[jets, d]`` on keys and values ``[tokens, jets, d]`` to ``[jets, d]``.
 
-        With one query a jet there is no matrix to multiply: products and sums run at the speed of the memory.
+        With one query per jet there are no matrices to multiply; products and sums run at the speed of the memory.
         """
         heads = (self.n_heads, -1)
         weights = (keys * q).unflatten(2, heads).sum(-1, keepdim=True).softmax(0)

@@ -21,7 +21,7 @@ from genscale.models.ladder import generator_config, learning_rate
 from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
 from tokenizer import Tokenizer
 
-#: Length to which older codes pad, and over which they average the loss; kept as an extra number only.
+#: Length to which older codes pad and over which they average the loss; it is used for one extra metric only.
 PADDED_LENGTH = 128
 
 #: Where a run keeps its copy of the tokenizer: a generator alone cannot make jets.
@@ -139,7 +139,7 @@ class GeneratorTask(Task):
     def evaluate(
         self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
     ) -> dict[str, float]:
-        """Nats per real token with its error, per jet, and over padding as older codes have it."""
+        """Return nats per real token with their error, per jet, and averaged over padding as in older codes."""
 
         def score(batch: Batch) -> tuple[Tensor, Tensor]:
             nats = model(batch.inputs, batch.targets, batch.packing, self._labels(batch)).per_token

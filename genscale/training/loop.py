@@ -335,12 +335,12 @@ class _Loop:
             lines = [json.dumps(e) + "\n" for e in state.evaluations]
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
             if self.config.patience and state.best() == len(state.evaluations) - 1:
-                # A run resumed from before this step comes by again, with the same weights.
+                # A run that is resumed from an earlier step arrives here again, with the same weights.
                 self.checkpoints.save_best(self.model)
 
     def _keep_weights(self, jets: int) -> None:
         final = weights_folder(self.folder, jets)
-        if final.exists():  # resumed from before this step, which has led to the same weights
+        if final.exists():  # the run was resumed from an earlier step and has reached the same weights
             return
         aside = final.with_name(f".{final.name}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
@@ -430,7 +430,7 @@ class _Loop:
 
     @contextlib.contextmanager
     def _tensorboard(self, jets_seen: int) -> Iterator[Any]:
-        """Yield a writer that forgets what lies after the jets resumed from; None beside the main process."""
+        """Yield a writer that drops entries beyond the point of resumption; None in all but the main process."""
         if not self.accelerator.is_main_process:
             yield None
             return

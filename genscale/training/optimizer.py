@@ -1,7 +1,7 @@
 """AdamW on a model whose parameters are one vector, and whose gradients are another.
 
-A small model has some fifty parameter tensors of a few hundred numbers each. Going through them one by one in
-clipping, AdamW and averaging costs more time than its matrix products; on vectors each of these is one operation.
+A small model has some fifty parameter tensors of a few hundred numbers each. Clipping, AdamW and averaging of one
+tensor after another cost more time than the matrix products; on vectors each of them is one operation.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class TrainingConfig:
             )
             for name, why in (
                 ("average", "the end of a cooldown needs no averaging"),
-                ("patience", "a run that may end early has no D to cool down to"),
+                ("patience", "the D at which a run with patience ends is not known before"),
                 ("evaluate_every_jets", "each evaluation would be a branch; ask for more evaluations"),
             ):
                 require(

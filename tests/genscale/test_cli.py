@@ -25,9 +25,11 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "command",
     [[], ["simulate"], ["convert"], ["export"], ["inspect"], ["tokenizer", "fit"], ["tokenizer", "encode"],
-     ["tokenizer", "decode"], ["tokenizer", "quality"], ["tokenizer", "bin"], ["tokenizer", "compare"],
+     ["tokenizer", "decode"], ["tokenizer", "quality"], ["tokenizer", "bin"], ["tokenizer", "coarsen"],
+     ["tokenizer", "compare"],
      ["train", "generator"], ["train", "tagger"], ["generate"], ["likelihood"], ["predict"], ["ladder"],
-     ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "status"], ["study", "report"]],
+     ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "power"], ["study", "status"],
+     ["study", "report"], ["study", "contrast"]],
 )  # fmt: skip
 def test_every_command_has_help(run, command):
     code, out, _ = run(*command, "--help")
