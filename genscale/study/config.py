@@ -129,10 +129,16 @@ class Grid(ABC):
         return self.seeds_of.get(name, self.seeds)
 
     def trained(self, name: str) -> TrainingConfig:
-        """Training of a size, but for its seed."""
+        """Training of a size, but for its seed. One of fewer jets has its losses where the others have theirs."""
+        jets = self.jets_of.get(name, self.training.jets)
+        evaluations = self.training.evaluations
+        if jets < self.training.jets:
+            places = replace(self.training, keep_weights_at=[]).evaluated_at
+            evaluations = max(1, sum(d <= 1.01 * jets for d in places))  # whole batches may end later
         return replace(
             self.training,
-            jets=self.jets_of.get(name, self.training.jets),
+            jets=jets,
+            evaluations=evaluations,
             learning_rate=self.learning_rates.get(name, self.training.learning_rate),
         )
 

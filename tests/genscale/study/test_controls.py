@@ -90,6 +90,13 @@ def test_repeated_runs_differ_from_those_of_the_grid_in_their_jets_only():
     assert study(control={"width": 16}).controlled == {"tagger": "d16"}
 
 
+def test_a_size_that_sees_fewer_jets_has_its_losses_where_the_others_have_theirs():
+    training = {"jets": 64_000, "batch_jets": 4, "evaluations": 5, "first_evaluation_jets": 4_000}
+    grid = study(tagger={"widths": [4, 8], "jets_of": {"d8": 16_000}, "training": training}).tagger
+    assert grid.trained("d4").evaluated_at == [4_000, 8_000, 16_000, 32_000, 64_000]
+    assert grid.trained("d8").evaluated_at == [4_000, 8_000, 16_000]
+
+
 def test_corners_are_those_of_the_grid_that_is_fitted():
     config = study(control={"recipe": True}, fit={"min_jets": 5_000, "min_steps": 50})
     corners = recipe_corners(config)
