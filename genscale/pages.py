@@ -143,8 +143,8 @@ class Section:
     figures : sequence of Picture
     tables : sequence of Table
     data : mapping of str to object
-        Name of a file beside the page -> its contents: rows for ``.csv``, anything that `eval.common.results.plain` takes
-        for ``.json``, None for a file that is already there.
+        Name of a file beside the page -> its contents: rows for ``.csv``, anything that `eval.common.results.plain`
+        takes for ``.json``, None for a file that is already there.
     text : sequence of str
         Paragraphs below the title.
     listing : str
