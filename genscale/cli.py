@@ -34,10 +34,10 @@ app.add_typer(studies.app, name="study")
 
 def run_guarded(command: Callable[[], object]) -> int:
     """Run a command and return its exit code: 2 for bad input, with one line instead of a traceback."""
-    import eval.errors
+    import eval.common.errors
     import tokenizer.errors
 
-    bad_input = (InputError, eval.errors.InputError, tokenizer.errors.InputError)
+    bad_input = (InputError, eval.common.errors.InputError, tokenizer.errors.InputError)
     try:
         command()
     except bad_input as error:

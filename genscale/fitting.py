@@ -63,7 +63,7 @@ def fit_points(request: FitRequest) -> Iterator[str]:
 
     Raises
     ------
-    eval.errors.InputError
+    eval.common.errors.InputError
         A column, row, name or value is missing or impossible.
     """
     r = request

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Order = Literal[1, 2]

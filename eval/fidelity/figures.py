@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.style import BLUE, FAINT, GREEN, GREY, VERMILION, shades, styled
 from eval.fidelity.floors import RESOLVED_AT
 from eval.fidelity.score import FidelityResult
 from eval.jets.constituents import Constituents
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
-from eval.style import BLUE, FAINT, GREEN, GREY, VERMILION, shades, styled
 
 FloatArray = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.results import Unavailable
 from eval.fidelity.result import Score
-from eval.results import Unavailable
 from eval.scaling.fit import fit
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult

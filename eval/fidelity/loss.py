@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import chi2, kendalltau, norm, spearmanr
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.results import Estimate, Unavailable
 from eval.fidelity.floors import RESOLVED_AT
-from eval.results import Estimate, Unavailable
 
 FloatArray = NDArray[np.float64]
 

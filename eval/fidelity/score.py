@@ -11,7 +11,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.results import Unavailable, plain
 from eval.fidelity.distances import (
     Distance,
     Order,
@@ -26,7 +27,6 @@ from eval.fidelity.result import JOINT, Row, Score, TokenizerFloor
 from eval.fidelity.two_sample import TwoSampleTest
 from eval.fidelity.warnings import sample_warnings
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
-from eval.results import Unavailable, plain
 
 FloatArray = NDArray[np.float64]
 Sample: TypeAlias = "ak.Array | Mapping[str, ArrayLike]"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eval.common.results import Estimate
 from eval.fidelity.loss import LossFidelity
-from eval.results import Estimate
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold

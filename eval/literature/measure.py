@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from eval.errors import InputError
-from eval.results import Estimate
+from eval.common.errors import InputError
+from eval.common.results import Estimate
 from eval.scaling.approaches import isoflop
 from eval.scaling.fit import fit
 from eval.scaling.points import Points

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.literature.claims import CLAIMS, LEAST_POWER
 from eval.literature.findings import Findings
 from eval.literature.measure import (

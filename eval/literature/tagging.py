@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2 as chi2_distribution
 
+from eval.common.results import Estimate
 from eval.literature.findings import Findings
 from eval.literature.values import USLU, published
 from eval.literature.verdicts import (
@@ -21,7 +22,6 @@ from eval.literature.verdicts import (
     judge_difference,
     usable,
 )
-from eval.results import Estimate
 from eval.tagging.law import RejectionLaw
 
 #: Scatter of ln R between taggers of equal loss, beyond statistics, with which R would not be a function of the loss.

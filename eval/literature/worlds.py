@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.literature.values import FULL_INPUTS, published
 from eval.scaling.points import Points
 

@@ -9,8 +9,8 @@ Three lines are enough:
 Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
 """
 
-from eval.errors import InputError
-from eval.results import Estimate
+from eval.common.errors import InputError
+from eval.common.results import Estimate
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.entropy import ReferenceLevels, ReferenceModels, Sequences, class_levels, reference_levels
 from eval.scaling.fit import fit, profile

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, write_json
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate, write_json
 from eval.scaling.points import Points
 
 FloatArray = NDArray[np.float64]

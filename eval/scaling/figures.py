@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.style import BLUE, FAINT, PALETTE, VERMILION, shades, styled
 from eval.scaling.approaches import FrontierFit
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 from eval.scaling.result import FitResult
 from eval.scaling.window import WindowResult
-from eval.style import BLUE, FAINT, PALETTE, VERMILION, shades, styled
 
 FloatArray = NDArray[np.float64]
 

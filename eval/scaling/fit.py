@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
-from eval.results import Estimate
+from eval.common.errors import InputError
+from eval.common.results import Estimate
 from eval.scaling.law import Law
 from eval.scaling.misfit import ModelError, scatter_of_repeats
 from eval.scaling.objective import LEAST_DELTA, Objective

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.scaling.law import (
     EXPONENT_BOUNDS,
     FLOOR,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import Kind
+from eval.common.errors import InputError
+from eval.common.results import Kind
 
 FloatArray = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Parameter:
     log : bool
         Whether its logarithm is fitted, as for positive scales.
     kind : {"scale", "exponent"}
-        The rule by which it is identified (see `eval.results.Estimate.judged`).
+        The rule by which it is identified (see `eval.common.results.Estimate.judged`).
     """
 
     name: str

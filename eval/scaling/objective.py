@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 

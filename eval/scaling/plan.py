@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate
 from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]

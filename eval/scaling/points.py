@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
 """Forward plus backward multiply-adds per parameter and token (Kaplan et al., arXiv:2001.08361)."""

@@ -1,6 +1,6 @@
 """Laws by name."""
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.scaling.breaks import M4, BrokenPower
 from eval.scaling.forms import POWER_NAMES, Additive, Kaplan, Logarithmic, Power, Rejection, check_variable
 from eval.scaling.law import Law

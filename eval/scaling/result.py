@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, read_json, write_json
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate, read_json, write_json
 from eval.scaling.law import Law
 from eval.scaling.objective import Objective
 from eval.scaling.points import Points

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
-from eval.results import Estimate, Kind
+from eval.common.errors import InputError
+from eval.common.results import Estimate, Kind
 from eval.scaling.fit import fit
 from eval.scaling.law import Law
 from eval.scaling.objective import log_likelihood

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, write_json
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate, write_json
 from eval.scaling.approaches import FrontierFit, envelope, isoflop
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points

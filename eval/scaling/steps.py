@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import t as student
 
-from eval.results import LEVELS, Estimate
+from eval.common.results import LEVELS, Estimate
 from eval.scaling.points import Points
 
 FloatArray = NDArray[np.float64]

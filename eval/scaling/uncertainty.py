@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.results import LEVELS, Estimate
+from eval.common.results import LEVELS, Estimate
 from eval.scaling.points import Points
 from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
 

@@ -22,8 +22,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, plain
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.entropy import ReferenceLevels
 from eval.scaling.forms import POWER_NAMES, Power
 from eval.scaling.plan import Frontier

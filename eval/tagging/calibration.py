@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 from scipy.stats import beta, norm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.tagging.score import check_probabilities
 
 FloatArray = NDArray[np.float64]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import beta
 
-from eval.errors import InputError
-from eval.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, styled
+from eval.common.errors import InputError
+from eval.common.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, styled
 from eval.tagging.calibration import Calibration, Reliability
 from eval.tagging.law import RejectionLaw
 from eval.tagging.prediction import Prediction, RocBand

@@ -25,8 +25,8 @@ from scipy.stats import chi2 as chi2_distribution
 from scipy.stats import poisson
 from tqdm import tqdm
 
-from eval.errors import InputError
-from eval.results import Estimate
+from eval.common.errors import InputError
+from eval.common.results import Estimate
 from eval.scaling.fit import LEAST_SPARE_POINTS, fit_arrays
 from eval.scaling.forms import Rejection
 from eval.scaling.objective import Objective

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
-from eval.errors import InputError
-from eval.results import Estimate
+from eval.common.errors import InputError
+from eval.common.results import Estimate
 from eval.scaling.plan import Frontier
 from eval.scaling.result import FitResult
 from eval.tagging.law import RejectionLaw, rejection_law

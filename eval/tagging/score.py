@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import interval
+from eval.common.errors import InputError
+from eval.common.results import interval
 from eval.tagging.rejection import Rejection, area_under_curve, rejection
 
 FloatArray = NDArray[np.float64]

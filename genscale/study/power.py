@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.errors import InputError as EvalInputError
+from eval.common.errors import InputError as EvalInputError
 from eval.literature.claims import LEAST_POWER
 from eval.literature.ideal import ideal_bounds
 from eval.literature.power import SCATTER, ClaimPower, study_power

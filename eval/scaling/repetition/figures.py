@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from eval.results import Estimate
+from eval.common.results import Estimate
+from eval.common.style import BLUE, PALETTE, VERMILION, styled
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
 from eval.scaling.result import FitResult
-from eval.style import BLUE, PALETTE, VERMILION, styled
 
 FloatArray = NDArray[np.float64]
 

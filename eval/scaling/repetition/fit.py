@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate
 from eval.scaling.fit import fit
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points

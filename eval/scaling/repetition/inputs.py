@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2 as chi2_distribution
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate
 from eval.scaling.fit import fit
 from eval.scaling.forms import POWER_NAMES
 from eval.scaling.points import Points

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate
 
 FloatArray = NDArray[np.float64]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from eval.common.results import Unavailable
 from eval.fidelity.law import DistanceLaws, distance_laws
-from eval.results import Unavailable
 from eval.scaling.figures import fit_panels
 from genscale.fidelity.points import distance_points
 from genscale.pages import Picture, Section, Table

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results import Unavailable
+from eval.common.results import Unavailable
 from eval.scaling import (
     FitResult,
     Misfit,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval.errors import InputError
-from eval.results import Unavailable
+from eval.common.errors import InputError
+from eval.common.results import Unavailable
 from eval.scaling import FitResult
 from eval.tagging.calibration import Calibration, calibrate
 from eval.tagging.figures import rejection_against_loss, reliability_curves, roc_limit

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from eval.errors import InputError
-from eval.results import Estimate, Unavailable
+from eval.common.errors import InputError
+from eval.common.results import Estimate, Unavailable
 from eval.scaling.points import Points, read_points
 from genscale.data.store import JetStore
 from genscale.files import write_csv

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.literature.claims import CLAIMS, judge
 from eval.literature.findings import Findings
 from eval.literature.ideal import ideal_bounds

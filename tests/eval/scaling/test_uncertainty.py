@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from eval.results import Estimate, interval
+from eval.common.results import Estimate, interval
 from eval.scaling import InputError, Points, fit, get_law, grid, profile, simulate
 from eval.scaling.objective import Objective
 from eval.scaling.solve import Problem, distinct, search

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.scaling import fit, get_law, grid, simulate
 from eval.tagging.law import fit_rejection_law, rejection_law
 from eval.tagging.prediction import ExpectedLoss, expected_loss, predict_rejection, roc_law
