@@ -112,6 +112,23 @@ class RunRecord:
         """Write ``record.json`` into the run's folder."""
         write_json(run / RECORD_FILE, asdict(self) | {"best": asdict(self.best)})
 
+    def text(self) -> str:
+        """Return a summary for a terminal."""
+        parts = ", ".join(f"{name} {n:,}" for name, n in self.parameters.items())
+        lines = [
+            f"{self.task} {self.size}, seed {self.seed}: {self.schedule} learning rate, {self.device}, "
+            f"{self.processes} x {self.threads} threads, {self.wall_s:.0f} s",
+            f"N: {parts}",
+            f"D: {self.jets_seen:,} jets seen, {self.jets_unique:,} different, {self.tokens_seen:,} tokens",
+            f"C: {self.flops:.3g} FLOPs counted, 6ND {self.flops_6nd:.3g}",
+            f"{'jets seen':>12s} {'loss':>10s} {'± (held out)':>13s}",
+        ]
+        for e in self.evaluations:
+            error = e.metrics.get("loss_error")
+            shown = "" if error is None else f"{error:.4f}"
+            lines.append(f"{e.jets_seen:12,d} {e.metrics['loss']:10.4f} {shown:>13s}")
+        return "\n".join(lines)
+
     @staticmethod
     def load(run: Path) -> RunRecord:
         """Read the record of a finished run.

@@ -30,11 +30,11 @@ from tqdm import tqdm
 from genscale.data.batching import Batch, BatchStream, FeatureRows
 from genscale.data.features import resolve_features
 from genscale.data.order import JetOrder
+from genscale.data.packing import Packing
 from genscale.data.plan import BatchPlan
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.models.counting import count_parameters, tagger_flops
-from genscale.models.packing import Packing
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask

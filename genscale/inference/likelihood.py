@@ -28,13 +28,13 @@ from tqdm import tqdm
 
 from eval.scaling import ReferenceModels
 from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.packing import Packing
 from genscale.data.schema import CLASSES, LABELS
 from genscale.data.store import JetStore, Store, TokenStore
 from genscale.errors import InputError
 from genscale.files import write_json
 from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
-from genscale.models.packing import Packing
 from genscale.records import git_commit, package_versions
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
 from tokenizer import BinningConfig, Tokenizer

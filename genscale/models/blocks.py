@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genscale.data.packing import Packing
 from genscale.models import fused
-from genscale.models.packing import Packing
 
 #: Keys that a CPU goes through at once when it draws jets: their products with the queries stay in its cache.
 CACHE_BYTES_AT_ONCE = 2 * 2**20

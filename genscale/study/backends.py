@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from genscale.data.workers import THREAD_VARIABLES, available_cores
 from genscale.errors import InputError
+from genscale.processes import THREAD_VARIABLES, available_cores
 from genscale.study.cells import Cell
 from genscale.study.work import run_cell
 

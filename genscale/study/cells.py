@@ -7,6 +7,7 @@ if it was killed. The work itself is in ``genscale.study.work``.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ import torch
 from genscale.config import from_mapping, require, to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
-from genscale.inference.sampling import sample_name, sample_seed
 from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import Grid, Inputs, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
@@ -261,6 +261,17 @@ def _generators(sources: _Sources) -> list[Cell]:
         for jets in (*at, None):
             cells += _sample(run, jets, sources)
     return cells
+
+
+def sample_name(run: str, jets: int | None = None) -> str:
+    """Name of the sample that a run's weights make after this many jets, or (None) at its end."""
+    name = run.split("/")[-1]
+    return name if jets is None else f"{name}-d{jets}"
+
+
+def sample_seed(seed: int, name: str) -> int:
+    """Seed of a named sample: samples of different names share no random numbers, so their errors are independent."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:

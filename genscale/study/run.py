@@ -15,8 +15,8 @@ from genscale.config import load_config, save_yaml, to_mapping
 from genscale.data.manifest import Manifest
 from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
+from genscale.processes import on_stop_signals
 from genscale.records import RunRecord
-from genscale.signals import on_stop_signals
 from genscale.study.backends import Backend, Job
 from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig

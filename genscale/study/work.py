@@ -20,7 +20,7 @@ from genscale.study.config import StudyConfig
 
 def _simulate(a: dict[str, Any], study: Path, out: Path) -> None:
     from genscale.data.simulation import simulate
-    from genscale.data.workers import available_cores
+    from genscale.processes import available_cores
 
     simulate(
         out, a["n_jets"], a["classes"], a["seed"],

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from genscale.cli import run_guarded
+from genscale.errors import run_guarded
 from genscale.study.work import do, read_cells
 
 

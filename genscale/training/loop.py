@@ -34,8 +34,8 @@ from genscale.data.batching import BatchStream
 from genscale.data.order import JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
+from genscale.processes import on_stop_signals
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
-from genscale.signals import on_stop_signals
 from genscale.training.averaging import WeightAverage
 from genscale.training.checkpoint import Checkpoints, Snapshot
 from genscale.training.optimizer import FlatAdamW

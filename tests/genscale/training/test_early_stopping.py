@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from genscale.commands.training import report_run
+from genscale.commands.train import report_run
 from genscale.data.plan import BatchPlan
 from genscale.errors import InputError, Interrupted
 from genscale.inference.prediction import predict_store

@@ -101,7 +101,7 @@ def test_the_loss_is_nats_per_real_token(generator_run, tmp_path):
     for row in rows:
         sequence = task.validation_rows.store.read([int(row)], columns=["tokens"])["tokens"].to_list()[0]
         inputs, targets = torch.tensor([sequence[:-1]]), torch.tensor(sequence[1:])
-        from genscale.models.packing import Packing
+        from genscale.data.packing import Packing
 
         with torch.no_grad():
             nats = model(inputs[0], targets, Packing.build([len(targets)]))

@@ -16,7 +16,7 @@ from genscale.commands.options import (
     Seed,
     require_run_folder,
 )
-from genscale.commands.training import report_run
+from genscale.commands.train import report_run
 from genscale.inference.device import resolve_device
 
 if TYPE_CHECKING:

@@ -1,74 +1,16 @@
-"""Commands that score samples and fit laws."""
+"""Commands of scaling laws: their fits, compute-optimal plans, and the sizes of the ladder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from genscale.commands.options import Seed, Workers
+from genscale.commands.options import Seed
 from genscale.errors import InputError
 
 app = typer.Typer()
-
-
-@app.command()
-def evaluate(
-    generated: Annotated[
-        Path,
-        typer.Argument(
-            help="Jets to score: a store, or ROOT, Parquet, HDF5 or npz files (a file or folder)."
-        ),
-    ],
-    reference: Annotated[Path, typer.Argument(help="Jets to score them against, likewise.")],
-    out: Annotated[
-        Path, typer.Option(help="JSON file; page (.html), table (.csv) and figures go beside it.")
-    ] = Path("fidelity.json"),
-    tokenizer_floor: Annotated[
-        Path | None, typer.Option(help="Store of encoded and decoded jets: the floor of any generator.")
-    ] = None,
-    jets: Annotated[int, typer.Option(help="At most this many jets of each; 0: all.", min=0)] = 0,
-    order: Annotated[int, typer.Option(help="Order p of the Wasserstein distances.", min=1, max=2)] = 1,
-    directions: Annotated[int, typer.Option(help="Directions of the sliced distance.", min=1)] = 200,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Only the five observables and their joint distance; no page.")
-    ] = False,
-    workers: Workers = 0,
-    seed: Seed = 0,
-) -> None:
-    """Score generated jets against reference jets, every number with its error and floor.
-
-    Wasserstein distances of some forty observables, jointly (sliced), one at a time and of single particles; Frechet
-    and kernel physics distance; classifiers that try to tell them apart. docs/fidelity.md says which number to trust
-    for what. 2 x 20,000 jets take about two minutes on two cores.
-    """
-    from genscale.fidelity import evaluate as run
-    from genscale.fidelity import evaluate_stores
-    from genscale.fidelity.page import findings
-
-    if quick:
-        result = evaluate_stores(
-            generated, reference, out, tokenizer_floor=tokenizer_floor, n_jets=jets, n_directions=directions,
-            seed=seed, figures=out.parent,
-        )  # fmt: skip
-    else:
-        result = run(
-            generated, reference, out, tokenizer_floor=tokenizer_floor, n_jets=jets, order=2 if order == 2 else 1,
-            n_directions=directions, seed=seed, workers=workers,
-        )  # fmt: skip
-    for name, s in result.scores.items():
-        if name in ("joint", *result.settings["joint_observables"]):
-            typer.echo(
-                f"{name:13s} {s.value:10.4g} ± {s.distance.standard_error:<9.2g} {s.unit}: {s.verdict}"
-            )
-    for line in findings(result)[1:]:
-        typer.echo(line)
-    for warning in (*result.warnings, *(f"no {name}: {why}" for name, why in result.skipped.items())):
-        typer.echo(f"warning: {warning}")
-    typer.echo(
-        f"written to {out}" if quick else f"written to {out.with_suffix('.html')}, {out} and the CSV beside"
-    )
 
 
 @app.command()
@@ -121,16 +63,73 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Fit a scaling law to a table of losses, with intervals."""
-    from genscale.fitting import FitRequest, fit_points
+    from eval.scaling import FitResult, compare_laws, misfit, read_points
+    from eval.scaling import fit as fit_table
+    from genscale.files import write_json
 
-    request = FitRequest(
-        points, out, approach, law, variable, loss, huber_delta, bootstrap, unit,
-        {k: _number(k, v) for k, v in _pairs("--fix", fixed)}, dict(_pairs("--column", column)),
-        dict(_pairs("--where", where)), {k: _range(k, v) for k, v in _pairs("--range", ranges)},
-        {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}, figure, seed,
+    constants = {k: _number(k, v) for k, v in _pairs("--fix", fixed)}
+    columns, rows = dict(_pairs("--column", column)), dict(_pairs("--where", where))
+    windows = {k: _range(k, v) for k, v in _pairs("--range", ranges)}
+    at = {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}
+    _check_fit(approach, law, at, figure)
+
+    table = read_points(points, columns=columns, where=rows)
+    for name, (low, high) in windows.items():
+        table = table.within(name, low, high)
+    for file in (out, figure):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+    for warning in table.warnings():
+        typer.echo(f"note: {warning}")
+    if law == "compare":
+        ranking = compare_laws(table, loss=loss, delta=huber_delta, seed=seed)
+        typer.echo(str(ranking))
+        write_json(out, ranking.to_dict())
+        typer.echo(f"written to {out}")
+        return
+    number: Any = approach if approach == "all" else int(approach)
+    result = fit_table(
+        table, law, variable=variable, approach=number, loss=loss, delta=huber_delta, bootstrap=bootstrap, unit=unit,
+        fixed=constants, seed=seed,
     )  # fmt: skip
-    for line in fit_points(request):
-        typer.echo(line)
+    typer.echo(str(result))
+    if isinstance(result, FitResult):
+        typer.echo(str(misfit(table, result)))
+        # Constants by mean squares where the fit was robust, and the reverse, show how far outliers and misfit decide.
+        other_loss = "mse-log" if result.loss.kind.startswith("huber") else "huber-log"
+        other = fit_table(
+            table, law, variable=variable, loss=other_loss, bootstrap=0, fixed=constants, seed=seed
+        )
+        values = ", ".join(f"{name} = {estimate.value:.4g}" for name, estimate in other.params.items())
+        typer.echo(f"by the {other.objective_kind} (--loss {other.loss.kind}): {values}")
+    result.to_json(out)
+    typer.echo(f"written to {out}")
+    if at:
+        values = ", ".join(f"{k} = {v:g}" for k, v in at.items())
+        typer.echo(f"L({values}) = {float(result.predict(**at)):.8g}")
+    if figure is not None:
+        from eval.scaling.figures import fit_panel, isoflop_slices
+
+        panel = fit_panel(table, result) if isinstance(result, FitResult) else isoflop_slices(result)
+        panel.savefig(figure, dpi=150)
+        typer.echo(f"drawn to {figure}")
+
+
+def _check_fit(approach: str, law: str, at: dict[str, float], figure: Path | None) -> None:
+    """Raise InputError for options of ``fit`` that do not go together."""
+    from genscale.config import require
+
+    require(approach in ("1", "2", "3", "all"), f"--approach {approach}: must be 1, 2, 3 or all")
+    one_law = approach == "3" and law != "compare"
+    require(one_law or not at, "--predict needs a law: it goes with --approach 3")
+    for name, value in at.items():
+        require(value > 0, f"--predict {name}={value:g}: must be positive")
+    drawn = one_law or approach == "2"
+    require(drawn or figure is None, "--figure draws a law or IsoFLOP slices: --approach 3 or 2")
+    require(
+        figure is None or figure.suffix in (".png", ".pdf"),
+        f"--figure {figure}: a name that ends in .png or .pdf",
+    )
 
 
 def _pairs(option: str, texts: list[str] | None) -> list[tuple[str, str]]:
@@ -172,8 +171,6 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Also write the answer as JSON.")] = None,
 ) -> None:
     """Compute-optimal model and data for a budget, from a fitted law, with intervals."""
-    import json
-
     asked = {"--flops": flops, "--jets": jets, "--loss": loss, "--gpu-hours": gpu_hours}
     given = [option for option, value in asked.items() if value is not None]
     if len(given) != 1:
@@ -182,7 +179,7 @@ def plan(
         raise InputError("--gpu-hours and --flops-per-second come together")
     from eval.scaling import FitResult
     from eval.scaling import plan as run
-    from genscale.files import write_atomic
+    from genscale.files import write_json
 
     answer = run(
         FitResult.from_json(fit_file), flops=flops, data=jets, loss=loss, gpu_hours=gpu_hours,
@@ -190,4 +187,29 @@ def plan(
     )  # fmt: skip
     typer.echo(str(answer))
     if out is not None:
-        write_atomic(out, json.dumps(answer.to_dict(), indent=1) + "\n")
+        write_json(out, answer.to_dict())
+
+
+@app.command()
+def ladder(
+    vocabulary: Annotated[int, typer.Option(help="Tokens, start and stop included.", min=3)] = 8194,
+    tokens_per_jet: Annotated[float, typer.Option(help="Mean target tokens of a jet.", min=1)] = 41.0,
+    batch_jets: Annotated[int, typer.Option(help="Jets held by one device in a step.", min=1)] = 64,
+    flops_per_second: Annotated[
+        float | None, typer.Option(help="Measured rate of training: prints hours.")
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Law of N and D (genscale fit) for the compute-optimal D. Default: 20 tokens per parameter."
+        ),
+    ] = None,
+) -> None:
+    """Print the generator's sizes: parameters by part, FLOPs per token, memory, and the compute-optimal training."""
+    from genscale.models.cost import describe
+
+    typer.echo(
+        describe(
+            vocabulary, tokens_per_jet, batch_jets=batch_jets, flops_per_second=flops_per_second, fit=fit
+        )
+    )
