@@ -33,6 +33,7 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, Store, TokenStore, require_classes
 from genscale.errors import InputError
 from genscale.files import write_json
+from genscale.inference.encoding import require_fit
 from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
 from genscale.models.packing import Packing
@@ -55,6 +56,7 @@ def likelihood_store(
     out: Path,
     *,
     references: Path | None = None,
+    accept_loss: bool = False,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -73,6 +75,8 @@ def likelihood_store(
     references : Path, optional
         Token store, of the same tokenizer, on which reference models are counted (`eval.scaling.entropy`). The
         summary then says by how many nats per jet the generator is better than each, the mean log ratio of densities.
+    accept_loss : bool
+        Score jets of which the tokenizer drops many particles.
     device : str
         Where the network runs.
     progress : bool
@@ -87,7 +91,8 @@ def likelihood_store(
     ------
     InputError
         There is no finished run, there are no jets, tokens are of another tokenizer, a class-conditional generator gets
-        no labels, or jets are longer than the generator can take.
+        no labels or those of other classes, jets are longer than the generator can take, or the tokenizer loses much
+        of them.
     """
     if out.suffix == ".json":
         raise InputError(
@@ -106,6 +111,8 @@ def likelihood_store(
     density = Density.of(coder)
     below = None if references is None else _References(references, coder, run / TOKENIZER_FOLDER)
     model.to(device)
+    if isinstance(jets, JetStore) and not accept_loss:
+        require_fit(coder, jets)
     sums = _Sums(jets.class_names)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.tmp")

@@ -20,6 +20,7 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, StoreWriter, TokenStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
+from genscale.inference.encoding import require_fit
 from genscale.inference.sampling import SamplingConfig, require_label, sample
 from genscale.models.generator import Generator
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
@@ -36,7 +37,14 @@ TOKEN_SHARD_JETS = 50_000
 
 
 def encode_store(
-    jets: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
+    jets: Path,
+    tokenizer: Path,
+    out: Path,
+    *,
+    n_jets: int = 0,
+    accept_loss: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> Manifest:
     """Turn a jet store into a token store with the same jets in the same order.
 
@@ -50,6 +58,8 @@ def encode_store(
         Token store to write; one that was interrupted is completed.
     n_jets : int
         Encode only this many jets, a fixed choice over the whole store; 0 means all.
+    accept_loss : bool
+        Encode even if the tokenizer drops many particles.
     device : str
         Where the network runs.
     progress : bool
@@ -59,8 +69,16 @@ def encode_store(
     -------
     Manifest
         Manifest of the token store.
+
+    Raises
+    ------
+    InputError
+        The tokenizer drops more than a few percent of the particles or empties as many jets, and `accept_loss` is not
+        set.
     """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
+    if not accept_loss:
+        require_fit(coder, store)
     labels = store.labels() if store.class_names else np.full(len(store), UNKNOWN_CLASS)
     chosen = _choice(len(store), n_jets)
     meta = _token_meta(coder, store) | ({"n_jets": n_jets} if n_jets else {})
