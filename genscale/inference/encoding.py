@@ -31,7 +31,7 @@ def require_fit(tokenizer: Tokenizer, store: JetStore) -> None:
     given = ak.to_numpy(ak.num(particles.pt))
     kept = ak.to_numpy(ak.num(tokenizer.preprocessing.select(particles).pt))
     lost = 1 - float(kept.sum()) / float(given.sum()) if given.any() else 0.0
-    emptied = np.count_nonzero((given > 0) & (kept == 0)) / max(np.count_nonzero(given), 1)
+    emptied = float(np.mean(kept[given > 0] == 0)) if given.any() else 0.0
     if max(lost, emptied) > MOST_LOST:
         cuts = tokenizer.preprocessing
         raise InputError(
