@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scaling import FitResult, Points, compare_laws, fit, misfit, read_points
-from eval.scaling.approaches import FrontierFit
+from eval.common import results
+from eval.scaling import (
+    Comparison,
+    FitResult,
+    FrontierFit,
+    Points,
+    compare_approaches,
+    compare_laws,
+    envelope,
+    fit,
+    isoflop,
+    misfit,
+    read_points,
+)
 from genscale.config import require
 from genscale.files import write_json
 
@@ -80,18 +92,14 @@ def fit_points(request: FitRequest) -> Iterator[str]:
         write_json(r.out, ranking.to_dict())
         yield f"written to {r.out}"
         return
-    approach: Any = r.approach if r.approach == "all" else int(r.approach)
-    result = fit(
-        table, r.law, variable=r.variable, approach=approach, loss=r.loss, delta=r.huber_delta,
-        bootstrap=r.bootstrap, unit=r.unit, fixed=r.fixed, seed=r.seed,
-    )  # fmt: skip
+    result = _result(table, r)
     yield str(result)
     if isinstance(result, FitResult):
         yield str(misfit(table, result))
         yield _by_the_other_objective(table, result, r)
-    result.to_json(r.out)
+    results.write_json(results.plain(result), r.out)
     yield f"written to {r.out}"
-    if r.predict:
+    if r.predict and isinstance(result, FitResult):
         yield f"L({', '.join(f'{k} = {v:g}' for k, v in r.predict.items())}) = {float(result.predict(**r.predict)):.8g}"
     if r.figure is not None:
         from eval.scaling.figures import fit_panel, isoflop_slices
@@ -101,6 +109,24 @@ def fit_points(request: FitRequest) -> Iterator[str]:
         elif isinstance(result, FrontierFit):
             isoflop_slices(result).savefig(r.figure, dpi=150)
         yield f"drawn to {r.figure}"
+
+
+def _result(table: Points, r: FitRequest) -> FitResult | FrontierFit | Comparison:
+    """The approach that was asked for: 1 and 2 find the compute-optimal line without a law, 3 fits a law."""
+    resamples: dict[str, Any] = {"bootstrap": r.bootstrap, "seed": r.seed}
+    if r.approach in ("1", "2"):
+        return (envelope if r.approach == "1" else isoflop)(table, **resamples)
+    law = fit(
+        table,
+        r.law,
+        variable=r.variable,
+        loss=r.loss,
+        delta=r.huber_delta,
+        unit=r.unit,
+        fixed=r.fixed,
+        **resamples,
+    )
+    return compare_approaches(table, law, **resamples) if r.approach == "all" else law
 
 
 def _by_the_other_objective(table: Points, result: FitResult, r: FitRequest) -> str:

@@ -202,7 +202,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return plain_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -216,6 +216,11 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     raise TypeError(f"{type(value).__name__}: has no plain form")
+
+
+def plain_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass in plain form, for a ``to_dict`` that adds to them."""
+    return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
 
 
 def _finite(x: float) -> float | None:

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from eval.literature.values import published
 from eval.literature.worlds import Design, Noise, World, tagging_law
-from eval.scaling.registry import get_law
+from eval.scaling.laws.registry import get_law
 
 FloatArray = NDArray[np.float64]
 

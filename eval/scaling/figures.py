@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from eval.common.errors import InputError
 from eval.common.style import BLUE, FAINT, PALETTE, VERMILION, shades, styled
-from eval.scaling.approaches import FrontierFit
+from eval.scaling.approaches.frontier import FrontierFit
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
 from eval.scaling.window import WindowResult
 
 FloatArray = NDArray[np.float64]

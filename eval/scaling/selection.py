@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate, Kind
-from eval.scaling.fit import fit
-from eval.scaling.law import Law
-from eval.scaling.objective import log_likelihood
+from eval.common.results import Estimate, Kind, plain_fields
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.objective import log_likelihood
+from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.law import Law
+from eval.scaling.laws.registry import CURVES, get_law
 from eval.scaling.points import Points
-from eval.scaling.registry import get_law
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -94,12 +94,8 @@ class Ranking:
         return min(self.scores, key=lambda s: s.aicc).law
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        rows = [
-            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in s.__dict__.items()}
-            for s in self.scores
-        ]
-        return {**self.__dict__, "scores": rows, "best": self.best, "best_fitting": self.best_fitting}
+        """Return plain values for JSON."""
+        return {**plain_fields(self), "best": self.best, "best_fitting": self.best_fitting}
 
     def __str__(self) -> str:
         lines = [f"fitted to {self.n_below} points below C = {self.cut:.3g}, judged on {self.n_above} above"]
@@ -176,13 +172,12 @@ def compare_laws(
     scores: list[Score] = []
     failed = {}
     for law in laws:
-        surface = isinstance(law, Law) or law in (*SURFACES, "effective-data")
         options: dict[str, Any] = {"loss": loss, "delta": delta, "bootstrap": 0, "seed": seed}
-        options |= {} if surface else {"variable": variable}
         try:
-            whole = fit(points, law, **options)
+            chosen = law if isinstance(law, Law) else get_law(law, variable if law in CURVES else None)
+            whole = fit(points, chosen, **options)
             delta = whole.loss.delta  # one threshold for all: only then are their likelihoods compared
-            part = fit(inside, law, **options | {"delta": delta})
+            part = fit(inside, chosen, **options | {"delta": delta})
         except InputError as error:
             failed[law if isinstance(law, str) else law.name] = str(error)
             continue
@@ -238,7 +233,7 @@ class Variant:
         return {
             "name": self.name,
             "n_points": self.n_points,
-            "params": {name: e.to_dict() for name, e in self.fit.params.items()},
+            "params": self.fit.params,
         }
 
 

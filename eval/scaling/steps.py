@@ -89,8 +89,8 @@ class Step:
         return Estimate(self.change, self.interval(LEVELS["ci68"]), self.interval(LEVELS["ci95"]), True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {**self.__dict__, "change": self.estimate.to_dict()}
+        """Return values for JSON (see `plain`)."""
+        return {**self.__dict__, "change": self.estimate}
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,6 @@ class PairedSteps:
         """The last doubling of D of each size, from small to large."""
         best = {step.other: step for step in sorted(self.data, key=lambda s: s.high)}
         return tuple(best[n] for n in sorted(best))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        span = None if self.span is None else self.span.to_dict()
-        return {
-            "size": [s.to_dict() for s in self.size],
-            "data": [s.to_dict() for s in self.data],
-            "span": span,
-        }
 
 
 def paired_steps(points: Points, *, doublings: int = 8) -> PairedSteps:

@@ -25,9 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.entropy import ReferenceLevels
-from eval.scaling.forms import POWER_NAMES, Power
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
-from eval.scaling.result import FitResult
 from eval.scaling.selection import Variant
 
 FloatArray = NDArray[np.float64]
@@ -319,18 +318,16 @@ def contrast(results: Mapping[str, WindowResult]) -> list[dict[str, Any]]:
 def _terms(fit: FitResult) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
     """Floor, amplitude, exponent of L = E + amplitude/x^exponent by x: the fit first, then its bootstrap."""
     column = dict(zip(fit.law.names, fit.refits.T, strict=True))
-    if fit.law.name in ("additive", "additive-tied"):
+    if not fit.law.separable:
+        raise InputError(f"window: law {fit.law.name} has no floor as a constant; use additive or power")
+    terms = {
+        variable: (column["E"], column[amplitude], column[exponent])
+        for variable, amplitude, exponent in fit.law.terms
+    }
+    if fit.law.allocation:
         line = Frontier.of(fit)
-        beta = column.get("beta", column["alpha"])
-        return {
-            "N": (column["E"], column["A"], column["alpha"]),
-            "D": (column["E"], column["B"], beta),
-            "C": (column["E"], line.K, line.gamma),
-        }
-    if isinstance(fit.law, Power) and fit.law.floor:
-        amplitude, exponent = POWER_NAMES[fit.law.variable]
-        return {fit.law.variable: (column["E"], column[amplitude], column[exponent])}
-    raise InputError(f"window: law {fit.law.name} has no floor as a constant; use additive or power")
+        terms["C"] = (column["E"], line.K, line.gamma)
+    return terms
 
 
 def _saturation(

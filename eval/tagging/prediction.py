@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from eval.common.errors import InputError
 from eval.common.results import Estimate
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
-from eval.scaling.result import FitResult
 from eval.tagging.law import RejectionLaw, rejection_law
 from eval.tagging.score import FEW_KEPT, TaggerScore
 

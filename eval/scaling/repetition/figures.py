@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval.common.results import Estimate
 from eval.common.style import BLUE, PALETTE, VERMILION, styled
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 

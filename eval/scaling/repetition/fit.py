@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit import fit
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
-from eval.scaling.repetition.effective import repetition_gain
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -158,6 +157,38 @@ def repeated_data(
         cost=cost,
         mean_cost=mean_cost,
     )
+
+
+def repetition_gain(
+    D: ArrayLike, *, B_no: ArrayLike, beta_no: ArrayLike, B_rep: ArrayLike, beta_rep: ArrayLike
+) -> FloatArray:
+    """Return omega(D): the factor by which unique data must grow to gain, in a single pass, what repetition gains.
+
+    The losses L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no are equal for
+    omega = (B_no/B_rep)^(1/beta_no) D^(beta_rep/beta_no - 1) (Vigl et al., arXiv:2602.15781, eq. 5).
+
+    Parameters
+    ----------
+    D : array-like of float
+        Unique data (jets).
+    B_no : array-like of float
+        Amplitude of the data term of the single-pass law.
+    beta_no : array-like of float
+        Exponent of the data term of the single-pass law.
+    B_rep : array-like of float
+        Amplitude of the law of repeated data.
+    beta_rep : array-like of float
+        Exponent of the law of repeated data.
+
+    Returns
+    -------
+    array of float
+        In the shape to which the arguments are broadcast.
+    """
+    d, b_no, slope_no, b_rep, slope_rep = (
+        np.asarray(x, dtype=np.float64) for x in (D, B_no, beta_no, B_rep, beta_rep)
+    )
+    return (b_no / b_rep) ** (1 / slope_no) * d ** (slope_rep / slope_no - 1)
 
 
 @dataclass(frozen=True, eq=False)

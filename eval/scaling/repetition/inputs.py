@@ -16,10 +16,10 @@ from scipy.stats import chi2 as chi2_distribution
 
 from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit import fit
-from eval.scaling.forms import POWER_NAMES
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def compare_inputs(
         raise InputError(f"variable: must be D or U, found {variable}")
     if bootstrap < 2:
         raise InputError(f"bootstrap: a comparison needs intervals, found {bootstrap} resamples")
-    exponent = POWER_NAMES[variable][1]
+    exponent = get_law("power", variable).terms[0].exponent
     options: dict[str, Any] = {"variable": variable, "bootstrap": bootstrap, "loss": loss}
     fits = {}
     for i, (name, table) in enumerate(points.items()):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from eval.common.results import plain
 from eval.scaling import (
     Frontier,
     InputError,
@@ -25,7 +26,7 @@ from eval.scaling import (
     sensitivity,
     simulate,
 )
-from eval.scaling.approaches import _line
+from eval.scaling.approaches.frontier import _line
 from eval.scaling.selection import aicc
 
 LAW = get_law("additive")
@@ -93,12 +94,12 @@ def test_bias_of_approach_two_follows_its_causes():
 
 def test_all_three_side_by_side_warn_of_the_bias():
     points = slices(truth(0.5, 0.2), decades=2.5, drift=1.5, noise=1e-4)
-    comparison = fit(points, approach="all", bootstrap=50)
+    comparison = compare_approaches(points, fit(points, bootstrap=50), bootstrap=50)
     assert set(comparison.approaches) == {1, 2, 3}
     assert any("approach 2 is biased here" in note for note in comparison.warnings)
-    plain = json.loads(comparison.to_json())
-    assert plain["approach"] == "all"
-    assert plain["isoflop_bias"]["bias"] == pytest.approx(comparison.bias.bias)
+    found = json.loads(json.dumps(plain(comparison)))
+    assert found["approach"] == "all"
+    assert found["isoflop_bias"]["bias"] == pytest.approx(comparison.bias.bias)
     assert comparison.exponents()[3].value == pytest.approx(0.2 / 0.7, abs=0.01)
     assert "approach 2" in str(comparison)
 
@@ -249,7 +250,7 @@ def test_plan_answers_all_questions_consistently():
     assert low <= by_flops.N.ci68[0] <= by_flops.N.ci68[1] <= high
     exact, _ = optimum(truth(0.34, 0.28), 1e22)
     assert by_flops.N.ci95[0] < exact < by_flops.N.ci95[1]
-    assert json.dumps(by_flops.to_dict(), allow_nan=False)
+    assert json.dumps(plain(by_flops), allow_nan=False)
 
 
 def test_plan_knows_what_cannot_be_reached():
@@ -260,7 +261,7 @@ def test_plan_knows_what_cannot_be_reached():
     assert never.chance == 0
     assert never.N.identified is False
     assert "not reachable" in str(never)
-    assert json.loads(json.dumps(never.to_dict(), allow_nan=False))["N"]["value"] is None
+    assert json.loads(json.dumps(plain(never), allow_nan=False))["N"]["value"] is None
     far = plan(result, flops=1e27)
     assert any("extrapolates" in note for note in far.warnings)
     assert far.more["FLOPs"] == pytest.approx(1e27 - points.compute.max())
@@ -292,7 +293,7 @@ def test_the_law_that_made_the_points_predicts_best():
     assert ranking.best == "additive"
     assert ranking.best_fitting == "additive"
     assert [s.rms_beyond for s in ranking.scores] == sorted(s.rms_beyond for s in ranking.scores)
-    assert json.dumps(ranking.to_dict(), allow_nan=False)
+    assert json.dumps(plain(ranking), allow_nan=False)
     values = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
     assert compare_laws(simulate(get_law("kaplan"), values, noise=2e-3, N=n, D=d)).best == "kaplan"
 
@@ -350,7 +351,7 @@ def test_overfitting_threshold_is_recovered_from_curves():
     )  # one size
     assert [b.U for b in result.brackets] == data.tolist()
     assert all(b.N_low < result.size(b.U)[0][0] < b.N_high for b in result.brackets)
-    assert json.dumps(result.to_dict(), allow_nan=False)
+    assert json.dumps(plain(result), allow_nan=False)
 
 
 def test_noise_alone_is_not_overfitting():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from eval.common.results import plain
 from eval.scaling import (
     InputError,
     Points,
@@ -67,7 +68,7 @@ def test_constants_of_the_paper_come_back(result):
         assert low <= value <= high, name
     assert result.fit.n_points == result.above.sum() < len(result.points)
     assert result.beta_difference.ci95[0] <= 0 <= result.beta_difference.ci95[1]
-    json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(plain(result), allow_nan=False)
 
 
 def test_gain_is_the_data_of_equal_loss(result):
@@ -127,7 +128,7 @@ def test_a_loss_below_the_single_epoch_floor_is_not_given_a_number():
     assert gone.gain[last].identified is False
     assert "may not reach this loss" in gone.gain[last].reason
     assert "may not reach this loss" in gone.mean_cost.reason
-    json.dumps(gone.to_dict(), allow_nan=False)
+    json.dumps(plain(gone), allow_nan=False)
 
 
 def test_bad_runs_are_named():
@@ -254,7 +255,7 @@ def test_inputs_that_move_the_floor_and_not_the_slope():
     for name in names:
         held, free = found.floors_at_common_slope[name], found.fits[name].params["E"]
         assert np.ptp(held.ci68) < np.ptp(free.ci68)
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
 
 
 def test_inputs_that_move_the_slope_are_found_out():

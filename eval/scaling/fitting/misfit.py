@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.scaling.fitting.problem import Problem
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
-from eval.scaling.solve import Problem
 
 FloatArray = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate, read_json, write_json
-from eval.scaling.law import Law
-from eval.scaling.objective import Objective
+from eval.scaling.fitting.objective import Objective
+from eval.scaling.laws.law import Law
+from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
-from eval.scaling.registry import get_law
 
 FloatArray = NDArray[np.float64]
 
