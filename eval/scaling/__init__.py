@@ -27,7 +27,7 @@ from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
 from eval.scaling.repetition.fit import RepeatedData, repeated_data, repetition_gain
 from eval.scaling.repetition.inputs import InputComparison, compare_inputs
-from eval.scaling.repetition.threshold import Threshold, early_stopped, overfits, overfitting_threshold
+from eval.scaling.repetition.threshold import Curve, Threshold, overfitting_threshold
 from eval.scaling.selection import (
     Ranking,
     Spread,
@@ -43,6 +43,7 @@ from eval.scaling.window import WindowResult, contrast, window
 
 __all__ = [
     "Comparison",
+    "Curve",
     "Estimate",
     "FitResult",
     "Frontier",
@@ -72,7 +73,6 @@ __all__ = [
     "compare_inputs",
     "compare_laws",
     "contrast",
-    "early_stopped",
     "envelope",
     "fit",
     "get_law",
@@ -81,7 +81,6 @@ __all__ = [
     "isoflop_bias",
     "isoflop_grid",
     "misfit",
-    "overfits",
     "overfitting_threshold",
     "plan",
     "profile",

@@ -16,7 +16,7 @@ model and the reference model assign to a jet, because the volumes of the cells 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -343,21 +343,11 @@ def _saturation(
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.exp(np.minimum((np.log(amplitude) - np.log((1 - share) * width)) / exponent, 700.0))
     scale = np.where(np.isnan(scale) | (scale > 1e300), np.inf, scale)
-    estimate = Estimate.from_samples(scale[0], scale[1:] if len(scale) > 1 else None)
     # A floor that runs into its bound cuts the interval of the scale short.
     reason = f"L_inf is not identified: {floor_reason}" if floor_reason else ""
-    if not reason and estimate.ci95 is not None:
-        low, high = estimate.ci95
-        if not np.isfinite(high):
-            reason = "the 95% interval has no upper end"
-        elif not low > 0:
-            reason = "the 95% interval reaches zero"
-        elif np.log10(high / low) > 2:
-            reason = f"the 95% interval spans {np.log10(high / low):.1f} decades"
-    if reason:
-        estimate = replace(estimate, identified=False, reason=reason)
+    estimate = _estimate(scale).judged("scale", reason)
     return Saturation(variable, share, estimate, float(scale[0] / fit.data_window[variable][1]))
 
 
-def _estimate(column: FloatArray, reason: str) -> Estimate:
+def _estimate(column: FloatArray, reason: str = "") -> Estimate:
     return Estimate.from_samples(column[0], column[1:] if len(column) > 1 else None, reason)

@@ -250,8 +250,9 @@ def _costs(chosen: Points, single: FitResult) -> tuple[dict[float, Estimate], Es
     for amount in np.unique(u):
         here = np.flatnonzero(u == amount)
         run = here[np.argmin(c[here])]
-        # Where a resample's floor lies above the measured loss no compute would do: the ratio is zero.
-        ratios[float(amount)] = c[run] / frontier.flops_for(chosen.L[run])
+        # Where a resample's floor lies above the measured loss, no compute is enough: the ratio is zero. Where its
+        # exponent is almost zero, next to none is needed: no training takes less than one FLOP.
+        ratios[float(amount)] = c[run] / np.maximum(frontier.flops_for(chosen.L[run]), 1.0)
 
     def estimate(values: FloatArray) -> Estimate:
         found = Estimate.from_samples(float(values[0]), values[1:])

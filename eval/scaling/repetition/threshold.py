@@ -184,45 +184,6 @@ class Threshold:
         }
 
 
-def overfits(losses: ArrayLike, *, tolerance: float = TOLERANCE) -> bool:
-    """Whether a validation curve ends above its minimum by more than its noise.
-
-    Parameters
-    ----------
-    losses : array-like of float, shape (n,)
-        Validation losses in the order of the steps; three or more.
-    tolerance : float
-        Smallest relative rise that counts.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    InputError
-        There are fewer than three losses, or they are not finite.
-
-    Notes
-    -----
-    Averages over a tenth of the curve are compared. Their noise is that of the evaluations about a quadratic near the
-    minimum. Fewer than four losses show no noise, and a rise need only exceed the tolerance.
-    """
-    if np.ndim(losses) != 1 or len(np.asarray(losses)) < 3 or not np.isfinite(losses).all():
-        raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
-    curve = Curve.of(losses)
-    return curve.overfitting(tolerance, curve.noise) > 0.5
-
-
-def early_stopped(losses: ArrayLike) -> tuple[float, int]:
-    """Lowest loss of a validation curve, and the evaluation at which to stop for it.
-
-    Averages over a tenth of the curve are compared, as in ``overfits``: the lowest of many noisy values is too low.
-    """
-    curve = Curve.of(losses)
-    return curve.minimum, curve.place
-
-
 def overfitting_threshold(
     N: ArrayLike,
     U: ArrayLike,

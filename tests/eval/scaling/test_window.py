@@ -302,7 +302,6 @@ def test_every_figure_draws_what_its_result_holds(points, result, tmp_path):
     drawn = {
         "panel": figures.fit_panel(points, result),
         "panels": figures.fit_panels({"both": (points, result), "one": (points, one)}),
-        "surface": figures.loss_surface(points, result),
         "slices": figures.isoflop_slices(isoflop(points)),
         "residuals": figures.residuals(points, result),
         "corner": figures.corner(result),
