@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from eval.common.errors import InputError
 from eval.literature.claims import CLAIMS, LEAST_POWER
+from eval.literature.design import Design, Noise
 from eval.literature.findings import Findings
 from eval.literature.measure import (
     isoflop_exponent,
@@ -24,7 +25,7 @@ from eval.literature.measure import (
 )
 from eval.literature.values import published
 from eval.literature.verdicts import Verdict
-from eval.literature.worlds import Design, Noise, Simulated, World, simulate_study
+from eval.literature.worlds import Simulated, World, simulate_study
 from eval.scaling.repetition.inputs import compare_inputs
 from eval.scaling.steps import paired_steps
 from eval.tagging.law import fit_rejection_law
