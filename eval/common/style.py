@@ -1,7 +1,7 @@
-"""One look for all figures: colours that everybody can tell apart, and the settings of mplhep's ROOT style.
+"""The common style of all figures: a palette, the settings of mplhep's ROOT style, and what figures are built from.
 
 The palette is that of Okabe and Ito (2008), which people with colour vision deficiencies can tell apart. Categories
-take its colours in order; ordered things, such as model sizes, take shades from dark to light.
+take its colours in order; ordered quantities, such as model sizes, take shades from dark to light.
 """
 
 from __future__ import annotations

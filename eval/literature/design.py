@@ -1,4 +1,4 @@
-"""The design of a study, which are its runs, and how runs scatter."""
+"""The design of a study, which is the list of its runs, and the scatter of runs about a law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From tables of runs to what verdicts rest on: one way for measured and for simulated studies."""
+"""The estimates that verdicts rest on, from tables of runs; measured and simulated studies are treated alike."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Scaling laws that can be believed: forms, fits, intervals, windows, plans. numpy and scipy only.
+"""Scaling laws: forms, fits with intervals, learnable windows and plans. It needs numpy, scipy and tqdm alone.
 
-Three lines are enough:
+A minimal example:
 
     from eval.scaling import fit, read_points
     result = fit(read_points("points.csv"))
     print(result)
 
-Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
+Figures are drawn by ``eval.scaling.figures`` and ``eval.scaling.repetition.figures``, which also need matplotlib.
 """
 
 from eval.common.errors import InputError

@@ -1,4 +1,4 @@
-"""Figures of scaling laws; each is one function of a result object. matplotlib is needed here alone."""
+"""Figures of scaling laws; each is one function of a result object."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Compute-optimal models and data from a fitted law: what to train with a budget, and what a loss costs."""
+"""Compute-optimal models and data from a fitted law, for a budget, given data, or a wanted loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which law to believe, and how far its constants depend on choices: of points, of the objective, of what N counts."""
+"""Comparison of laws, and how far constants depend on choices: of points, of the objective, of what N counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate, Kind, plain_fields
+from eval.common.results import Estimate, Kind, plain, plain_fields
 from eval.scaling.fitting.fit import fit
 from eval.scaling.fitting.objective import log_likelihood
 from eval.scaling.fitting.result import FitResult
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 
 SURFACES = ("additive", "additive-tied", "kaplan")
 
-#: Share of the decades of D that sensitivity leaves out.
+#: Fraction of the decades of D that `sensitivity` leaves out.
 _LOWEST = 0.2
 
 
@@ -229,12 +229,8 @@ class Variant:
     size: str = "N"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {
-            "name": self.name,
-            "n_points": self.n_points,
-            "params": self.fit.params,
-        }
+        """Return plain values for JSON."""
+        return {"name": self.name, "n_points": self.n_points, "params": plain(self.fit.params)}
 
 
 def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> list[Variant]:
@@ -275,7 +271,7 @@ def _windows(points: Points) -> dict[str, NDArray[np.bool_]]:
     return keep
 
 
-#: Objectives that a fit may as well be made with.
+#: Objectives that are equally reasonable.
 OBJECTIVES = {"Huber": "huber-log", "mean square": "mse-log"}
 
 
@@ -438,5 +434,5 @@ def _within(estimate: Estimate, lower: float, upper: float, kind: Kind) -> Estim
         return float(low), float(high)
 
     outside = estimate.ci95[0] <= lower or estimate.ci95[1] >= upper
-    reason = estimate.reason or ("some way to fit it runs into a bound" if outside else "")
+    reason = estimate.reason or ("some variant of the fit runs into a bound" if outside else "")
     return replace(estimate, ci68=cut(estimate.ci68), ci95=cut(estimate.ci95)).judged(kind, reason)

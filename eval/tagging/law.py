@@ -26,7 +26,7 @@ from scipy.stats import poisson
 from tqdm import tqdm
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate
+from eval.common.results import Estimate, plain_fields
 from eval.scaling.fitting.fit import LEAST_SPARE_POINTS, fit_problem
 from eval.scaling.fitting.objective import Objective
 from eval.scaling.fitting.problem import Problem
@@ -92,19 +92,7 @@ class RejectionLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "signal": self.name,
-            "efficiency": self.efficiency,
-            "fit": self.fit.to_dict(),
-            "loss": self.loss.tolist(),
-            "kept": self.kept.tolist(),
-            "n_background": self.n_background,
-            "error": self.error.tolist(),
-            "scatter": self.scatter,
-            "chi2": self.chi2,
-            "dof": self.dof,
-            "p_value": self.p_value,
-        }
+        return {"signal": self.name, **plain_fields(self, without=("name",))}
 
 
 def rejection_of(kept: ArrayLike, n_background: ArrayLike) -> FloatArray:

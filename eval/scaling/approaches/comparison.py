@@ -1,13 +1,13 @@
 """All three approaches to the compute-optimal line side by side, with the bias of the second (arXiv:2603.22339)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate, Unavailable
+from eval.common.results import SCHEMA_VERSION, Estimate, Unavailable, plain, plain_fields
 from eval.scaling.approaches.envelope import envelope
 from eval.scaling.approaches.frontier import FrontierFit
 from eval.scaling.approaches.isoflop import IsoflopBias, isoflop, isoflop_bias
@@ -42,17 +42,21 @@ class Comparison:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return values for JSON (see `plain`)."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "approach": "all",
-            "approaches": {
-                i: {"failed": r.reason} if isinstance(r, Unavailable) else r
-                for i, r in self.approaches.items()
-            },
-            "isoflop_bias": None if self.bias is None else {**asdict(self.bias), "bias": self.bias.bias},
-            "warnings": self.warnings,
-        }
+        """Return plain values for JSON."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "approach": "all",
+                "approaches": {
+                    i: {"failed": r.reason} if isinstance(r, Unavailable) else r
+                    for i, r in self.approaches.items()
+                },
+                "isoflop_bias": None
+                if self.bias is None
+                else {**plain_fields(self.bias), "bias": self.bias.bias},
+                "warnings": self.warnings,
+            }
+        )
 
     def __str__(self) -> str:
         exponents = self.exponents()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
+from eval.common.results import SCHEMA_VERSION, Estimate, plain, plain_fields
 from eval.scaling.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Optimum:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without the slice."""
-        return {name: getattr(self, name) for name in ("C", "N", "D", "L", "error_N", "error_D", "reason")}
+        return plain_fields(self, without=("x", "y", "curve"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +74,22 @@ class FrontierFit:
         return tuple(o for o in self.optima if not o.reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return values for JSON (see `plain`), under those keys of ``fit.json`` that apply."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "law": "compute-optimal",
-            "formula": "N* = k_N C^a, D* = k_D C^b",
-            "approach": self.approach,
-            "n_points": self.n_points,
-            "params": self.params,
-            "derived": {name: self.params[name] for name in ("a", "b")},
-            "status": "converged",
-            "optima": self.optima,
-            "interpolated": self.interpolated,
-            "warnings": self.warnings,
-        }
+        """Return plain values for JSON, under those keys of ``fit.json`` that apply."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "law": "compute-optimal",
+                "formula": "N* = k_N C^a, D* = k_D C^b",
+                "approach": self.approach,
+                "n_points": self.n_points,
+                "params": self.params,
+                "derived": {name: self.params[name] for name in ("a", "b")},
+                "status": "converged",
+                "optima": self.optima,
+                "interpolated": self.interpolated,
+                "warnings": self.warnings,
+            }
+        )
 
     def __str__(self) -> str:
         kind = {1: "envelope of training curves", 2: "IsoFLOP parabolas"}[self.approach]

@@ -1,4 +1,4 @@
-"""Figures of repeated data and of input configurations; matplotlib is needed here and in ``figures`` alone."""
+"""Figures of repeated data and of input configurations."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What training on the same data many times is worth: the early-stopped loss, its law, the gain and the cost.
+"""The value of training on the same data many times: the law of the early-stopped loss, its gain and its cost.
 
 Vigl et al. (arXiv:2602.15781) train on U unique jets for many epochs and keep the lowest validation loss. Above the
 overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Set beside the
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
+from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.fitting.fit import fit
 from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
@@ -68,22 +68,24 @@ class RepeatedData:
     mean_cost: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "above": self.above,
+                "fit": self.fit,
+                "size_slope": self.size_slope,
+                "beta_difference": self.beta_difference,
+                "gain": _table(self.gain),
+                "gain_equal_floors": _table(self.gain_equal_floors),
+                "cost": _table(self.cost),
+                "mean_cost": self.mean_cost,
+            }
+        )
 
-        def table(values: Mapping[float, Estimate]) -> list[dict[str, Any]]:
-            return [{"U": u, **estimate.to_dict()} for u, estimate in values.items()]
 
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "above": self.above.tolist(),
-            "fit": self.fit.to_dict(),
-            "size_slope": self.size_slope.to_dict(),
-            "beta_difference": None if self.beta_difference is None else self.beta_difference.to_dict(),
-            "gain": table(self.gain),
-            "gain_equal_floors": table(self.gain_equal_floors),
-            "cost": table(self.cost),
-            "mean_cost": None if self.mean_cost is None else self.mean_cost.to_dict(),
-        }
+def _table(values: Mapping[float, Estimate]) -> list[dict[str, Any]]:
+    return [{"U": u, **plain(estimate)} for u, estimate in values.items()]
 
 
 def repeated_data(
