@@ -1,4 +1,4 @@
-"""What a fit minimises: a robust or quadratic sum over residuals of L or of log L."""
+"""Objectives of fits: robust or quadratic sums over residuals of L or of ln L."""
 
 from dataclasses import dataclass, field
 
