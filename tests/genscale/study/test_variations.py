@@ -171,7 +171,7 @@ def test_killed_in_the_middle_it_ends_at_the_same_numbers(jets, tmp_path):
         ({"tagger": [{"training.seed": [1]}, {"model.seed": [1]}]}, "would both be called seed=1"),
         ({"tagger": [{"d_model": [4], "preset": ["uslu"]}, {"preset": ["uslu"], "d_model": [4]}]}, "is there twice"),
         ({"taggers": []}, "unknown key variations.taggers; did you mean tagger"),
-        ({}, "generator.sizes, tagger.widths and variations: all empty"),
+        ({}, "generator.sizes, tagger.widths and variations: all are empty"),
     ],
 )  # fmt: skip
 def test_impossible_grids_are_refused(variations, message):
