@@ -39,7 +39,7 @@ class Grid(ABC):
         return self.seeds_of.get(name, self.seeds)
 
     def trained(self, name: str) -> TrainingConfig:
-        """Training of a size, without its seed. Shorter ones are evaluated at the same numbers of jets as the others."""
+        """Training of a size, without its seed. Shorter ones are evaluated at the same numbers of jets as others."""
         jets = self.jets_of.get(name, self.training.jets)
         evaluations = self.training.evaluations
         if jets < self.training.jets:

@@ -88,16 +88,17 @@ class StudyConfig:
             f"({', '.join(map(str, repeated.widths)) or 'none'})",
         )
         control = self.control
-        chosen = control.recipe if isinstance(control.recipe, list) else []
-        for key, value, known in (
-            ("size", control.size, self.generator.sizes),
-            ("width", control.width, self.tagger.widths),
-            *(("recipe", name, [*self.generator.names, *self.tagger.names]) for name in chosen),
+        corners = control.recipe if isinstance(control.recipe, list) else []
+        for key, values, known in (
+            ("size", [control.size], self.generator.sizes),
+            ("width", [control.width], list(map(str, self.tagger.widths))),
+            ("recipe", corners, [*self.generator.names, *self.tagger.names]),
         ):
-            require(
-                not value or value in known,
-                f"control.{key}: {value} is not in the grid ({', '.join(map(str, known)) or 'none'})",
-            )
+            for value in values:
+                require(
+                    not value or str(value) in known,
+                    f"control.{key}: {value} is not in the grid ({', '.join(known) or 'none'})",
+                )
         for task, name in self.controlled.items():
             training = self.grids[task].trained(name)
             require(
