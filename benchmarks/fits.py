@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from benchmarks.harness import Cases, in_turn, parser, summary
 from eval.scaling import Points, fit, get_law, grid, simulate
-from eval.scaling.objective import huber
+from eval.scaling.fitting.objective import huber
 
 TRUTH = {"E": 1.82, "A": 482.0, "alpha": 0.348, "B": 2085.0, "beta": 0.366}
 STARTS, RESAMPLES, LOOPED = 64, 1000, 8

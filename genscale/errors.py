@@ -42,7 +42,7 @@ def run_guarded(command: Callable[[], object]) -> int:
 
     Messages take the place of tracebacks, which are left to bugs.
     """
-    from eval.errors import InputError as EvalInputError
+    from eval.common.errors import InputError as EvalInputError
     from tokenizer.errors import InputError as TokenizerInputError
 
     try:

@@ -202,7 +202,7 @@ def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
     """Return one row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to this loss.
 
-    ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.early_stopped.
+    ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.Curve.
     ``stopped_early`` is 1 if the run continued to 1.5 times the steps of its lowest loss, or if its loss fell by less
     than 2 % over the last third of its steps. Otherwise the run was cut off while its loss was falling, so that the
     loss depends on the cut as much as on U.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eval.errors import TooFewJets
+from eval.common.errors import TooFewJets
 from eval.fidelity.two_sample import TwoSampleTest
 from eval.tagging.rejection import area_under_curve
 from genscale.data.constituents import to_store_rows

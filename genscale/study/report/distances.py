@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from eval.common.results import Unavailable
 from eval.fidelity.law import DistanceLaws, distance_laws, distance_row
-from eval.results import Unavailable
 from eval.scaling.figures import fit_panels
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.fidelity import stages

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from eval.common.results import Unavailable
 from eval.fidelity.figures import distance_vs_loss, significance_heatmap
 from eval.fidelity.loss import LossFidelity, loss_vs_fidelity
 from eval.fidelity.result import Score
 from eval.fidelity.score import FidelityResult
-from eval.results import Unavailable
 from genscale.pages import Picture, Section, Table
 from genscale.study.cells import sample_name
 from genscale.study.report.study import Size, Study, once, sentence

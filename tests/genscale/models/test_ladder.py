@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.errors import InputError as EvalInputError
+from eval.common.errors import InputError as EvalInputError
 from eval.scaling import fit, get_law, grid, simulate
 from genscale.config import load_config, to_mapping
 from genscale.data.packing import Packing

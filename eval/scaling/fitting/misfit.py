@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.scaling.fitting.problem import Problem
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
-from eval.scaling.solve import Problem
 
 FloatArray = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Misfit:
     seed_scatter : float or None
         Standard deviation of ln L over runs at equal variables of the law, pooled; None where none are repeated.
     spread : float
-        Standard deviation of ln L over all points: what there is to describe.
+        Standard deviation of ln L over all points, for comparison.
     model_error : float or None
         What the law misses beyond that scatter, in ln L; it is part of all intervals of the fit. None without repeated
         runs, because nothing separates it from noise.
@@ -60,9 +60,7 @@ class Misfit:
     def __str__(self) -> str:
         text = f"the law misses its points by {self.rms:.1%} (RMS of ln L)"
         if self.seed_scatter is None:
-            return (
-                f"{text}; no run was repeated with another seed, so the intervals take all of this for noise"
-            )
+            return f"{text}; no run was repeated with another seed, so the intervals treat all of it as noise"
         text += f", seeds scatter by {self.seed_scatter:.1%}"
         if not self.model_error:
             return text

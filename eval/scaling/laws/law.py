@@ -1,21 +1,22 @@
-"""Scaling laws: small frozen objects with formula, parameters, bounds, units and analytic gradient.
+"""What a scaling law is: its constants as data, and three functions: its values, its starts and its change of units.
 
-A law is evaluated in *coordinates*, which are the logarithms of parameters that are scales and the values of others,
-and in *transformed variables*, ln x (only the rejection law uses x itself). Fits first subtract the mean of each
-transformed variable, because A and alpha of A/N^alpha are almost perfectly correlated if N is counted in units of one
-parameter, and almost uncorrelated if it is counted in units of the typical model. All laws keep their form under this
-change of units, so that it is an affine map of the coordinates (``Law.centring``).
+A law is evaluated in *coordinates*, which are the logarithms of the constants that are scales and the values of the
+others, and in *transformed variables*, ln x (only the rejection law uses x itself). Fits first subtract the mean of
+each transformed variable, because A and alpha of A/N^alpha are almost perfectly correlated if N is counted in units of
+one parameter, and almost uncorrelated if it is counted in units of the typical model. All laws keep their form under
+this change of units, so that it is an affine map of the coordinates (``Law.centring``).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import Kind
+from eval.common.errors import InputError
+from eval.common.results import Kind
 
 FloatArray = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ class Parameter:
     log : bool
         Whether its logarithm is fitted, as for positive scales.
     kind : {"scale", "exponent"}
-        The rule by which it is identified (see `eval.results.Estimate.judged`).
+        The rule by which it is identified (see `eval.common.results.Estimate.judged`).
     """
 
     name: str
@@ -63,53 +64,108 @@ def scale_at_one(name: str, meaning: str) -> Parameter:
     return Parameter(name, meaning, unit="nats", log=True)
 
 
-FLOOR = Parameter("E", "loss that no model or data removes", unit="nats")
+FLOOR = Parameter("E", "irreducible loss, which remains at any model size and amount of data", unit="nats")
 
 
+class Term(NamedTuple):
+    """A power-law term of a law: amplitude / variable^exponent, by the names of its constants."""
+
+    variable: str
+    amplitude: str
+    exponent: str
+
+
+class PowerSum(NamedTuple):
+    """L = (floor + A/N^alpha + B/D^beta)^power with the constants of one law, one array element for each fit."""
+
+    floor: FloatArray
+    log_a: FloatArray
+    alpha: FloatArray
+    log_b: FloatArray
+    beta: FloatArray
+    power: FloatArray
+
+
+@dataclass(frozen=True)
 class Law(ABC):
-    """Base class of all laws; frozen subclasses define ``evaluate``, ``centring`` and ``starts``."""
+    """Base class of all laws; subclasses give the data and define ``evaluate`` and ``starts``.
+
+    Attributes
+    ----------
+    name : str
+        Name on the command line and in ``fit.json``.
+    formula : str
+        The law as a report prints it.
+    source : str
+        Where it was published.
+    variables : tuple of str
+        Its variables, among N, D, C, U and L.
+    parameters : tuple of Parameter
+        Its constants, in order.
+    terms : tuple of Term
+        Its power-law terms. An amplitude is not determined without its exponent, nor the reverse.
+    separable : bool
+        Whether the law is E plus these terms and nothing else, so that each variable has a term of its own.
+    allocation : tuple of (str, str) or None
+        Names of the exponents of N and D that decide how compute is divided between them; None if nothing is divided.
+    vary : bool
+        Whether the points must have several values of each variable.
+    response : str
+        What the law predicts: the loss L, or the rejection R.
+    """
 
     name: str
     formula: str
     source: str
-    parameters: tuple[Parameter, ...]
     variables: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    terms: tuple[Term, ...] = ()
+    separable: bool = False
+    allocation: tuple[str, str] | None = None
+    vary: bool = True
     response: str = "L"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Parameter names in order."""
+        """Names of the constants in order."""
         return tuple(p.name for p in self.parameters)
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
+        """Number of constants."""
         return len(self.parameters)
-
-    def transform(self, x: FloatArray) -> FloatArray:
-        """Return the transformed variables: ln x."""
-        return np.log(x)
-
-    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return the typical value (k,) of each transformed variable (k, n), about which a fit is done."""
-        return np.average(u, axis=1, weights=weight)
 
     @abstractmethod
     def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return values (S, n) and their gradient (S, p, n) at coordinates (S, p) and variables (k, n)."""
 
     @abstractmethod
-    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return matrix (p, p) and offset (p,) of the map from coordinates about ``centre`` (k,) to natural ones."""
-
-    @abstractmethod
     def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
-        """Return coordinates (count, p) from which a global search about centred variables begins."""
+        """Return coordinates (count, p) from which a global search in centred variables begins."""
+
+    def transform(self, x: FloatArray) -> FloatArray:
+        """Return the transformed variables: ln x."""
+        return np.log(x)
+
+    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the typical value (k,) of each transformed variable (k, n), which a fit subtracts."""
+        return np.average(u, axis=1, weights=weight)
+
+    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return matrix (p, p) and offset (p,) of the map from centred to natural coordinates.
+
+        About ``centre`` (k,) the amplitude of a term is that at the typical x: ln A = ln A_c + alpha <ln x>.
+        """
+        matrix = np.eye(self.size)
+        for variable, amplitude, exponent in self.terms:
+            row, column = self.names.index(amplitude), self.names.index(exponent)
+            matrix[row, column] = centre[self.variables.index(variable)]
+        return matrix, np.zeros(self.size)
 
     def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return lower and upper bounds (p,) of coordinates about centred ``u`` (k, n), for responses ``y`` (n,)."""
+        """Return lower and upper bounds (p,) of centred coordinates, for variables (k, n) and responses ``y`` (n,)."""
         low, high = np.empty(self.size), np.empty(self.size)
         for i, p in enumerate(self.parameters):
             if p.log:
@@ -120,6 +176,32 @@ class Law(ABC):
             else:
                 low[i], high[i] = p.lower, p.upper
         return low, high
+
+    def power_sum(self, values: Mapping[str, FloatArray]) -> PowerSum:
+        """Return the law as a function of N and D, from arrays of its constants.
+
+        Parameters
+        ----------
+        values : mapping of str to array of float
+            Constants of several fits by name.
+
+        Returns
+        -------
+        PowerSum
+
+        Raises
+        ------
+        InputError
+            The law does not have a term in N and one in D.
+        """
+        of = {term.variable: term for term in self.terms}
+        if not {"N", "D"} <= set(of):
+            raise InputError(f"law {self.name}: has no N and D to trade; fit law additive")
+        n, d = of["N"], of["D"]
+        log_a, log_b = np.log(values[n.amplitude]), np.log(values[d.amplitude])
+        return PowerSum(
+            values["E"], log_a, values[n.exponent], log_b, values[d.exponent], np.ones_like(values["E"])
+        )
 
     def coordinates(self, values: ArrayLike) -> FloatArray:
         """Return the coordinates of natural parameter values, (..., p) to (..., p)."""

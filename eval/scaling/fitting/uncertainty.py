@@ -1,15 +1,17 @@
 """Intervals: bootstrap over points or groups, and profiles."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.results import LEVELS, Estimate
+from eval.common.errors import InputError
+from eval.common.results import LEVELS, Estimate
+from eval.scaling.fitting.problem import Problem
+from eval.scaling.fitting.solve import Minima, descend, descend_likelihood, refine
 from eval.scaling.points import Points
-from eval.scaling.solve import Minima, Problem, descend, descend_likelihood, refine
 
 FloatArray = NDArray[np.float64]
 
@@ -23,29 +25,55 @@ POINTS_OF_FEW_GROUPS = "points of few groups"
 """Unit of a bootstrap over points that are not independent: its intervals are too short."""
 
 
-def bootstrap_counts(
-    n: int, resamples: int, rng: np.random.Generator, groups: NDArray[np.str_] | None = None
-) -> FloatArray:
-    """Return how often each point is drawn, shape (resamples, n); groups, if given, are drawn as a whole."""
-    if groups is None:
-        return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    names, member = np.unique(groups, return_inverse=True)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return draws[:, member].astype(np.float64)
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """How points are resampled for the intervals of a fit.
 
+    Attributes
+    ----------
+    n : int
+        Number of resamples.
+    unit : str
+        "points", "groups", or `POINTS_OF_FEW_GROUPS`.
+    groups : array of str, shape (n,), or None
+        Labels of the groups that are drawn as a whole; None if single points are drawn.
+    notes : tuple of str
+        Caveats of the choice.
+    """
 
-def bootstrap_unit(points: Points, wanted: str) -> tuple[str, list[str]]:
-    """Resolve ``auto`` to "groups", "points", or `POINTS_OF_FEW_GROUPS` with a warning."""
-    if wanted != "auto" or points.group is None:
-        return ("points" if wanted == "auto" else wanted), []
-    count = len(np.unique(points.group))
-    if count == len(points):
-        return "points", []
-    if count >= MIN_GROUPS:
-        return "groups", []
-    return POINTS_OF_FEW_GROUPS, [
-        f"only {count} groups: the bootstrap resamples points and so ignores what points of one group share"
-    ]
+    n: int
+    unit: str = "points"
+    groups: NDArray[np.str_] | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, points: Points, n: int, unit: str) -> "Bootstrap":
+        """Choose what is drawn: ``unit`` is "points", "groups" or "auto", which means groups if there are enough.
+
+        Raises InputError for another unit, and for groups that the points do not have.
+        """
+        if unit not in ("auto", "points", "groups"):
+            raise InputError(f"unit: {unit} is not one of auto, points, groups")
+        groups = points.group
+        if unit == "groups" and groups is None:
+            raise InputError(f"{points.source}: column group is missing; resampling groups needs it")
+        if unit == "points" or groups is None:
+            return cls(n)
+        count = len(np.unique(groups))
+        if unit == "auto" and count == len(points):
+            return cls(n)
+        if unit == "groups" or count >= MIN_GROUPS:
+            return cls(n, "groups", groups)
+        note = f"only {count} groups: the bootstrap resamples points and so ignores what points of one group share"
+        return cls(n, POINTS_OF_FEW_GROUPS, notes=(note,))
+
+    def counts(self, size: int, rng: np.random.Generator) -> FloatArray:
+        """Return how often each of ``size`` points is drawn in each resample, shape (n, size)."""
+        if self.groups is None:
+            return rng.multinomial(size, np.full(size, 1 / size), size=self.n).astype(np.float64)
+        names, member = np.unique(self.groups, return_inverse=True)
+        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=self.n)
+        return draws[:, member].astype(np.float64)
 
 
 def resample(
@@ -131,12 +159,10 @@ def derived(
     a = beta/(alpha + beta), b = alpha/(alpha + beta), gamma = alpha beta/(alpha + beta)
     (Hoffmann et al., arXiv:2203.15556, eq. 4).
     """
-    names = problem.law.names
-    if not {"N", "D"} <= set(problem.law.variables):
+    pair = problem.law.allocation
+    if pair is None:
         return {}
-    # Kaplan's bracket is an additive law with exponents alpha_N/alpha_D and 1: the same formulas hold.
-    pair = ("alpha_N", "alpha_D") if "alpha_N" in names else ("alpha", "beta" if "beta" in names else "alpha")
-    i, j = names.index(pair[0]), names.index(pair[1])
+    i, j = (problem.law.names.index(name) for name in pair)
     if not (problem.free[i] or problem.free[j]):
         samples = None
     forms: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
@@ -205,7 +231,7 @@ def profile_of(
     if not parameter.log:
         low, high = max(low, problem.low[index]), min(high, problem.high[index])
     grid = np.unique(np.append(np.linspace(low, high, points), natural[index]))
-    scan = Problem(**{**problem.__dict__, "free": free})
+    scan = replace(problem, free=free)
     fixed = np.tile(np.where(problem.free, natural, problem.fixed), (len(grid), 1))
     fixed[:, index] = grid
     q, value = np.tile(best, (len(grid), 1)), np.full(len(grid), np.inf)

@@ -16,106 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from eval.scaling.law import Law
-from eval.scaling.objective import Objective, best_scale, huber, negative_log_likelihood
+from eval.scaling.fitting.objective import Objective, best_scale, huber, negative_log_likelihood
+from eval.scaling.fitting.problem import Problem
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 SAME_MINIMUM = 1e-6
 """Two objectives closer than this relative difference are one minimum."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A law, centred data and an objective; the coordinates are ``offset + basis z``.
-
-    Attributes
-    ----------
-    law : Law
-        The law.
-    u : array of float, shape (k, n)
-        Transformed variables minus ``centre``.
-    y : array of float, shape (n,)
-        Responses.
-    weight : array of float, shape (n,)
-        Weights of the points.
-    objective : Objective
-        The objective to minimise.
-    centre : array of float, shape (k,)
-        Centres of the transformed variables.
-    low : array of float, shape (p,)
-        Lower bounds of the coordinates.
-    high : array of float, shape (p,)
-        Upper bounds of the coordinates.
-    free : array of bool, shape (p,)
-        Coordinates that are fitted; the others follow from ``fixed``.
-    fixed : array of float, shape (p,)
-        *Natural* coordinates of the fixed constants (ignored for free ones).
-    """
-
-    law: Law
-    u: FloatArray
-    y: FloatArray
-    weight: FloatArray
-    objective: Objective
-    centre: FloatArray
-    low: FloatArray
-    high: FloatArray
-    free: BoolArray
-    fixed: FloatArray
-
-    @classmethod
-    def build(
-        cls,
-        law: Law,
-        x: FloatArray,
-        y: FloatArray,
-        weight: FloatArray,
-        objective: Objective,
-        fixed: dict[str, float] | None = None,
-    ) -> "Problem":
-        """Centre the variables ``x`` (k, n), and take bounds from the data."""
-        u = law.transform(x)
-        centre = law.centre(u, weight)
-        u = u - centre[:, None]
-        low, high = law.bounds(u, y)
-        free = np.array([name not in (fixed or {}) for name in law.names])
-        values = np.array([(fixed or {}).get(name, 1.0) for name in law.names])
-        return cls(law, u, y, weight, objective, centre, low, high, free, law.coordinates(values))
-
-    def reduction(self, fixed: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Return matrix (p, m) and offsets (S, p) of the affine map from free to centred coordinates.
-
-        ``fixed`` (S, p) replaces the fixed natural coordinates of each start. A fixed natural scale couples its centred
-        coordinate to the exponents: ln A = ln A_c + alpha <ln N>.
-        """
-        fixed = np.atleast_2d(self.fixed if fixed is None else fixed)
-        matrix, shift = self.law.centring(self.centre)
-        free, held = np.flatnonzero(self.free), np.flatnonzero(~self.free)
-        basis = np.eye(len(self.free))[:, free]
-        offset = np.zeros((len(fixed), len(self.free)))
-        if held.size:
-            inverse = np.linalg.inv(matrix[np.ix_(held, held)])
-            basis[held] = -inverse @ matrix[np.ix_(held, free)]
-            offset[:, held] = (fixed[:, held] - shift[held]) @ inverse.T
-        return basis, offset
-
-    def natural(self, q: FloatArray) -> FloatArray:
-        """Return natural parameter values (..., p) of centred coordinates (..., p)."""
-        matrix, shift = self.law.centring(self.centre)
-        return self.law.values(q @ matrix.T + shift)
-
-    def centred(self, values: FloatArray) -> FloatArray:
-        """Return centred coordinates (..., p) of natural parameter values (..., p)."""
-        matrix, shift = self.law.centring(self.centre)
-        return (self.law.coordinates(values) - shift) @ np.linalg.inv(matrix).T
-
-    def residual(self, q: FloatArray, y: FloatArray | None = None) -> FloatArray:
-        """Return residuals (S, n) of coordinates (S, p), from other responses ``y`` (S, n) if given."""
-        f, _ = self.law.evaluate(np.atleast_2d(q), self.u)
-        y = self.y if y is None else y
-        return np.log(f) - np.log(y) if self.objective.log else f - y
 
 
 @dataclass(frozen=True)

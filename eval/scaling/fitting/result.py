@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
-from eval.results import SCHEMA_VERSION, Estimate, read_json, write_json
-from eval.scaling.law import Law
-from eval.scaling.objective import Objective
+from eval.common.errors import InputError
+from eval.common.results import SCHEMA_VERSION, Estimate, plain, read_json, write_json
+from eval.scaling.fitting.objective import Objective
+from eval.scaling.laws.law import Law
+from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
-from eval.scaling.registry import get_law
 
 FloatArray = NDArray[np.float64]
 
@@ -140,32 +140,31 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for ``fit.json``, including those that ``genscale plan`` needs."""
-        plain: dict[str, Any] = {
+        values: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "law": self.law.name,
             "formula": self.law.formula,
-            "variables": list(self.law.variables),
+            "variables": self.law.variables,
             "approach": self.approach,
             "n_points": self.n_points,
             "objective": self.objective,
             "objective_kind": self.objective_kind,
             "loss": {"kind": self.loss.kind, "delta": self.loss.delta},
-            "params": {name: estimate.to_dict() for name, estimate in self.params.items()},
-            "derived": {name: estimate.to_dict() for name, estimate in self.derived.items()},
-            "status": str(self.status),
+            "params": self.params,
+            "derived": self.derived,
+            "status": self.status,
             "starts": self.starts,
             "starts_at_optimum": self.starts_at_optimum,
-            "bounds_hit": list(self.bounds_hit),
-            "data_window": {name: list(ends) for name, ends in self.data_window.items()},
+            "bounds_hit": self.bounds_hit,
+            "data_window": self.data_window,
             "model_error": self.model_error,
             "flops_factor": self.flops_factor,
             "bootstrap_unit": self.bootstrap_unit,
-            "warnings": list(self.warnings),
+            "warnings": self.warnings,
         }
         if self.samples is not None:
-            columns = zip(self.law.names, self.samples.T.tolist(), strict=True)
-            plain["samples"] = dict(columns)
-        return plain
+            values["samples"] = dict(zip(self.law.names, self.samples.T, strict=True))
+        return plain(values)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the JSON text, and write it to ``path`` if given (through a temporary file)."""
@@ -189,33 +188,33 @@ class FitResult:
         InputError
             There is no such file, it is not JSON, has another schema, or lacks a key.
         """
-        plain = read_json(path)
-        if plain.get("approach") != 3:
+        found = read_json(path)
+        if found.get("approach") != 3:
             raise InputError(
-                f"{path}: approach must be 3 (a fitted law), found {plain.get('approach')!r}; fit with --approach 3"
+                f"{path}: approach must be 3 (a fitted law), found {found.get('approach')!r}; fit with --approach 3"
             )
         try:
-            variables = plain["variables"]
-            law = get_law(plain["law"], variables[0] if len(variables) == 1 and variables != ["L"] else None)
-            samples = plain.get("samples")
+            variables = found["variables"]
+            law = get_law(found["law"], variables[0] if len(variables) == 1 and variables != ["L"] else None)
+            samples = found.get("samples")
             return cls(
                 law=law,
-                params={name: Estimate.from_dict(plain["params"][name]) for name in law.names},
-                derived={name: Estimate.from_dict(e) for name, e in plain["derived"].items()},
-                objective=plain["objective"],
-                objective_kind=plain["objective_kind"],
-                status=Status(plain["status"]),
-                starts=plain["starts"],
-                starts_at_optimum=plain["starts_at_optimum"],
-                n_points=plain["n_points"],
-                bounds_hit=tuple(plain["bounds_hit"]),
-                data_window={name: (ends[0], ends[1]) for name, ends in plain["data_window"].items()},
+                params={name: Estimate.from_dict(found["params"][name]) for name in law.names},
+                derived={name: Estimate.from_dict(e) for name, e in found["derived"].items()},
+                objective=found["objective"],
+                objective_kind=found["objective_kind"],
+                status=Status(found["status"]),
+                starts=found["starts"],
+                starts_at_optimum=found["starts_at_optimum"],
+                n_points=found["n_points"],
+                bounds_hit=tuple(found["bounds_hit"]),
+                data_window={name: (ends[0], ends[1]) for name, ends in found["data_window"].items()},
                 samples=None if samples is None else np.array([samples[name] for name in law.names]).T,
-                bootstrap_unit=plain["bootstrap_unit"],
-                loss=Objective(**plain["loss"]),
-                model_error=plain.get("model_error"),
-                flops_factor=plain["flops_factor"],
-                warnings=tuple(plain["warnings"]),
+                bootstrap_unit=found["bootstrap_unit"],
+                loss=Objective(**found["loss"]),
+                model_error=found.get("model_error"),
+                flops_factor=found["flops_factor"],
+                warnings=tuple(found["warnings"]),
             )
         except KeyError as error:
             raise InputError(f"{path}: key {error.args[0]} is missing; is this a fit.json?") from None

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.results import Estimate
+from eval.common.results import Estimate
 
 finite = st.floats(0.01, 100.0)
 

@@ -1,15 +1,15 @@
 """Laws of one variable that bend: one smooth break, and the sigmoid-like M4."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from eval.scaling.law import (
+from eval.scaling.laws.forms import check_variable
+from eval.scaling.laws.law import (
     FLOOR,
     Law,
     Parameter,
+    Term,
     exponent_parameter,
     log_positive,
     project,
@@ -24,37 +24,28 @@ def _softplus(z: FloatArray) -> FloatArray:
     return np.logaddexp(0.0, z)
 
 
-@dataclass(frozen=True)
 class BrokenPower(Law):
     """L = E + b x^-c0 (1 + (x/d)^(1/f))^(-c1 f), one smooth break (Caballero et al., arXiv:2210.14891)."""
 
-    variable: str = "N"
-    name: str = "broken"
-    source: str = "arXiv:2210.14891"
-
-    @property
-    def variables(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one variable."""
-        return (self.variable,)
-
-    @property
-    def formula(self) -> str:  # type: ignore[override]
-        """The law in words a report can print."""
-        return f"L = E + b {self.variable}^-c0 (1 + ({self.variable}/d)^(1/f))^(-c1 f)"
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
-        """E, b, c0, c1, d and f."""
-        return (
-            FLOOR,
-            scale_at_one("b", f"first power law at {self.variable} = 1"),
-            exponent_parameter("c0", "exponent before the break"),
-            Parameter("c1", "change of exponent at the break", lower=-5.0, upper=5.0, kind="exponent"),
-            Parameter("d", "place of the break", unit=f"as {self.variable}", log=True),
-            Parameter("f", "width of the break in e-folds", log=True, lower=0.05, upper=5.0),
+    def __init__(self, variable: str) -> None:
+        x = check_variable(variable)
+        super().__init__(
+            name="broken",
+            formula=f"L = E + b {x}^-c0 (1 + ({x}/d)^(1/f))^(-c1 f)",
+            source="arXiv:2210.14891",
+            variables=(x,),
+            parameters=(
+                FLOOR,
+                scale_at_one("b", f"first power law at {x} = 1"),
+                exponent_parameter("c0", "exponent before the break"),
+                Parameter("c1", "change of exponent at the break", lower=-5.0, upper=5.0, kind="exponent"),
+                Parameter("d", "place of the break", unit=f"as {x}", log=True),
+                Parameter("f", "width of the break in e-folds", log=True, lower=0.05, upper=5.0),
+            ),
+            terms=(Term(x, "b", "c0"),),
         )
 
-    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         c0, c1, d, f = q[:, 2:3], q[:, 3:4], q[:, 4:5], np.exp(q[:, 5:6])
         z = (u[0] - d) / f
         bend, share = _softplus(z), expit(z)
@@ -63,19 +54,19 @@ class BrokenPower(Law):
         jacobian = np.stack([np.ones_like(term), term, *(term * slope for slope in slopes)], axis=1)
         return q[:, :1] + term, jacobian
 
-    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
-        matrix = np.eye(6)
-        matrix[1, 2] = centre[0]
-        return matrix, np.array([0.0, 0.0, 0.0, 0.0, centre[0], 0.0])
+    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
+        matrix, shift = super().centring(centre)
+        shift[4] = centre[0]  # d is a place in x
+        return matrix, shift
 
-    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         low, high = super().bounds(u, y)
         # A break outside the data cannot be told from none.
         low[4], high[4] = u[0].min(), u[0].max()
         low[5], high[5] = np.log(0.05), np.log(5.0)
         return low, high
 
-    def starts(  # noqa: D102
+    def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
         box = spread(
@@ -91,41 +82,32 @@ class BrokenPower(Law):
         return q
 
 
-@dataclass(frozen=True)
 class M4(Law):
-    """(L - E)/(E0 - L)^alpha = B/x^beta: from E0, guessing, down to E (Alabdulmohsin et al. 2022).
+    """(L - E)/(E0 - L)^alpha = B/x^beta: from E0, the loss of guessing, down to E (Alabdulmohsin et al. 2022).
 
     L is defined implicitly. With L = E + (E0 - E) s and s = 1/(1 + exp(-z)) the law reads
-    ln s - alpha ln(1 - s) = t(x), whose left side rises monotonically in z, so that Newton's method cannot
+    ln s - alpha ln(1 - s) = t(x), whose left side rises monotonically with z, so that Newton's method cannot
     fail.
     """
 
-    variable: str = "N"
-    name: str = "m4"
-    source: str = "arXiv:2209.06640"
-
-    @property
-    def variables(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one variable."""
-        return (self.variable,)
-
-    @property
-    def formula(self) -> str:  # type: ignore[override]
-        """The law in words a report can print."""
-        return f"(L - E)/(E0 - L)^alpha = B/{self.variable}^beta"
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
-        """E, E0, alpha, B and beta."""
-        return (
-            FLOOR,
-            Parameter("E0", "loss before any learning", unit="nats"),
-            exponent_parameter("alpha", "weight of the upper plateau"),
-            scale_at_one("B", f"term at {self.variable} = 1"),
-            exponent_parameter("beta", "exponent of the power-law region"),
+    def __init__(self, variable: str) -> None:
+        x = check_variable(variable)
+        super().__init__(
+            name="m4",
+            formula=f"(L - E)/(E0 - L)^alpha = B/{x}^beta",
+            source="arXiv:2209.06640",
+            variables=(x,),
+            parameters=(
+                FLOOR,
+                Parameter("E0", "loss before any learning", unit="nats"),
+                exponent_parameter("alpha", "weight of the upper plateau"),
+                scale_at_one("B", f"term at {x} = 1"),
+                exponent_parameter("beta", "exponent of the power-law region"),
+            ),
+            terms=(Term(x, "B", "beta"),),
         )
 
-    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         floor, top, alpha, beta = q[:, 0:1], q[:, 1:2], q[:, 2:3], q[:, 4:5]
         depth = np.maximum(top - floor, 1e-12)
         log_depth = np.log(depth)
@@ -153,18 +135,13 @@ class M4(Law):
         )
         return floor + depth * s, jacobian
 
-    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
-        matrix = np.eye(5)
-        matrix[3, 4] = centre[0]
-        return matrix, np.zeros(5)
-
-    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         low, high = super().bounds(u, y)
         high[0] = y.min()
         low[1], high[1] = y.max() * (1 + 1e-9), 100 * y.max()
         return low, high
 
-    def starts(  # noqa: D102
+    def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
         box = spread(count, [0.0, np.log(0.01), np.log(0.1)], [0.99, np.log(10.0), np.log(3.0)], rng)

@@ -1,17 +1,14 @@
-"""Data seen more than once: the effective-data law, the gain omega(D), and the overfitting threshold."""
-
-from dataclasses import dataclass
+"""The law of data that are seen more than once: repeated data count less and less."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from eval.scaling.forms import Additive
-from eval.scaling.law import Law, Parameter, spread
+from eval.scaling.laws.forms import Additive
+from eval.scaling.laws.law import Law, Parameter, spread
 
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class EffectiveData(Law):
     """L = E + A/N'^alpha + B/D'^beta with decaying returns (Muennighoff et al., arXiv:2305.16264, eqs. 5-10).
 
@@ -19,20 +16,25 @@ class EffectiveData(Law):
     compute-optimal N for U unique tokens decay likewise with R*_N.
     """
 
-    name: str = "effective-data"
-    formula: str = (
-        "L = E + A/N'^alpha + B/D'^beta, D' = U (1 + R_D (1 - exp(-(D/U - 1)/R_D))), "
-        "N' likewise beyond N_opt(U)"
-    )
-    source: str = "arXiv:2305.16264"
-    variables: tuple[str, ...] = ("N", "D", "U")
-    parameters: tuple[Parameter, ...] = (
-        *Additive().parameters,
-        Parameter("R_D", "repetitions of data until their value falls to 1/e", log=True),
-        Parameter("R_N", "excess of parameters until their value falls to 1/e", log=True),
-    )
+    def __init__(self) -> None:
+        base = Additive()
+        super().__init__(
+            name="effective-data",
+            formula="L = E + A/N'^alpha + B/D'^beta, D' = U (1 + R_D (1 - exp(-(D/U - 1)/R_D))), "
+            "N' likewise beyond N_opt(U)",
+            source="arXiv:2305.16264",
+            variables=("N", "D", "U"),
+            parameters=(
+                *base.parameters,
+                Parameter("R_D", "repetitions of data until their value falls to 1/e", log=True),
+                Parameter("R_N", "excess of parameters until their value falls to 1/e", log=True),
+            ),
+            terms=base.terms,
+            allocation=base.allocation,
+            vary=False,  # D may equal U throughout, and the constants of the additive law may be fixed
+        )
 
-    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def evaluate(self, q: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         a, alpha, b, beta = (q[:, i : i + 1] for i in (1, 2, 3, 4))
         r_d, r_n = np.exp(q[:, 5:6]), np.exp(q[:, 6:7])
         unique = np.minimum(u[1], u[2])
@@ -63,22 +65,17 @@ class EffectiveData(Law):
         )
         return q[:, :1] + model + data, jacobian
 
-    def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
-        matrix = np.eye(7)
-        matrix[1, 2], matrix[3, 4] = centre[0], centre[1]
-        return matrix, np.zeros(7)
-
-    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:  # noqa: D102
+    def centre(self, u: FloatArray, weight: FloatArray) -> FloatArray:
         # D and U are one kind of data: both are counted in units of the typical D.
         n, d, _ = super().centre(u, weight)
         return np.array([n, d, d])
 
-    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, u: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         low, high = super().bounds(u, y)
         low[5:], high[5:] = np.log(1e-2), np.log(1e5)
         return low, high
 
-    def starts(  # noqa: D102
+    def starts(
         self, u: FloatArray, y: FloatArray, weight: FloatArray, count: int, rng: np.random.Generator
     ) -> FloatArray:
         base = Additive().starts(u[:2], y, weight, count, rng)
@@ -95,35 +92,3 @@ def _diminished(
     by_base = 1 - decay * (1 + repeats) / gain
     by_return = (returns * (1 - decay) - repeats * decay) / gain
     return base + np.log(gain), by_base, by_return
-
-
-def repetition_gain(
-    D: ArrayLike, *, B_no: ArrayLike, beta_no: ArrayLike, B_rep: ArrayLike, beta_rep: ArrayLike
-) -> FloatArray:
-    """Return omega(D): the factor by which unique data must grow to gain, in a single pass, what repetition gains.
-
-    The losses L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no are equal for
-    omega = (B_no/B_rep)^(1/beta_no) D^(beta_rep/beta_no - 1) (Vigl et al., arXiv:2602.15781, eq. 5).
-
-    Parameters
-    ----------
-    D : array-like of float
-        Unique data (jets).
-    B_no : array-like of float
-        Amplitude of the data term of the single-pass law.
-    beta_no : array-like of float
-        Exponent of the data term of the single-pass law.
-    B_rep : array-like of float
-        Amplitude of the law of repeated data.
-    beta_rep : array-like of float
-        Exponent of the law of repeated data.
-
-    Returns
-    -------
-    array of float
-        In the shape to which the arguments are broadcast.
-    """
-    d, b_no, slope_no, b_rep, slope_rep = (
-        np.asarray(x, dtype=np.float64) for x in (D, B_no, beta_no, B_rep, beta_rep)
-    )
-    return (b_no / b_rep) ** (1 / slope_no) * d ** (slope_rep / slope_no - 1)

@@ -1,4 +1,4 @@
-"""What a fit minimises: a robust or quadratic sum over residuals of L or of log L."""
+"""Objectives of fits: robust or quadratic sums over residuals of L or of ln L."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
