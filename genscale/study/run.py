@@ -24,7 +24,7 @@ from genscale.study.costs import Costs, seconds_ahead
 from genscale.study.jobs import Train
 from genscale.study.plan import REPORT, new_since, planned_cells
 from genscale.study.report.page import Report
-from genscale.study.report.study import read_config
+from genscale.study.results.study import read_config
 
 
 @dataclass

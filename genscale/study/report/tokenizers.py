@@ -1,10 +1,10 @@
-"""The tokenizer that the generators share: what of a jet survives it."""
+"""The tokenizer that the generators share: how well decoded jets agree with the original ones."""
 
 from __future__ import annotations
 
 from genscale.files import read_json
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.study import Study
+from genscale.study.results.study import Study
 
 #: Half-width of the relative residual of decoded from original jets above which the tokenizer is called coarse.
 COARSE_RESOLUTION = 0.1
@@ -18,8 +18,8 @@ def section(study: Study) -> Section | None:
     quality = read_json(file)
     rows = [(group, name, r) for group in ("particle", "jet") for name, r in quality[group].items()]
     cautions = [
-        f"The tokenizer resolves {group} {name.removesuffix('_relative')} to only {r['half_width_68']:.0%}; no "
-        "generator here can do better."
+        f"The tokenizer resolves the {group} {name.removesuffix('_relative')} only to {r['half_width_68']:.0%}; no "
+        "generator on its tokens can do better."
         for group, name, r in rows
         if "relative" in name and r["half_width_68"] > COARSE_RESOLUTION
     ]
