@@ -1,4 +1,4 @@
-"""Running of a study: start cells whose requirements are done, skip finished ones, report each that ends."""
+"""Running a study: cells start when those that they need are done; finished ones are skipped."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def literature_tables(literature: Literature) -> list[Table]:
     return [
         Table(
             "Claims of the literature",
-            "Claims of the literature, and what this study says about them. A claim is supported if the whole 95 % "
+            "What this study says about published claims. A claim is supported if the whole 95 % "
             "interval lies within the difference that would matter, and contradicted if all of it lies beyond. Power "
             "is the probability that a study of this design decides the claim correctly.",
             ("claim", "source", "this study", "why", "power", "difference that matters"),

@@ -79,6 +79,8 @@ class Report(Job):
 
     Attributes
     ----------
+    done_file : str
+        File whose presence says that the report is made.
     config : StudyConfig
         The study.
     """

@@ -183,7 +183,8 @@ def _jets(config: StudyConfig) -> list[str]:
     if jets.stores:
         return [f"Jets from {jets.stores}."]
     read = splits_read(config)
-    counts = ", ".join(f"{getattr(jets, split):,} {split}" for split in read if split != REJECTION)
+    names = {"train": "training", "validation": "validation", "test": "test"}
+    counts = ", ".join(f"{getattr(jets, split):,} {name}" for split, name in names.items() if split in read)
     lines = [
         f"{counts} jets of {len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like "
         "detector; anti-kT jets with R = 0.8, 500 < pT < 1000 GeV and |eta| < 2."
@@ -191,7 +192,7 @@ def _jets(config: StudyConfig) -> list[str]:
     if REJECTION in read:
         more = " and ".join(f"{n:,} jets of {name}" for name, n in jets.rejection_of.items())
         lines.append(
-            f"Taggers are judged on test jets of their own with {more}, because rejections need many of them."
+            f"Taggers are judged on a separate set of test jets with {more}, because rejections need many of them."
         )
     if not jets.mpi:
         lines.append(
@@ -204,7 +205,7 @@ def _jets(config: StudyConfig) -> list[str]:
 def _generators(sizes: Sequence[Size], config: StudyConfig) -> str:
     given, cooldown = config.tokenizer.folder, config.generator.training.cooldown
     falls = (
-        f"; before each of these losses it falls to zero over the last {cooldown:.0%} of the jets"
+        f", and falls to zero over the last {100 * cooldown:g} % of the jets before each loss"
         if cooldown
         else ""
     )

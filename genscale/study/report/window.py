@@ -41,7 +41,7 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
     level = window.main
     return [
         f"{name.capitalize()}: the learnable window below the {level.name} level is {level.window_per_jet.text()} "
-        f"nats per jet, of which the best run has learned {level.reached.value:.0%}{_floor_range(laws)}."
+        f"nats per jet, of which the best run has learned {100 * level.reached.value:.0f} %{_floor_range(laws)}."
     ]
 
 
