@@ -151,6 +151,7 @@ def _claim(config: StudyConfig, folder: Path) -> None:
                 f"{folder}: holds a study with another configuration ({'; '.join(changed[:3])}); "
                 "choose another folder with --out, or remove this one"
             )
+        (folder / REPORT / Report.done_file).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / ".study.yaml.tmp"
     save_yaml(config, aside)

@@ -15,7 +15,6 @@ from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
-from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
 from genscale.study.report.words import verdict
@@ -96,9 +95,7 @@ def compare_with_literature(study: Study) -> Literature:
         limited_by_training=frozenset(
             task for task, control in study.controls.items() if control.limit is Limit.TRAINING
         ),
-        same_jets=any(
-            _as_published(study.jets(split), study.config) for split in splits_read(study.config)[-1:]
-        ),
+        same_jets=any(_as_published(study.jets(split), study.config) for split in study.splits[-1:]),
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)

@@ -58,7 +58,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         No training of the study is finished.
     """
     study = Study(folder, config)
-    if not study.records:
+    if study.records.keys() <= {"tokenizer"}:
         raise InputError(f"{folder}: no training of this study is finished; start it with genscale study run")
     sections = [section for topic in TOPICS if (section := topic.section(study)) is not None]
     summary = "\n\n".join("\n".join(section.summary) for section in sections if section.summary)

@@ -22,10 +22,10 @@ from genscale.files import write_csv
 from genscale.inference.prediction import load_predictions
 from genscale.inference.stores import token_levels
 from genscale.records import RunRecord, early_stopped_points, points
-from genscale.study.cells import Cell, sample_name, study_cells
+from genscale.study.cells import Cell, sample_name, splits_read, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners
-from genscale.study.jobs import Predict
+from genscale.study.jobs import Predict, Train
 from genscale.study.results.controls import RecipeDistance, RepetitionControl, compare
 from genscale.study.results.laws import TaskLaws, fit_task
 from genscale.study.results.repetition import Repetition, fit_repetition, inputs_name
@@ -86,19 +86,24 @@ class Study:
         return {"bootstrap": self.config.fit.bootstrap, "seed": self.config.fit.seed}
 
     @cached_property
-    def done(self) -> list[Cell]:
-        """The cells whose output is there."""
-        return [cell for cell in study_cells(self.config) if cell.done(self.folder)]
+    def cells(self) -> list[Cell]:
+        """All cells but that of the report."""
+        return study_cells(self.config)
 
     @cached_property
+    def done(self) -> list[Cell]:
+        """The cells whose output is there."""
+        return [cell for cell in self.cells if cell.done(self.folder)]
+
+    @property
     def missing(self) -> list[Cell]:
         """The cells whose output is not there."""
-        return [cell for cell in study_cells(self.config) if not cell.done(self.folder)]
+        return [cell for cell in self.cells if cell not in self.done]
 
     @cached_property
     def records(self) -> dict[str, RunRecord]:
-        """Run id to record of every finished training but those of tokenizers, in the order of the study."""
-        trained = [cell.id for cell in self.done if cell.job.kind in ("train_generator", "train_tagger")]
+        """Run id to record of every finished training, in the order of the study."""
+        trained = [cell.id for cell in self.done if isinstance(cell.job, Train)]
         return {run: RunRecord.load(self.folder / run) for run in trained}
 
     def runs(self, kind: str) -> dict[str, RunRecord]:
@@ -134,8 +139,16 @@ class Study:
 
     def jets(self, split: str) -> JetStore:
         """The jets of a split, unverified: training has read them all."""
-        folder = self.folder / (self.config.jets.stores or "jets") / split
-        return JetStore.open(folder, verify=False)
+        return JetStore.open(self._jets / split, verify=False)
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """Splits of the jets that the study reads, as far as they are there."""
+        return [split for split in splits_read(self.config) if (self._jets / split).is_dir()]
+
+    @property
+    def _jets(self) -> Path:
+        return self.folder / (self.config.jets.stores or "jets")
 
     @cached_property
     def laws(self) -> dict[str, TaskLaws]:

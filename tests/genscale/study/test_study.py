@@ -60,7 +60,7 @@ repetition:
   jets: [32, 64, 128]
   epochs: 3
   training: {batch_jets: 16, validation_jets: 100, warmup_steps: 2}
-control: {recipe: true}
+control: {recipe: [d12]}
 inputs:
   width: 8
   others: {kinematics: {features: kinematic3, max_particles: 20}}
@@ -252,7 +252,7 @@ def test_cells_have_the_names_and_settings_that_studies_on_disk_have(tiny):
     stages = Counter(name.split("/")[0] for name in cells)
     assert stages == {
         "tokenizer": 1, "tokens": 2, "samples": 7, "quality": 1, "generator": 3, "fidelity": 6, "codebooks": 7,
-        "tagger": 3, "predictions": 3, "repetition": 9, "inputs": 3, "control": 34, "report": 1,
+        "tagger": 3, "predictions": 3, "repetition": 9, "inputs": 3, "control": 10, "report": 1,
     }  # fmt: skip
     places = ("jets", "validation", "tokens", "tokenizer")
     settings = {name: to_mapping(cells[name].of) for name in DIGESTS}
