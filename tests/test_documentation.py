@@ -34,6 +34,7 @@ NAME = re.compile(r"(?<![\w/.:-])(?:genscale|eval)(?:\.\w+)+")  # `tokenizer` is
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 NOT_RUN = re.compile(r"# (Takes|Needs) \w")
+FILES = (".json", ".csv", ".md", ".yaml", ".safetensors")
 LANGUAGES = {"python", "sh", "yaml", "json", "output", "text"}
 
 
@@ -55,7 +56,9 @@ def commands(page: Path) -> list[list[str]]:
         text = "\n".join(line.lstrip("# ") for line in text.splitlines() if line.lstrip().startswith("#"))
         found = shell_lines("\n".join(re.findall(r"^genscale (?:.*\\\n)*.*$", text, re.MULTILINE)))
     else:
-        found = [words for language, code in BLOCK.findall(text) if language == "sh" for words in shell_lines(code)]
+        found = [
+            words for language, code in BLOCK.findall(text) if language == "sh" for words in shell_lines(code)
+        ]
         prose = BLOCK.sub("", text)
         found += [shlex.split(code) for code in INLINE.findall(prose) if code.startswith("genscale ")]
     return [words for words in found if words[0] == "genscale"]
@@ -131,10 +134,12 @@ def test_commands_options_and_keys_that_a_page_names_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configuration_keys_that_a_page_names_exist(page):
     classes = config_classes().values()
-    parts = {f.name for cls in classes for f in dataclasses.fields(cls) if not isinstance(f.default, int | str)}
+    parts = {
+        f.name for cls in classes for f in dataclasses.fields(cls) if not isinstance(f.default, int | str)
+    }
     for code in INLINE.findall(BLOCK.sub("", page.read_text())):
         key = re.match(r"([a-z_]+)\.[a-z_.]+(?=[:=]|$)", code)
-        if key and key[1] in parts and Path(key[0]).suffix not in (".json", ".csv", ".md", ".yaml", ".safetensors"):
+        if key and key[1] in parts and Path(key[0]).suffix not in FILES:
             assert any(has_key(cls, key[0]) for cls in classes), f"no key {key[0]}"
 
 
@@ -152,11 +157,24 @@ def world(jet_stores, tokenizer_run, token_stores, make_jets, tmp_path_factory) 
         (folder / name).symlink_to(ROOT / name)
     for name, source in {"jets": jet_stores, "tokens": token_stores, "tokenizer": tokenizer_run}.items():
         shutil.copytree(source, folder / name)
-    few = ["training.jets=64", "training.batch_jets=32", "training.evaluations=1", "training.first_evaluation_jets=64"]
-    stores = [f"tokens={folder}/tokens/train", f"validation={folder}/tokens/validation", f"tokenizer={folder}/tokenizer"]
-    run("genscale", "train", "generator", "--out", folder / "runs/small", "size=pico", *stores, *few)
-    jets = [f"jets={folder}/jets/train", f"validation={folder}/jets/validation"]
-    run("genscale", "train", "tagger", "--out", folder / "runs/tagger", "d_model=4", *jets, *few)
+    short = [
+        f"training.{key}" for key in ("jets=64", "batch_jets=32", "evaluations=1", "first_evaluation_jets=64")
+    ]
+    tokens = [
+        f"{k}={folder}/{v}" for k, v in (("tokens", "tokens/train"), ("validation", "tokens/validation"))
+    ]
+    run(
+        "genscale",
+        "train",
+        "generator",
+        "--out",
+        folder / "runs/small",
+        f"tokenizer={folder}/tokenizer",
+        *tokens,
+        *short,
+    )
+    jets = [f"{k}={folder}/{v}" for k, v in (("jets", "jets/train"), ("validation", "jets/validation"))]
+    run("genscale", "train", "tagger", "--out", folder / "runs/tagger", "d_model=4", *jets, *short)
     run("genscale", "generate", folder / "runs/small", "--jets", 150, "--out", folder / "samples")
     quickstart = folder / "runs/quickstart"
     for name, source in {
@@ -170,7 +188,9 @@ def world(jet_stores, tokenizer_run, token_stores, make_jets, tmp_path_factory) 
         path.parent.mkdir(parents=True)
         np.savez(path, **predictions(0.3 * (quality + 2), seed=quality))
     write_points(folder / "points.csv")
-    padded = ak.fill_none(ak.pad_none(make_jets(150, seed=1), 40, clip=True), {"pt": 0, "eta_rel": 0, "phi_rel": 0})
+    padded = ak.fill_none(
+        ak.pad_none(make_jets(150, seed=1), 40, clip=True), {"pt": 0, "eta_rel": 0, "phi_rel": 0}
+    )
     columns = [ak.to_numpy(padded[name]) for name in ("pt", "eta_rel", "phi_rel")]
     np.savez(folder / "my_generator.npz", particles=np.stack(columns, axis=-1))
     return folder
@@ -217,11 +237,10 @@ def assert_printed(shown: str, printed: str) -> None:
 def same_line(shown: str, printed: str) -> bool:
     """Whether two lines have the same words, and the same numbers within one percent."""
     number = r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?"
-    words, numbers = zip(*((re.sub(number, "#", x).split(), re.findall(number, x)) for x in (shown, printed)))
-    if words[0] != words[1]:
+    if re.sub(number, "#", shown).split() != re.sub(number, "#", printed).split():
         return False
-    values = np.array([[float(x.replace(",", "")) for x in found] for found in numbers])
-    return bool(np.allclose(values[0], values[1], rtol=0.01))
+    values = [[float(x.replace(",", "")) for x in re.findall(number, line)] for line in (shown, printed)]
+    return bool(np.allclose(*values, rtol=0.01))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
