@@ -20,6 +20,8 @@ import pytest
 import typer
 
 from genscale.cli import app, main
+from genscale.config import load_config
+from genscale.study.config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 #: The log and the results tell of earlier states.
@@ -67,7 +69,6 @@ def commands(page: Path) -> list[list[str]]:
 def config_classes() -> dict[str, type]:
     """The configuration that each command with KEY=VALUE arguments reads."""
     from genscale.comparison.family import FamilyConfig
-    from genscale.study.config import StudyConfig
     from genscale.training.generator import GeneratorRun
     from genscale.training.tagger import TaggerRun
     from genscale.training.tokenizer import TokenizerRun
@@ -253,6 +254,9 @@ def test_code_of_a_page_runs(page, world, tmp_path, monkeypatch, capsys):
         elif language == "python" and not NOT_RUN.match(code):
             exec(compile(code, str(page), "exec"), names)
             printed = capsys.readouterr().out
+        elif language == "yaml":
+            Path("study.yaml").write_text(code)
+            load_config(StudyConfig, Path("study.yaml"))
         elif language == "sh" and not NOT_RUN.match(code):
             for words in shell_lines(code):
                 assert words[0] == "genscale", f"{words}: say what it takes or needs"
