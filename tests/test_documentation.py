@@ -24,9 +24,10 @@ from genscale.config import load_config
 from genscale.study.config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-#: The log and the results tell of earlier states.
+#: These tell of earlier states: commands and Python objects may be gone, but not files.
+RECORDS = [ROOT / "docs" / "log.md", *sorted((ROOT / "docs" / "results").rglob("*.md"))]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES.remove(ROOT / "docs" / "log.md")
+PAGES.remove(RECORDS[0])
 CONFIGS = sorted((ROOT / "configs").rglob("*.*"))
 
 FILE = re.compile(
@@ -114,7 +115,7 @@ def check_command(words: list[str]) -> None:
             takes_value = False
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *CONFIGS, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page):
     missing = [name for name in FILE.findall(page.read_text()) if not (ROOT / name).exists()]
     assert not missing
