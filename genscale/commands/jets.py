@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genscale.commands.options import Out, Seed, Workers
 from genscale.errors import InputError
+
+if TYPE_CHECKING:
+    from genscale.data.manifest import Manifest
 
 app = typer.Typer()
 
@@ -68,13 +71,36 @@ def convert(
     ] = "auto",
     workers: Workers = 0,
     split: Annotated[str | None, typer.Option(help="train, val or test: recorded in the store.")] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="The class of all jets, which the files do not name."),
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The array of particles, in a file with several.")
+    ] = None,
+    jet_pt: Annotated[
+        float | None, typer.Option(help="pT of the jets in GeV, for files with fractions of it only.")
+    ] = None,
 ) -> None:
-    """Convert foreign jet files to a jet store."""
+    """Convert foreign jet files to a jet store.
+
+    Files of JetClass, JetNet, EnergyFlow, the top-tagging reference, Aspen Open Jets and ATLAS's top tagging are
+    recognised, as are Parquet tables and padded arrays of any generator (docs/data.md).
+    """
     from genscale.data.convert import convert as run
+    from genscale.data.readers import Options
     from genscale.data.workers import available_cores
 
-    manifest = run(sources, out, format, workers=workers or available_cores(), split=split)
-    typer.echo(f"{out}: {manifest.rows:,} jets")
+    manifest = run(
+        sources, out, format, workers=workers or available_cores(), split=split,
+        options=Options(array, jet_pt, class_name),
+    )  # fmt: skip
+    typer.echo(f"{out}: {_described(manifest)}")
+
+
+def _described(manifest: Manifest) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in manifest.class_counts.items() if count)
+    return f"{manifest.rows:,} jets ({counts or 'of no known class'})"
 
 
 @app.command()

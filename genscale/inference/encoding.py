@@ -30,7 +30,7 @@ def require_fit(tokenizer: Tokenizer, store: JetStore) -> None:
     particles = constituents(store.read(rows, columns=COLUMNS))
     given = ak.to_numpy(ak.num(particles.pt))
     kept = ak.to_numpy(ak.num(tokenizer.preprocessing.select(particles).pt))
-    lost = 1 - kept.sum() / max(given.sum(), 1) if given.any() else 0.0
+    lost = float((given - kept).sum()) / max(int(given.sum()), 1)
     emptied = np.count_nonzero((given > 0) & (kept == 0)) / max(np.count_nonzero(given), 1)
     if max(lost, emptied) > MOST_LOST:
         cuts = tokenizer.preprocessing
