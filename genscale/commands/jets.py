@@ -104,6 +104,45 @@ def _described(manifest: Manifest) -> str:
 
 
 @app.command()
+def select(
+    store: Annotated[Path, typer.Argument(help="A jet store.")],
+    out: Out,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Jets of this class; may be repeated.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            metavar="COLUMN=LOW:HIGH",
+            help="Jets with LOW <= column < HIGH, for example jet_pt=500:1000 or jet_mass=60:; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Write the jets of some classes, or within some ranges, to a store of their own."""
+    from genscale.data.subsets import parse_ranges
+    from genscale.data.subsets import select as run
+
+    manifest = run(store, out, classes or [], parse_ranges(ranges or []))
+    share, error = manifest.meta["efficiency"], manifest.meta["efficiency_error"]
+    typer.echo(f"{out}: {_described(manifest)}, {100 * share:.2f} ± {100 * error:.2f} % of {store}")
+
+
+@app.command()
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Jet stores.")],
+    out: Out,
+) -> None:
+    """Write the jets of several stores, with the classes of all of them, to one store."""
+    from genscale.data.subsets import merge as run
+
+    manifest = run(stores, out)
+    typer.echo(f"{out}: {_described(manifest)}")
+    if left_out := manifest.meta["columns_left_out"]:
+        typer.echo(f"left out, because not all stores have them: {', '.join(left_out)}")
+
+
+@app.command()
 def export(store: Annotated[Path, typer.Argument(help="A jet store.")], out: Out) -> None:
     """Write a jet store as ROOT files in the layout of JetClass."""
     _export(store, out)
