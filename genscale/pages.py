@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jinja2
 from matplotlib.figure import Figure
 
-from eval.results import plain
+from eval.common.results import plain
 from genscale.files import write_atomic, write_csv, write_json
 from genscale.records import git_commit, package_versions
 
@@ -143,8 +143,8 @@ class Section:
     figures : sequence of Picture
     tables : sequence of Table
     data : mapping of str to object
-        Name of a file beside the page -> its contents: rows for ``.csv``, anything that `eval.results.plain` takes
-        for ``.json``, None for a file that is already there.
+        Name of a file beside the page -> its contents: rows for ``.csv``, anything that `eval.common.results.plain`
+        takes for ``.json``, None for a file that is already there.
     text : sequence of str
         Paragraphs below the title.
     listing : str

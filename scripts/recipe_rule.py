@@ -22,9 +22,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from eval.style import PALETTE, styled
-from genscale.cli import run_guarded
-from genscale.errors import InputError
+from eval.common.style import PALETTE, styled
+from genscale.errors import InputError, run_guarded
 from genscale.models.ladder import learning_rate, tagger_learning_rate
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 

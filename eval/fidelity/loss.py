@@ -1,4 +1,4 @@
-"""Does a lower loss mean better jets? Rank correlation, monotonicity, and where fidelity stops growing.
+"""Whether a lower loss means better jets: rank correlation, monotonicity, and where the distance reaches its floor.
 
 Amram et al. (arXiv:2605.28940) find the sliced Wasserstein distance (SWD) of generated jets monotonically related to
 the validation loss over a ladder of models. A handful of models with errors cannot always tell. Everything here comes
@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import chi2, kendalltau, norm, spearmanr
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.results import Estimate, Unavailable
 from eval.fidelity.floors import RESOLVED_AT
-from eval.results import Estimate, Unavailable
 
 FloatArray = NDArray[np.float64]
 

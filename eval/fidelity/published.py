@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 from scipy.stats import iqr
 
-from eval.errors import InputError, TooFewJets
+from eval.common.errors import InputError, TooFewJets
 from eval.fidelity.distances import Distance
 from eval.fidelity.floors import reference_floor
 from eval.fidelity.result import PublishedDistance, Score

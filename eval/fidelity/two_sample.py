@@ -16,7 +16,7 @@ from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm import tqdm
 
-from eval.errors import InputError, TooFewJets
+from eval.common.errors import InputError, TooFewJets
 from eval.fidelity.floors import RESOLVED_AT, even_size
 from eval.fidelity.result import Row
 from eval.tagging.rejection import area_under_curve

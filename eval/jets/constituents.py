@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError, TooFewJets
+from eval.common.errors import InputError, TooFewJets
 from eval.jets.clustering import ClusterTrees, cluster, kinematics, soft_drop, squared_distance
 from eval.jets.correlators import FLOW_GRAPHS, energy_correlators, flow_polynomials
 

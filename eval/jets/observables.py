@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.jets.constituents import Constituents, invariant_mass
 from eval.jets.correlators import FLOW_GRAPHS, graph_name
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eval.common.results import Estimate
 from eval.literature.findings import Findings
 from eval.literature.values import ATLAS, CONSTANTS, FULL_INPUTS, GENERATION, Constant
-from eval.results import Estimate
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import FitResult
 
 
 @dataclass(frozen=True)

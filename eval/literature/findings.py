@@ -1,12 +1,12 @@
-"""What one study measured of what the literature speaks about."""
+"""What one study measured about the claims of the literature."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eval.common.results import Estimate
 from eval.fidelity.loss import LossFidelity
-from eval.results import Estimate
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold

@@ -19,8 +19,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from eval.common.results import Estimate
 from eval.literature.values import Constant
-from eval.results import Estimate
 
 Interval = tuple[float, float]
 

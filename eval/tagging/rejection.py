@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eval.style import PALETTE, styled
+from eval.common.style import PALETTE, styled
 from genscale.comparison.result import Choice, Comparison, Measured
 from genscale.pages import Picture, Section, Table, write_page
 

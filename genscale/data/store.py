@@ -25,10 +25,10 @@ from genscale.data import schema
 from genscale.data.columns import Column, gather, joined, to_awkward
 from genscale.data.manifest import MANIFEST, SHARDS, Kind, Manifest, Shard
 from genscale.data.mapping import PAGE_BYTES, MappedShards
-from genscale.data.workers import available_cores
 from genscale.data.writing import TOKEN_META, StoreWriter
 from genscale.errors import InputError
 from genscale.files import sha256
+from genscale.processes import available_cores
 
 __all__ = ["TOKEN_META", "JetStore", "Manifest", "Shard", "Store", "StoreWriter", "TokenStore"]
 

@@ -14,18 +14,18 @@ import awkward as ak
 import numpy as np
 from tqdm import tqdm
 
-from eval.errors import TooFewJets
+from eval.common.errors import TooFewJets
+from eval.common.results import Unavailable
 from eval.fidelity.particles import score_particles
 from eval.fidelity.published import FLOW_NAMES, products_of_polynomials, score_frechet, score_kernel
 from eval.fidelity.score import FidelityResult, score
 from eval.fidelity.two_sample import TwoSampleTest, classifier_two_sample_test
 from eval.fidelity.warnings import particle_warnings
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
-from eval.results import Unavailable
-from genscale.data.workers import available_cores, exit_with_parent, one_thread_each
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
 from genscale.files import write_atomic
+from genscale.processes import available_cores, exit_with_parent, one_thread_each
 
 Observables = dict[str, np.ndarray]
 

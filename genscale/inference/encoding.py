@@ -30,9 +30,8 @@ def require_fit(tokenizer: Tokenizer, store: JetStore) -> None:
     particles = constituents(store.read(rows, columns=COLUMNS))
     given = ak.to_numpy(ak.num(particles.pt))
     kept = ak.to_numpy(ak.num(tokenizer.preprocessing.select(particles).pt))
-    particles_given, jets_given = max(int(given.sum()), 1), max(int(np.count_nonzero(given)), 1)
-    lost = float((given - kept).sum()) / particles_given
-    emptied = float(np.count_nonzero((given > 0) & (kept == 0))) / jets_given
+    lost = 1 - float(kept.sum()) / float(given.sum()) if given.any() else 0.0
+    emptied = float(np.mean(kept[given > 0] == 0)) if given.any() else 0.0
     if max(lost, emptied) > MOST_LOST:
         cuts = tokenizer.preprocessing
         raise InputError(

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from eval.scaling import ReferenceModels
 from genscale.data.conform import UNKNOWN_CLASS
 from genscale.data.constituents import COLUMNS, constituents
+from genscale.data.packing import Packing
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, Store, TokenStore, require_classes
 from genscale.errors import InputError
@@ -36,7 +37,6 @@ from genscale.files import write_json
 from genscale.inference.encoding import require_fit
 from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
-from genscale.models.packing import Packing
 from genscale.records import git_commit, package_versions
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
 from tokenizer import BinningConfig, Tokenizer

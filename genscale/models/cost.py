@@ -92,7 +92,7 @@ def cost(
 
     Raises
     ------
-    eval.errors.InputError
+    eval.common.errors.InputError
         The law does not depend on both N and D.
     """
     config = generator_config(size, vocab_size)
@@ -142,7 +142,7 @@ def describe(
     ------
     InputError
         The rate is not positive.
-    eval.errors.InputError
+    eval.common.errors.InputError
         The file does not hold a law of N and D.
     """
     if flops_per_second is not None and not flops_per_second > 0:

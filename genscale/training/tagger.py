@@ -44,7 +44,8 @@ class TaggerRun:
     max_particles : int
         Number of leading particles by pT that the model sees.
     dropout : float
-        Probability of dropout.
+        Probability of dropout. With 0 a small tagger trains several times as fast on a CPU, because only blocks
+        without dropout are fused (`genscale.models.fused`).
     training : TrainingConfig
         A learning rate of 0, the default, becomes that of the width
         (`genscale.models.ladder.tagger_learning_rate`).

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from eval.results import Unavailable
+from eval.common.results import Unavailable
 from genscale.pages import Picture, Section, Table, write_page
 
 SQUARES = Table.of("Squares", "Of numbers.", (1, 2, 12), [("n", str), ("n^2", lambda n: str(n * n))])

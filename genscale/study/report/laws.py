@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eval.results import Estimate, Unavailable
+from eval.common.results import Estimate, Unavailable
 from eval.scaling.figures import fit_panels
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.fits import TaskLaws, task_laws

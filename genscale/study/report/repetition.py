@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.results import Estimate, Unavailable
+from eval.common.results import Estimate, Unavailable
 from eval.scaling import Points, Threshold, overfitting_threshold, read_points
 from eval.scaling.repetition.figures import (
     early_stopped_losses,

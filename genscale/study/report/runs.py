@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.figure import Figure
 
-from eval.style import shades, styled
+from eval.common.style import shades, styled
 from genscale.pages import Picture, Section, Table
 from genscale.records import RunRecord
 from genscale.study.cells import splits_read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eval.results import Unavailable
+from eval.common.results import Unavailable
 from eval.scaling.figures import window_figure
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.fits import TaskLaws, task_laws, windows

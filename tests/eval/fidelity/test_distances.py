@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.distances import (
     random_directions,
     sliced_wasserstein,

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.figures import distance_vs_loss, ratio_plots, significance_bars, significance_heatmap
 from eval.fidelity.score import score
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.distances import (
     random_directions,
     sliced_wasserstein,

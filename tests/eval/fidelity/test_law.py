@@ -5,11 +5,11 @@ import csv
 import numpy as np
 import pytest
 
+from eval.common.results import Unavailable
 from eval.fidelity.distances import Distance
 from eval.fidelity.floors import Floor
 from eval.fidelity.law import distance_laws, distance_row
 from eval.fidelity.result import Score
-from eval.results import Unavailable
 from eval.scaling import fit, read_points
 
 TRUTH = {"E": 0.05, "A": 6.0, "alpha": 0.4, "B": 30.0, "beta": 0.5}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, norm, spearmanr
 
-from eval.errors import InputError
+from eval.common.errors import InputError
+from eval.common.results import Unavailable
 from eval.fidelity.loss import loss_vs_fidelity, resolved_chain
-from eval.results import Unavailable
 
 LOSSES = np.array([4.2, 3.9, 3.7, 3.55, 3.45, 3.4])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.particles import score_particles
 
 

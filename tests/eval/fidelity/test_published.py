@@ -7,7 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.published import (
     frechet_physics_distance,
     kernel_physics_distance,

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.distances import sliced_wasserstein, wasserstein_1d
 from eval.fidelity.score import FidelityResult, score
 from eval.jets.observables import DEFAULT_FIVE, compute_observables

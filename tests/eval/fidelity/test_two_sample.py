@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.fidelity.two_sample import classifier_two_sample_test
 
 

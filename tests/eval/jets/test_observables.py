@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.jets.clustering import cluster
 from eval.jets.constituents import Constituents, invariant_mass, n_subjettiness
 from eval.jets.correlators import FLOW_GRAPHS, graph_name

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eval.common.results import Estimate
 from eval.fidelity.loss import loss_vs_fidelity
 from eval.literature.claims import CLAIMS, judge
 from eval.literature.findings import Findings
 from eval.literature.tagging import scatter_interval
 from eval.literature.verdicts import Verdict
-from eval.results import Estimate
 from eval.scaling import Points, fit, get_law, grid, overfitting_threshold, simulate
 from eval.scaling.plan import Frontier
 from eval.scaling.repetition.fit import repeated_data

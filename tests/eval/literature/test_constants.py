@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eval.common.results import Estimate
 from eval.literature.constants import constants_table
 from eval.literature.findings import Findings
 from eval.literature.values import CONSTANTS, USLU, VIGL, published
-from eval.results import Estimate
 from eval.scaling import Points, grid
 from eval.scaling.repetition.fit import repeated_data
 from eval.scaling.repetition.inputs import compare_inputs

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.common.results import Estimate
 from eval.literature.values import published
 from eval.literature.verdicts import Criterion, Verdict, compare, judge_difference
-from eval.results import Estimate
 
 NUMBERS = st.floats(-10, 10)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.tagging.calibration import calibrate
 
 NAMES = ["QCD", "Hbb", "Tbqq"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.tagging.calibration import calibrate
 from eval.tagging.figures import rejection_against_loss, reliability_curves, roc_limit
 from eval.tagging.law import fit_rejection_law, rejection_laws

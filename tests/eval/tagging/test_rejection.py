@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from scipy.stats import mannwhitneyu, norm
 
-from eval.errors import InputError
+from eval.common.errors import InputError
 from eval.tagging.rejection import area_under_curve, rejection, roc_curve
 
 

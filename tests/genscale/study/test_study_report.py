@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from eval.results import Estimate, Unavailable
+from eval.common.results import Estimate, Unavailable
 from eval.scaling import Misfit, WindowResult
 from eval.scaling.window import Level
 from genscale.records import Evaluation, RunRecord
@@ -116,7 +116,7 @@ def test_results_are_measured_once_and_absence_has_a_reason(tmp_path):
     assert [measure(a), measure(a), measure(b), measure(a)] == [1, 1, 2, 1]
 
     def refuse() -> int:
-        from eval.errors import InputError
+        from eval.common.errors import InputError
 
         raise InputError("two points are too few")
 

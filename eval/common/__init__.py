@@ -1,0 +1,1 @@
+"""What all subjects share: the error of bad input, the types of results, and the style of figures."""
