@@ -59,7 +59,7 @@ def floor(f: Findings) -> Outcome:
 
 
 def _judged_by_interval(estimate: Estimate) -> Estimate:
-    """Return the estimate as not judged, because an interval that is too wide to quote may still lie beyond a margin."""
+    """Return the estimate as not judged, because an interval too wide to quote may still lie beyond a margin."""
     return replace(estimate, identified=None) if estimate.ci95 is not None else estimate
 
 
