@@ -1,4 +1,4 @@
-"""Whether the loss falls with size and with data, by differences between neighbouring runs, without a law.
+"""Differences of the loss between neighbouring sizes and amounts of data: whether it falls, without a law.
 
 A law answers these questions through constants that are common to all points, and if a law misses its points the
 answer depends on the law. Differences of the losses themselves do not: those between neighbouring sizes that saw the
@@ -30,10 +30,10 @@ FloatArray = NDArray[np.float64]
 #: Evaluations of a run at D farther apart than this ratio are not interpolated between.
 WIDEST_GAP = 2.5
 
-#: Two amounts of data with a smaller difference of ln D are one.
+#: Two amounts of data whose ln D differ by less are treated as equal.
 SAME_DATA = 2e-3
 
-#: Decades of N over which a fall with size is measured: fewer could not show a law.
+#: Least number of decades of N over which a decrease with size is measured; fewer could not show a law.
 SPAN = 1.5
 
 UNREPEATED = "no run was repeated with another seed, so the scatter of a loss is unknown"

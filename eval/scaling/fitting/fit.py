@@ -110,7 +110,7 @@ def profile(points: Points, result: FitResult, name: str) -> Profile:
     """Return the profile interval of one constant of a fit, as an alternative to the bootstrap.
 
     The bootstrap asks how the best fit changes if the points change; the profile asks which values of the constant are
-    compatible with the points at hand. A constant is well determined if both agree.
+    compatible with these points. A constant is well determined if both agree.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The value of training on the same data many times: the law of the early-stopped loss, its gain and its cost.
 
 Vigl et al. (arXiv:2602.15781) train on U unique jets for many epochs and keep the lowest validation loss. Above the
-overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Set beside the
-single-epoch law of the same taggers it says how many more unique jets would have done as well (omega) and how much
-more compute it took than the compute-optimal single epoch.
+overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Compared with the
+single-epoch law of the same taggers it says how many more unique jets would have done as well (omega) and how much more
+compute it took than the compute-optimal single epoch.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ PAIRS = 2000
 
 @dataclass(frozen=True, eq=False)
 class RepeatedData:
-    """Early-stopped losses of repeated training, and what they say beside the single-epoch law.
+    """Early-stopped losses of repeated training, compared with the single-epoch law.
 
     Attributes
     ----------
