@@ -299,12 +299,7 @@ def _weights(weights: ArrayLike | None, n: int, name: str) -> FloatArray | None:
 
 
 def _sliced(
-    x: FloatArray,
-    y: FloatArray,
-    wx: FloatArray | None,
-    wy: FloatArray | None,
-    theta: FloatArray,
-    p: Order,
+    x: FloatArray, y: FloatArray, wx: FloatArray | None, wy: FloatArray | None, theta: FloatArray, p: Order
 ) -> Distance:
     if p not in (1, 2):
         raise InputError(f"p is {p}: 1 or 2 is needed")

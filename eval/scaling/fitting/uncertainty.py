@@ -173,8 +173,7 @@ def derived(
     reason = "; ".join(f"{name}: {reasons[name]}" for name in dict.fromkeys(pair) if reasons[name])
     return {
         name: Estimate.from_samples(
-            float(form(values[i], values[j])),
-            None if samples is None else form(samples[:, i], samples[:, j]),
+            float(form(values[i], values[j])), None if samples is None else form(samples[:, i], samples[:, j])
         ).judged("exponent", reason)
         for name, form in forms.items()
     }

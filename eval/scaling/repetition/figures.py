@@ -63,13 +63,7 @@ def early_stopped_losses(result: RepeatedData) -> Figure:
     left, right = figure.subplots(1, 2)
     n, u, loss = result.points.variable("N"), result.points.variable("U"), result.points.L
     left.plot(
-        u[~result.above],
-        loss[~result.above],
-        "o",
-        ms=4,
-        mfc="none",
-        color="grey",
-        label="not in the law",
+        u[~result.above], loss[~result.above], "o", ms=4, mfc="none", color="grey", label="not in the law"
     )
     sizes = np.unique(n[result.above])
     for i, size in enumerate(sizes):

@@ -17,6 +17,7 @@ from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.fitting.fit import fit
 from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.forms import Additive
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 
@@ -129,7 +130,7 @@ def repeated_data(
     n, u = points.variable("N"), points.variable("U")
     if mask.shape != u.shape:
         raise InputError(f"above: shape {mask.shape}, there are {len(points)} runs")
-    if single is not None and (single.law.name != "additive" or single.samples is None):
+    if single is not None and (single.law != Additive() or single.samples is None):
         raise InputError(
             f"single: an additive law of N and D with bootstrap is needed, found {single.law.name}"
         )
