@@ -1,4 +1,4 @@
-"""The command line: the commands of ``genscale.commands`` under one name, and the exit codes of their failures.
+"""The command line: the commands of ``genscale.commands`` under one name.
 
 Large libraries are imported only by the commands that need them.
 """
@@ -6,12 +6,11 @@ Large libraries are imported only by the commands that need them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import typer
 
-from genscale.commands import jets, scores, studies, tokens, training
-from genscale.errors import CellFailed, InputError, Interrupted
+from genscale.commands import evaluate, generate, jets, laws, study, tag, tokenizer, train
+from genscale.errors import run_guarded
 
 app = typer.Typer(
     name="genscale",
@@ -26,42 +25,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(jets.app)
-app.add_typer(tokens.app, name="tokenizer")
-app.add_typer(training.app)
-app.add_typer(scores.app)
-app.add_typer(studies.app, name="study")
-
-
-def run_guarded(command: Callable[[], object]) -> int:
-    """Run a command and return its exit code: 2 for bad input, with one line instead of a traceback."""
-    import eval.common.errors
-    import tokenizer.errors
-
-    bad_input = (InputError, eval.common.errors.InputError, tokenizer.errors.InputError)
-    try:
-        command()
-    except bad_input as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + error.signal
-    except (CellFailed, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    finally:
-        _end_process_group()
-    return 0
-
-
-def _end_process_group() -> None:
-    """Close the connections of a training on several processes; a process that exits with open ones may abort."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(train.app, name="train")
+app.add_typer(generate.app)
+app.add_typer(tag.app)
+app.add_typer(evaluate.app)
+app.add_typer(laws.app)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

@@ -66,7 +66,9 @@ class RunRecord:
     ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
     cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
     means that the run continued past its lowest held-out loss for as long as its patience says: that loss is its
-    minimum, and not where the run was cut off. The file repeats the evaluation with the lowest loss as ``best``.
+    minimum, and not where the run was cut off. ``fused_blocks`` tells whether the training computed its transformer
+    blocks in compiled C (`genscale.models.fused`), which changes the last digits; older records do not know it. The
+    file repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]
@@ -89,6 +91,7 @@ class RunRecord:
     processes: int
     stopped_early: bool = False
     branch_flops: float = 0.0
+    fused_blocks: bool | None = None
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     version: int = RECORD_VERSION
@@ -111,6 +114,23 @@ class RunRecord:
     def save(self, run: Path) -> None:
         """Write ``record.json`` into the run's folder."""
         write_json(run / RECORD_FILE, asdict(self) | {"best": asdict(self.best)})
+
+    def text(self) -> str:
+        """Return a summary for a terminal."""
+        parts = ", ".join(f"{name} {n:,}" for name, n in self.parameters.items())
+        lines = [
+            f"{self.task} {self.size}, seed {self.seed}: {self.schedule} learning rate, {self.device}, "
+            f"{self.processes} x {self.threads} threads, {self.wall_s:.0f} s",
+            f"N: {parts}",
+            f"D: {self.jets_seen:,} jets seen, {self.jets_unique:,} different, {self.tokens_seen:,} tokens",
+            f"C: {self.flops:.3g} FLOPs counted, 6ND {self.flops_6nd:.3g}",
+            f"{'jets seen':>12s} {'loss':>10s} {'± (held out)':>13s}",
+        ]
+        for e in self.evaluations:
+            error = e.metrics.get("loss_error")
+            shown = "" if error is None else f"{error:.4f}"
+            lines.append(f"{e.jets_seen:12,d} {e.metrics['loss']:10.4f} {shown:>13s}")
+        return "\n".join(lines)
 
     @staticmethod
     def load(run: Path) -> RunRecord:

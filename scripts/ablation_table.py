@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genscale.cli import run_guarded
+from genscale.errors import run_guarded
 
 BASE = "pre-norm, GELU, learned positions, tied head"
 WORDS = {

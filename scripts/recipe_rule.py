@@ -23,8 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from eval.common.style import PALETTE, styled
-from genscale.cli import run_guarded
-from genscale.errors import InputError
+from genscale.errors import InputError, run_guarded
 from genscale.models.ladder import learning_rate, tagger_learning_rate
 
 

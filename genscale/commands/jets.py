@@ -37,7 +37,7 @@ def simulate(
     """
     from genscale.data.schema import CLASSES
     from genscale.data.simulation import simulate as run
-    from genscale.data.workers import available_cores
+    from genscale.processes import available_cores
 
     if format not in ("store", "root"):
         raise InputError(f"--format {format}: known are store and root")
@@ -71,7 +71,7 @@ def convert(
 ) -> None:
     """Convert foreign jet files to a jet store."""
     from genscale.data.convert import convert as run
-    from genscale.data.workers import available_cores
+    from genscale.processes import available_cores
 
     manifest = run(sources, out, format, workers=workers or available_cores(), split=split)
     typer.echo(f"{out}: {manifest.rows:,} jets")
@@ -97,6 +97,24 @@ def inspect(
     verify: Annotated[bool, typer.Option(help="Also compare checksums.")] = False,
 ) -> None:
     """Summarise a jet store, a token store, a training run or a study."""
-    from genscale.inspect import describe
+    from genscale.data.manifest import MANIFEST
+    from genscale.records import RECORD_FILE
 
-    typer.echo(describe(path, verify=verify))
+    if (path / "study.yaml").exists():
+        from genscale.study.plan import status
+
+        typer.echo("\n".join(f"{state:8s} {cell.id}" for cell, state in status(path)))
+    elif (path / RECORD_FILE).exists():
+        from genscale.records import RunRecord
+
+        typer.echo(RunRecord.load(path).text())
+    elif (path / MANIFEST).exists():
+        from genscale.data.summary import render, summary
+
+        typer.echo(render(summary(path, verify=verify)))
+    elif not path.is_dir():
+        raise InputError(f"{path}: no such folder")
+    else:
+        raise InputError(
+            f"{path}: neither a store (manifest.json) nor a run (record.json) nor a study (study.yaml)"
+        )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from genscale.commands.options import (
+    AcceptLoss,
     ConfigFile,
     Device,
     Out,
@@ -95,12 +96,15 @@ def likelihood(
             help="Training tokens: also compare with reference models (bigram, ...) counted on them."
         ),
     ] = None,
+    accept_loss: AcceptLoss = False,
     device: Device = "auto",
 ) -> None:
     """Score jets with a generator: log-likelihood of their tokens, and density where codes have cells."""
     from genscale.inference.likelihood import likelihood_store
 
-    found = likelihood_store(run, store, out, references=references, device=resolve_device(device))
+    found = likelihood_store(
+        run, store, out, references=references, accept_loss=accept_loss, device=resolve_device(device)
+    )
     for name, row in {**found["classes"], "all": found}.items():
         typer.echo(
             f"{name:8s} {row['jets']:9,d} jets  {row['nats_per_token']:.4f} ± {row['nats_per_token_error']:.4f} "

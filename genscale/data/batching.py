@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from genscale.data.features import needed_columns, particle_features, require_columns
 from genscale.data.order import HELD_OUT_SEED, JetOrder
+from genscale.data.packing import Packing
 from genscale.data.plan import BatchPlan, Phase
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
-from genscale.models.packing import Packing
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from genscale.data.manifest import Manifest
 from genscale.data.readers import READERS, Reader
 from genscale.data.store import StoreWriter
-from genscale.data.workers import exit_with_parent
 from genscale.errors import InputError
 from genscale.files import sha256
+from genscale.processes import exit_with_parent
 
 #: Jets per shard: about 60 MB of JetClass jets, so that a worker needs a few hundred MB whatever the file size.
 ROWS_PER_SHARD = 20_000

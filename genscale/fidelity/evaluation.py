@@ -22,10 +22,10 @@ from eval.fidelity.score import FidelityResult, score
 from eval.fidelity.two_sample import TwoSampleTest, classifier_two_sample_test
 from eval.fidelity.warnings import particle_warnings
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
-from genscale.data.workers import available_cores, exit_with_parent, one_thread_each
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
 from genscale.files import write_atomic
+from genscale.processes import available_cores, exit_with_parent, one_thread_each
 
 Observables = dict[str, np.ndarray]
 

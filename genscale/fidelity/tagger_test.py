@@ -17,7 +17,7 @@ from eval.fidelity.two_sample import TwoSampleTest
 from eval.tagging.rejection import area_under_curve
 from genscale.data.constituents import to_store_rows
 from genscale.data.features import particle_features
-from genscale.models.packing import Packing
+from genscale.data.packing import Packing
 from genscale.models.tagger import Tagger, TaggerConfig
 
 #: Functions of a particle's pT, eta_rel and phi_rel and of the jet's pT; with the last two the network learns five

@@ -11,7 +11,6 @@ needs no cumulative sum of all of them.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genscale.config import require
+from genscale.data.packing import Packing
 from genscale.models.generator import Generator
 from genscale.models.head import ROW_MULTIPLE, logits_buffer
-from genscale.models.packing import Packing
 
 START_TOKEN = 0
 
@@ -297,17 +296,6 @@ def _batch_jets(model: Generator) -> int:
 def _stream(seed: int, jet: int, n: int) -> np.ndarray:
     """Return random numbers of one jet; a counter-based generator gives the stream of any jet without the others."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, jet, 0])).random(n)
-
-
-def sample_name(run: str, jets: int | None = None) -> str:
-    """Name of the sample that a run's weights make after this many jets, or (None) at its end."""
-    name = run.split("/")[-1]
-    return name if jets is None else f"{name}-d{jets}"
-
-
-def sample_seed(seed: int, name: str) -> int:
-    """Seed of a named sample: samples of different names share no random numbers, so their errors are independent."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def require_label(model: Generator, label: int | None) -> None:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genscale.models.packing import Packing
+from genscale.data.packing import Packing
 
 SOURCE = Path(__file__).with_name("fused.c")
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genscale.config import require
+from genscale.data.packing import Packing
 from genscale.models.blocks import Activation, Block, Blocks, init_transformer
 from genscale.models.head import Nats, head_nats
-from genscale.models.packing import Packing
 
 
 @dataclass(frozen=True)

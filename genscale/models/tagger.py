@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genscale.data.packing import Packing
 from genscale.models.blocks import Activation, Block, Blocks
-from genscale.models.packing import Packing
 
 #: Changes to `TaggerConfig` that make the taggers of a paper. ``vigl``: Vigl et al. (arXiv:2602.15781), the
 #: defaults, 1.1k parameters at width 4 to 12.6M at width 512. ``uslu``: Uslu et al. (arXiv:2606.19781), heads of width

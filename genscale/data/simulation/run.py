@@ -23,8 +23,8 @@ from genscale.data.simulation.processes import find_processes
 from genscale.data.simulation.shard import simulate_shard
 from genscale.data.simulation.shower import import_pythia
 from genscale.data.store import StoreWriter
-from genscale.data.workers import exit_with_parent, one_thread_each
 from genscale.errors import InputError
+from genscale.processes import exit_with_parent, one_thread_each
 
 #: Part of a store's settings; it is raised whenever a change of the code makes the same seed give other jets.
 SIMULATION_VERSION: Final = 1

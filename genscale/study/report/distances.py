@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eval.common.results import Unavailable
-from eval.fidelity.law import DistanceLaws, distance_laws
+from eval.fidelity.law import DistanceLaws, distance_laws, distance_row
 from eval.scaling.figures import fit_panels
-from genscale.fidelity.points import distance_points
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.fidelity import stages
 from genscale.study.report.study import Study, interval, verdict
@@ -15,7 +16,7 @@ DISTANCES_FILE = "points-fidelity.csv"
 
 def section(study: Study) -> Section | None:
     """Laws of the joint distance; None for a study without samples."""
-    rows = distance_points(stages(study), study.records)
+    rows = _points(study)
     if not rows:
         return None
     least = min(study.config.fit.min_jets, max(row["D"] for row in rows))
@@ -27,6 +28,26 @@ def section(study: Study) -> Section | None:
         tables=[_table(laws)],
         data={DISTANCES_FILE: rows},
     )
+
+
+def _points(study: Study) -> list[dict[str, Any]]:
+    """One row for every scored sample: N, D, C and the loss of its weights beside the joint distance.
+
+    ``genscale fit FILE --column L=corrected --where resolved=1`` fits a law to a table of them.
+    """
+    rows = []
+    for (run, jets), result in stages(study).items():
+        record = study.records[run]
+        after = record.final if jets is None else next(e for e in record.evaluations if e.jets_seen >= jets)
+        rows.append(
+            {
+                "N": record.parameters["total"], "D": after.jets_seen, "C": after.flops, "loss": after.metrics["loss"],
+                **distance_row(result.joint),
+                "run": run, "size": record.size, "seed": record.seed, "task": record.task,
+                "n_generated": result.n_generated, "n_reference": result.n_reference,
+            }
+        )  # fmt: skip
+    return rows
 
 
 def _found(laws: DistanceLaws) -> str:

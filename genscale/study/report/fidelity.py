@@ -11,8 +11,8 @@ from eval.fidelity.figures import distance_vs_loss, significance_heatmap
 from eval.fidelity.loss import LossFidelity, loss_vs_fidelity
 from eval.fidelity.result import Score
 from eval.fidelity.score import FidelityResult
-from genscale.fidelity.points import read_scores
 from genscale.pages import Picture, Section, Table
+from genscale.study.cells import sample_name
 from genscale.study.report.study import Size, Study, once, sentence
 
 FIDELITY_FILE = "fidelity.json"
@@ -21,8 +21,13 @@ FIDELITY_FILE = "fidelity.json"
 @once
 def stages(study: Study) -> dict[tuple[str, int | None], FidelityResult]:
     """Scores of samples by generator run and jets seen (None: at the end of the run), in the order of the study."""
-    runs = [run for run in study.records if run.startswith("generator/")]
-    return read_scores(study.folder, runs, study.config.samples.at)
+    found = {}
+    for run in (run for run in study.records if run.startswith("generator/")):
+        for jets in (*study.config.samples.at, None):
+            file = study.folder / "fidelity" / sample_name(run, jets) / FIDELITY_FILE
+            if file.exists():
+                found[run, jets] = FidelityResult.from_json(file.read_text(), str(file))
+    return found
 
 
 def scores(study: Study) -> dict[str, FidelityResult]:

@@ -14,11 +14,11 @@ from eval.fidelity.score import FidelityResult
 from eval.fidelity.warnings import particle_warnings
 from eval.jets.constituents import Constituents
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
-from genscale.cli import app, run_guarded
+from genscale.cli import app
 from genscale.data.constituents import to_store_rows
 from genscale.data.schema import CLASSES
 from genscale.data.store import StoreWriter
-from genscale.errors import InputError
+from genscale.errors import InputError, run_guarded
 from genscale.fidelity import evaluate, evaluate_stores
 from genscale.fidelity.samples import load_sample, sample_pair_warnings
 

@@ -4,11 +4,11 @@ import torch
 
 from genscale.data.batching import FeatureRows
 from genscale.data.features import resolve_features
+from genscale.data.packing import Packing
 from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.inference.prediction import load_predictions, predict_store
-from genscale.models.packing import Packing
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig

@@ -4,10 +4,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from genscale.data.packing import Packing
 from genscale.errors import InputError
 from genscale.inference.sampling import BRANCHES, SamplingConfig, sample
 from genscale.models.generator import Generator, GeneratorConfig
-from genscale.models.packing import Packing
 
 
 def made(vocab_size: int, max_tokens: int = 9, n_layers: int = 2) -> Generator:

@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from genscale.data.packing import Packing
 from genscale.models.blocks import Block, SelfAttention, mlp_weights
-from genscale.models.packing import Packing
 
 LENGTHS = (7, 5, 5, 2, 1)
 

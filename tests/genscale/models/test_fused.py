@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genscale.data.packing import Packing
 from genscale.models import fused
 from genscale.models.blocks import Block, Blocks
-from genscale.models.packing import Packing
 
 needs_compiler = pytest.mark.skipif(not fused.available(torch.zeros(1, 1)), reason="no C compiler")
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from genscale.data.packing import Packing
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import LADDER, generator_config
-from genscale.models.packing import Packing
 
 
 def small(**changes) -> Generator:

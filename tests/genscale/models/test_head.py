@@ -3,10 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from genscale.data.packing import Packing
 from genscale.models import head as module
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.head import head_nats
-from genscale.models.packing import Packing
 
 TOKENS, WIDTH, VOCABULARY = 11, 5, 17
 

@@ -5,6 +5,7 @@ import torch
 from eval.common.errors import InputError as EvalInputError
 from eval.scaling import fit, get_law, grid, simulate
 from genscale.config import load_config, to_mapping
+from genscale.data.packing import Packing
 from genscale.errors import InputError
 from genscale.models.cost import activation_bytes, cost, describe
 from genscale.models.counting import count_parameters, generator_flops
@@ -16,7 +17,6 @@ from genscale.models.ladder import (
     learning_rate,
     tagger_learning_rate,
 )
-from genscale.models.packing import Packing
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genscale.data.packing import Packing
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, tagger_flops
-from genscale.models.packing import Packing
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.tagger import TaggerRun
 

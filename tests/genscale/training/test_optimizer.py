@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from genscale.models.packing import Packing
+from genscale.data.packing import Packing
 from genscale.models.tagger import Tagger, TaggerConfig
 from genscale.training.optimizer import FlatAdamW, flatten_parameters
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from genscale.data import standardisation
 from genscale.data.batching import FeatureRows
 from genscale.data.features import resolve_features
+from genscale.data.packing import Packing
 from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 from genscale.inference.prediction import predict_store
 from genscale.models.counting import count_parameters
-from genscale.models.packing import Packing
 from genscale.models.tagger import Tagger, TaggerConfig
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genscale.models.packing import Packing
+from genscale.data.packing import Packing
 
 lengths_strategy = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 

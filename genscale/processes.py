@@ -1,12 +1,14 @@
-"""Worker processes: their number, their threads, and their end."""
+"""Processes: the number of workers, their threads and their end, and the signals that ask a process to stop."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Final
 
 #: Environment variables from which numerical libraries read their number of threads when a process begins.
@@ -45,3 +47,21 @@ def _wait_and_exit() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextlib.contextmanager
+def on_stop_signals(act: Callable[[int], None]) -> Iterator[None]:
+    """Call ``act`` with the number of a SIGTERM or SIGINT received inside; outside the main thread do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        act(number)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
