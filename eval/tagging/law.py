@@ -209,7 +209,7 @@ def _fit_counts(
         Rejection(), x[None], rejection_of(kept, n_background), (kept + 0.5) / (kept + 0.5).mean(),
         Objective("mse-log"), source="taggers",
     )  # fmt: skip
-    start = fit_problem(problem, starts=16, seed=seed, source="taggers")
+    start = fit_problem(problem, starts=16, seed=seed)
     scatter, chi2, values = 0.0, np.nan, start.values[None]
     for _ in range(6):  # weights depend on the scatter, and the scatter on the residuals
         values, expected = _score(x[None], kept[None], n_background, values, inflation, scatter)
