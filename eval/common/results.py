@@ -1,10 +1,10 @@
-"""Results of measurements: a number with its intervals, or the reason why there is none; and their JSON form."""
+"""Results of measurements: a number with its intervals, or the reason why there is none; and their form in JSON."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -202,7 +202,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return plain_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -218,6 +218,11 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__}: has no plain form")
 
 
+def plain_fields(value: Any, without: Container[str] = ()) -> dict[str, Any]:
+    """Return the fields of a dataclass in plain form, for a ``to_dict`` that adds to them or leaves some out."""
+    return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in without}
+
+
 def _finite(x: float) -> float | None:
     # JSON has no infinity; null stands for "no finite number".
     return float(x) if np.isfinite(x) else None
@@ -228,7 +233,7 @@ def _number(x: float | None) -> float:
 
 
 def write_json(plain: Mapping[str, Any], path: str | os.PathLike[str] | None) -> str:
-    """Return the JSON text of ``plain``, and write it to ``path``, if given, through a temporary file beside it."""
+    """Return the JSON text of ``plain``, and write it to ``path`` through a temporary file in its folder, if given."""
     text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
     if path is not None:
         target = Path(path)

@@ -1,4 +1,4 @@
-"""Measured constants beside published ones."""
+"""Comparison of measured constants with published ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from eval.common.results import Estimate
 from eval.literature.findings import Findings
 from eval.literature.values import ATLAS, CONSTANTS, FULL_INPUTS, GENERATION, Constant
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import FitResult
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A measured constant beside a published one; ``comparable`` says whether the two may be compared at all."""
+    """A measured and a published constant; ``comparable`` says whether the two may be compared at all."""
 
     measured: Estimate
     published: Constant

@@ -1,11 +1,11 @@
-"""Does the loss fall with size, and with data? Judged by differences of losses, without a law."""
+"""Whether the loss falls with size and with data, judged by differences of losses, without a law."""
 
 from __future__ import annotations
 
 from eval.literature.verdicts import Criterion, Interval, Outcome, Verdict
 from eval.scaling.steps import SPAN, UNREPEATED, PairedSteps
 
-#: A fall by less than so many nats per decade is none.
+#: A decrease by less than this many nats per decade counts as none.
 NO_FALL = 1e-3
 
 
@@ -54,8 +54,7 @@ def _fall_outcome(numbers: str, per_decade: Interval, dof: float) -> Outcome:
     if not dof > 0:
         return Outcome.unknown(f"{numbers}; {UNREPEATED}")
     verdict = Criterion.above(NO_FALL).verdict(per_decade)
-    reason = {
-        Verdict.SUPPORTS: "it falls",
-        Verdict.CONTRADICTS: "it does not fall",
-    }.get(verdict, f"the interval holds {NO_FALL:g} nats per decade, a fall too small to matter")
+    reason = {Verdict.SUPPORTS: "it falls", Verdict.CONTRADICTS: "it does not fall"}.get(
+        verdict, f"the interval holds {NO_FALL:g} nats per decade, a fall too small to matter"
+    )
     return Outcome(verdict, numbers, reason, per_decade)

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
 from eval.common.errors import InputError
+from eval.common.results import plain_fields
+from eval.tagging.rejection import clopper_pearson
 from eval.tagging.score import check_probabilities
 
 FloatArray = NDArray[np.float64]
@@ -83,10 +85,7 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        arrays = ("stated", "observed", "low", "high", "count")
-        plain = {name: getattr(self, name).tolist() for name in arrays}
-        names = ("error", "floor", "floor_spread", "p_value")
-        return plain | {name: getattr(self, name) for name in names} | {"resolved": self.resolved}
+        return {**plain_fields(self), "resolved": self.resolved}
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,17 +154,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "n_jets": self.n_jets,
-            "confidence": self.confidence.to_dict(),
-            "classes": {name: r.to_dict() for name, r in self.classes.items()},
-            "at_temperature": self.at_temperature.to_dict(),
-            "temperature": self.temperature,
-            "temperature_error": self.temperature_error,
-            "loss": self.loss,
-            "loss_at_temperature": self.loss_at_temperature,
-            "verdict": self.verdict,
-        }
+        return {**plain_fields(self), "verdict": self.verdict}
 
 
 def calibrate(
@@ -234,7 +223,7 @@ def reliability(
     count = np.diff(edges)
     mean = np.add.reduceat(p, edges[:-1]) / count
     total = np.add.reduceat(hit, edges[:-1])
-    tail = 0.5 * (1 - 0.6827)
+    low, high = clopper_pearson(total, count)
 
     def deviation(hits: FloatArray) -> float:
         return float(np.abs(np.add.reduceat(hits, edges[:-1]) - mean * count).sum() / len(p))
@@ -244,8 +233,8 @@ def reliability(
     return Reliability(
         stated=mean,
         observed=total / count,
-        low=np.where(total > 0, beta.ppf(tail, np.maximum(total, 0.5), count - total + 1), 0.0),
-        high=np.where(total < count, beta.ppf(1 - tail, total + 1, np.maximum(count - total, 0.5)), 1.0),
+        low=low,
+        high=high,
         count=count,
         error=found,
         floor=float(null.mean()),

@@ -86,7 +86,7 @@ def study_power(
     Simulates the published laws, and laws that differ by twice what matters, on the study's own grid, with its own fits
     and verdicts. A claim that is decided rightly with a probability below one half is "not tested" in the report.
     """
-    from eval.literature.worlds import Noise
+    from eval.literature.design import Noise
     from genscale.config import load_config, require
     from genscale.study.config import StudyConfig
     from genscale.study.power import POWER_FILE, compute_power, earlier_noise, power_table, save_power

@@ -13,9 +13,9 @@ import torch
 
 from eval.common.errors import InputError as EvalInputError
 from eval.literature.claims import LEAST_POWER
+from eval.literature.design import Design, Noise, Run, noise_of
 from eval.literature.ideal import ideal_bounds
 from eval.literature.power import SCATTER, ClaimPower, study_power
-from eval.literature.worlds import Design, Noise, Run, noise_of
 from eval.scaling.points import read_points
 from genscale.data.features import resolve_features
 from genscale.errors import InputError

@@ -22,7 +22,7 @@ from eval.scaling import (
     sensitivity,
     window,
 )
-from eval.scaling.side_by_side import Comparison, compare_approaches
+from eval.scaling.approaches.comparison import Comparison, compare_approaches
 from genscale.study.results.absence import attempt, available
 
 Law = tuple[Points, FitResult]
