@@ -225,7 +225,12 @@ def test_there_is_no_report_of_nothing(finished, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
 
 
-def test_what_an_earlier_version_did_not_do_is_named_before_it_is_run(finished, tiny, tmp_path, capsys):
+def test_what_an_earlier_version_did_not_do_is_named_before_it_is_run(
+    finished, tiny, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        "genscale.study.report.page.write_report", lambda study, config: study / "report.html"
+    )
     folder = tmp_path / "tiny"
     shutil.copytree(finished, folder)
     written = OmegaConf.load(folder / "study.yaml")
@@ -268,6 +273,7 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
         study = OmegaConf.load(folder / "study.yaml")
         study[left_out]["widths" if left_out == "tagger" else "sizes"] = []
         study["repetition"]["widths"], study["repetition"]["sizes"], study["inputs"]["width"] = [], [], 0
+        study["control"]["recipe"] = False
         OmegaConf.save(study, folder / "study.yaml")
 
     both = contrast_studies([generation, tagging], progress=False)
