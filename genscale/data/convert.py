@@ -6,13 +6,13 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from genscale.data.manifest import Manifest
-from genscale.data.readers import READERS, Reader
+from genscale.data.readers import READERS, Options, Reader
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError, nearest
 from genscale.files import sha256
@@ -20,6 +20,9 @@ from genscale.processes import worker_pool
 
 #: Jets per shard: about 60 MB of JetClass jets, so that a worker needs a few hundred MB whatever the file size.
 ROWS_PER_SHARD = 20_000
+
+#: Jets that are read from every file before any is converted.
+_LOOKED_AT = 1000
 
 SPLITS = ("train", "val", "test")
 
@@ -43,6 +46,7 @@ def convert(
     progress: bool = True,
     split: str | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
+    options: Options | None = None,
 ) -> Manifest:
     """Convert foreign jet files to a jet store.
 
@@ -62,6 +66,8 @@ def convert(
         "train", "val" or "test". It is recorded in the store's meta, so that training can refuse a test split.
     rows_per_shard : int
         Number of jets in a shard (the last shard of each file may have fewer).
+    options : Options, optional
+        What the files do not say: the array to read, the jets' pT, the class of all jets.
 
     Returns
     -------
@@ -80,7 +86,8 @@ def convert(
         raise InputError(f"workers={workers}, rows_per_shard={rows_per_shard}: both must be at least 1")
     files = find_files(sources, format)
     reader = reader_of(files[0], format)
-    parts = list(_parts(files, reader, rows_per_shard))
+    options = options or Options()
+    parts = list(_parts(files, reader, rows_per_shard, options))
     if not parts:
         raise InputError(f"{files[0]}{' and the others' * (len(files) > 1)}: no jets inside")
     meta = {
@@ -89,6 +96,8 @@ def convert(
         "split": split,
         "rows_per_shard": rows_per_shard,
         "files": _provenance(files, progress),
+        # Only what was given, so that a conversion that was begun before there were these options is resumed.
+        **{key: value for key, value in asdict(options).items() if value is not None},
     }
     writer = StoreWriter(Path(out), "jets", meta)
     todo = [part for part in parts if not writer.has_shard(part.key)]
@@ -96,7 +105,7 @@ def convert(
         total=sum(p.stop - p.start for p in parts), unit="jet", disable=not progress, desc="convert"
     ) as bar:
         bar.update(bar.total - sum(part.stop - part.start for part in todo))
-        for part in _written(writer, todo, workers):
+        for part in _written(writer, todo, workers, options):
             bar.update(part.stop - part.start)
     return writer.finish()
 
@@ -141,15 +150,19 @@ def reader_of(file: Path, format: str = "auto") -> Reader:
     raise InputError(f"{file}: none of the known formats ({', '.join(READERS)})")
 
 
-def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int) -> Iterator[_Part]:
-    """Open every file once, so that damaged or unsuitable files are reported before hours of work, not after."""
+def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int, options: Options) -> Iterator[_Part]:
+    """Look into every file first, so that damaged or unsuitable files are reported before hours of work, not after."""
     columns: tuple[str, ...] | None = None
     for number, file in enumerate(files):
         if not reader.can_read(file):
             raise InputError(f"{file}: not a {reader.name} file")
-        source = reader.open(file)
-        rows, found = source.rows, source.columns
-        source.close()
+        source = reader.open(file, options)
+        try:
+            rows, found = source.rows, source.columns
+            if some := min(rows, _LOOKED_AT):
+                source.read(0, some)
+        finally:
+            source.close()
         if columns is not None and found != columns:
             different = sorted(set(columns) ^ set(found))
             raise InputError(f"{file}: columns differ from those of {files[0]}: {', '.join(different)}")
@@ -173,18 +186,18 @@ def _provenance(files: Sequence[Path], progress: bool) -> list[dict[str, str | i
     return records
 
 
-def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Iterable[_Part]:
+def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int, options: Options) -> Iterable[_Part]:
     """Write all parts, yielding each as soon as it is on disk."""
     if workers == 1 or len(parts) < 2:
-        yield from (_write(writer, part) for part in parts)
+        yield from (_write(writer, part, options) for part in parts)
         return
     with worker_pool(min(workers, len(parts))) as pool:
-        for future in as_completed([pool.submit(_write, writer, part) for part in parts]):
+        for future in as_completed([pool.submit(_write, writer, part, options) for part in parts]):
             yield future.result()
 
 
-def _write(writer: StoreWriter, part: _Part) -> _Part:
-    source = READERS[part.format].open(part.file)
+def _write(writer: StoreWriter, part: _Part, options: Options) -> _Part:
+    source = READERS[part.format].open(part.file, options)
     try:
         rows = source.read(part.start, part.stop)
     finally:

@@ -14,7 +14,7 @@ import awkward as ak
 
 from genscale.data import schema
 from genscale.data.conform import by_falling_pt
-from genscale.data.readers.base import damaged
+from genscale.data.readers.base import Options, Reader
 from genscale.errors import InputError
 
 TREE = "tree"
@@ -22,19 +22,18 @@ TREE = "tree"
 _MAGIC = b"root"
 
 
-class JetClassReader:
+class JetClassReader(Reader):
     """Reader of JetClass ROOT files."""
 
     name = "jetclass"
-    suffixes: tuple[str, ...] = (".root",)
+    suffixes = (".root",)
 
     def can_read(self, path: Path) -> bool:
         """Whether the file begins as ROOT files do."""
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
 
-    def open(self, path: Path) -> JetClassFile:
-        """Open one file; raises InputError if it is damaged, or if its tree or a branch is missing."""
+    def _open(self, path: Path, options: Options) -> JetClassFile:
         return JetClassFile(path)
 
 
@@ -50,7 +49,7 @@ class JetClassFile:
             found = self._file.keys(cycle=False, recursive=False)
             end = int(self._file.file.fEND)
         except Exception as error:  # uproot raises many kinds of exceptions for damaged files
-            raise damaged(path, "ROOT", error) from error
+            raise _damaged(path, error) from error
         if (size := path.stat().st_size) < end:
             self.close()
             raise InputError(f"{path}: {size} bytes of {end}, so cut short; download or copy it again")
@@ -65,8 +64,8 @@ class JetClassFile:
             self.rows = int(self._tree.num_entries)
         except Exception as error:
             self.close()
-            raise damaged(path, "ROOT", error) from error
-        self.columns = tuple(name for name in schema.COLUMNS if name in branches)
+            raise _damaged(path, error) from error
+        self.columns = schema.known(branches)
         if missing := [name for name in schema.REQUIRED_COLUMNS if name not in branches]:
             self.close()
             raise InputError(f"{path}: branches {_listed(missing)} are missing (found {_listed(branches)})")
@@ -76,12 +75,19 @@ class JetClassFile:
         try:
             jets = self._tree.arrays(list(self.columns), entry_start=start, entry_stop=stop, library="ak")
         except Exception as error:
-            raise damaged(self.path, "ROOT", error) from error
+            raise _damaged(self.path, error) from error
         return by_falling_pt(jets)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:120]
+    return InputError(
+        f"{path}: not a whole ROOT file ({type(error).__name__}: {reason}); download or copy it again"
+    )
 
 
 def _listed(names: list[str], most: int = 8) -> str:
