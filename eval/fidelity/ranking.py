@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from eval.common.errors import InputError
 from eval.fidelity.distances import location_scale, random_directions, transport_potentials
+from eval.fidelity.floors import RESOLVED_AT
 
 FloatArray = NDArray[np.float64]
-
-#: Standard errors from which on a difference counts as resolved.
-RESOLVED_AT = 3.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def rank(
     """Rank samples by their sliced Wasserstein distance of order 1 from one reference.
 
     All distances use the same directions, the same reference and the same number of jets, so that the noise and the
-    finite-sample floor that they share drop out of their differences. With the dual potentials phi (of a sample) and psi
-    (of the reference), averaged over directions, the variance of a difference is Var(phi_a)/n + Var(phi_b)/n +
+    finite-sample floor that they share drop out of their differences. With the dual potentials phi (of a sample) and
+    psi (of the reference), averaged over directions, the variance of a difference is Var(phi_a)/n + Var(phi_b)/n +
     Var(psi_a - psi_b)/m (del Barrio and Loubes, arXiv:1705.01299, applied to both costs at once).
 
     Parameters
