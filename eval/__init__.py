@@ -1,1 +1,1 @@
-"""Scores of samples and laws of scaling; takes plain arrays, knows nothing of runs or studies."""
+"""Scores of generated jets and of taggers, and scaling laws, from plain arrays; independent of runs and studies."""

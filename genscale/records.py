@@ -66,7 +66,9 @@ class RunRecord:
     ``jets_seen``, ``tokens_seen`` and ``flops`` are those of the saved model; ``branch_flops`` are those of the
     cooldown branches that gave evaluations on the way, and ``wall_s`` is the time of everything. ``stopped_early``
     means that the run continued past its lowest held-out loss for as long as its patience says: that loss is its
-    minimum, and not where the run was cut off. The file repeats the evaluation with the lowest loss as ``best``.
+    minimum, and not where the run was cut off. ``fused_blocks`` tells whether the training computed its transformer
+    blocks in compiled C (`genscale.models.fused`), which changes the last digits; older records do not know it. The
+    file repeats the evaluation with the lowest loss as ``best``.
     """
 
     task: Literal["generator", "tagger", "tokenizer"]
@@ -89,6 +91,7 @@ class RunRecord:
     processes: int
     stopped_early: bool = False
     branch_flops: float = 0.0
+    fused_blocks: bool | None = None
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     version: int = RECORD_VERSION
@@ -199,7 +202,7 @@ def points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
 def early_stopped_points(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, Any]]:
     """Return one row per named run on repeated data: its early-stopped loss, and the jets and FLOPs up to this loss.
 
-    ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.early_stopped.
+    ``U`` counts the unique jets of the run, ``D`` those seen until the lowest loss; see eval.scaling.Curve.
     ``stopped_early`` is 1 if the run went on to 1.5 times the steps of its lowest loss, or if its loss fell by less
     than 2 % over the last third of its steps. Otherwise it was cut off while its loss fell, which says as much of the
     cut as of U.

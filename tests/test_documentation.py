@@ -55,7 +55,9 @@ def commands(page: Path) -> list[list[str]]:
         text = "\n".join(line.lstrip("# ") for line in text.splitlines() if line.lstrip().startswith("#"))
         found = shell_lines("\n".join(re.findall(r"^genscale (?:.*\\\n)*.*$", text, re.MULTILINE)))
     else:
-        found = [words for language, code in BLOCK.findall(text) if language == "sh" for words in shell_lines(code)]
+        found = [
+            words for language, code in BLOCK.findall(text) if language == "sh" for words in shell_lines(code)
+        ]
         prose = BLOCK.sub("", text)
         found += [shlex.split(code) for code in INLINE.findall(prose) if code.startswith("genscale ")]
     return [words for words in found if words[0] == "genscale"]
@@ -131,10 +133,16 @@ def test_commands_options_and_keys_that_a_page_names_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configuration_keys_that_a_page_names_exist(page):
     classes = config_classes().values()
-    parts = {f.name for cls in classes for f in dataclasses.fields(cls) if not isinstance(f.default, int | str)}
+    parts = {
+        f.name for cls in classes for f in dataclasses.fields(cls) if not isinstance(f.default, int | str)
+    }
     for code in INLINE.findall(BLOCK.sub("", page.read_text())):
         key = re.match(r"([a-z_]+)\.[a-z_.]+(?=[:=]|$)", code)
-        if key and key[1] in parts and Path(key[0]).suffix not in (".json", ".csv", ".md", ".yaml", ".safetensors"):
+        if (
+            key
+            and key[1] in parts
+            and Path(key[0]).suffix not in (".json", ".csv", ".md", ".yaml", ".safetensors")
+        ):
             assert any(has_key(cls, key[0]) for cls in classes), f"no key {key[0]}"
 
 
@@ -152,8 +160,17 @@ def world(jet_stores, tokenizer_run, token_stores, make_jets, tmp_path_factory) 
         (folder / name).symlink_to(ROOT / name)
     for name, source in {"jets": jet_stores, "tokens": token_stores, "tokenizer": tokenizer_run}.items():
         shutil.copytree(source, folder / name)
-    few = ["training.jets=64", "training.batch_jets=32", "training.evaluations=1", "training.first_evaluation_jets=64"]
-    stores = [f"tokens={folder}/tokens/train", f"validation={folder}/tokens/validation", f"tokenizer={folder}/tokenizer"]
+    few = [
+        "training.jets=64",
+        "training.batch_jets=32",
+        "training.evaluations=1",
+        "training.first_evaluation_jets=64",
+    ]
+    stores = [
+        f"tokens={folder}/tokens/train",
+        f"validation={folder}/tokens/validation",
+        f"tokenizer={folder}/tokenizer",
+    ]
     run("genscale", "train", "generator", "--out", folder / "runs/small", "size=pico", *stores, *few)
     jets = [f"jets={folder}/jets/train", f"validation={folder}/jets/validation"]
     run("genscale", "train", "tagger", "--out", folder / "runs/tagger", "d_model=4", *jets, *few)
@@ -170,7 +187,9 @@ def world(jet_stores, tokenizer_run, token_stores, make_jets, tmp_path_factory) 
         path.parent.mkdir(parents=True)
         np.savez(path, **predictions(0.3 * (quality + 2), seed=quality))
     write_points(folder / "points.csv")
-    padded = ak.fill_none(ak.pad_none(make_jets(150, seed=1), 40, clip=True), {"pt": 0, "eta_rel": 0, "phi_rel": 0})
+    padded = ak.fill_none(
+        ak.pad_none(make_jets(150, seed=1), 40, clip=True), {"pt": 0, "eta_rel": 0, "phi_rel": 0}
+    )
     columns = [ak.to_numpy(padded[name]) for name in ("pt", "eta_rel", "phi_rel")]
     np.savez(folder / "my_generator.npz", particles=np.stack(columns, axis=-1))
     return folder
@@ -217,7 +236,9 @@ def assert_printed(shown: str, printed: str) -> None:
 def same_line(shown: str, printed: str) -> bool:
     """Whether two lines have the same words, and the same numbers within one percent."""
     number = r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?"
-    words, numbers = zip(*((re.sub(number, "#", x).split(), re.findall(number, x)) for x in (shown, printed)))
+    words, numbers = zip(
+        *((re.sub(number, "#", x).split(), re.findall(number, x)) for x in (shown, printed)), strict=True
+    )
     if words[0] != words[1]:
         return False
     values = np.array([[float(x.replace(",", "")) for x in found] for found in numbers])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -202,7 +202,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return plain_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -216,6 +216,11 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     raise TypeError(f"{type(value).__name__}: has no plain form")
+
+
+def plain_fields(value: Any, without: Container[str] = ()) -> dict[str, Any]:
+    """Return the fields of a dataclass in plain form, for a ``to_dict`` that adds to them or leaves some out."""
+    return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in without}
 
 
 def _finite(x: float) -> float | None:

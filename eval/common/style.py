@@ -1,7 +1,7 @@
-"""One look for all figures: colours that everybody can tell apart, and the settings of mplhep's ROOT style.
+"""The common style of all figures: a palette, the settings of mplhep's ROOT style, and what figures are built from.
 
 The palette is that of Okabe and Ito (2008), which people with colour vision deficiencies can tell apart. Categories
-take its colours in order; ordered things, such as model sizes, take shades from dark to light.
+take its colours in order; ordered quantities, such as model sizes, take shades from dark to light.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 import mplhep
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -62,3 +65,24 @@ def shades(ordered: Iterable[Key]) -> dict[Key, Any]:
     """One shade per distinct value, from dark for the first to light for the last."""
     distinct = list(dict.fromkeys(ordered))
     return dict(zip(distinct, mpl.colormaps["viridis"](np.linspace(0.05, 0.9, len(distinct))), strict=True))
+
+
+def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a new figure of this size in inches with one set of axes, which pyplot does not know of."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def common_legend(figure: Figure, panels: Iterable[Axes], **options: Any) -> None:
+    """Draw one legend above the figure for all its panels, each label once; ``options`` as for ``Figure.legend``."""
+    handles = {label: h for ax in panels for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    options = {"loc": "outside upper center", "frameon": False, **options}
+    figure.legend(list(handles.values()), list(handles), **options)
+
+
+def plain_logs(ax: Axes) -> None:
+    """Label a logarithmic y axis with plain numbers: 1, 2 and 5 of every decade, or 1 alone over many decades."""
+    decades = np.log10(ax.get_ylim()[1] / ax.get_ylim()[0])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 3 else (1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())

@@ -287,12 +287,12 @@ def _sample(values: ArrayLike, name: str) -> FloatArray:
 
 
 def _weights(weights: ArrayLike | None, n: int, name: str) -> FloatArray | None:
-    """Weights that sum to one; None for equal ones, which take a faster way."""
+    """Normalise weights to a sum of one; None stands for equal weights, for which there is a faster algorithm."""
     if weights is None:
         return None
     array = np.asarray(weights, dtype=np.float64)
     if array.shape != (n,):
-        raise InputError(f"{name} has shape {array.shape}: ({n},), one weight a jet, is needed")
+        raise InputError(f"{name} has shape {array.shape}: ({n},), one weight per jet, is needed")
     if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
         raise InputError(f"{name} must be finite, not negative, and not all zero")
     return array / array.sum()

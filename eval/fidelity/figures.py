@@ -14,11 +14,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
-from eval.common.style import BLUE, FAINT, GREEN, GREY, VERMILION, shades, styled
+from eval.common.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    VERMILION,
+    common_legend,
+    plain_logs,
+    shades,
+    single_axes,
+    styled,
+)
 from eval.fidelity.floors import RESOLVED_AT
 from eval.fidelity.score import FidelityResult
 from eval.jets.constituents import Constituents
@@ -167,16 +177,15 @@ def _ratio_figure(panels: Sequence[_Panel], n_bins: int) -> Figure:
         n_rows, n_columns, left=0.75 / width, right=1 - 0.15 / width, bottom=0.55 / height,
         top=1 - 0.45 / height, wspace=0.26, hspace=0.2,
     )  # fmt: skip
-    handles: dict[str, Any] = {}
+    tops = []
     for k, panel in enumerate(panels):
         pair = grid[divmod(k, n_columns)].subgridspec(2, 1, height_ratios=[3, 1.1], hspace=0.06)
         top = figure.add_subplot(pair[0])
         bottom = figure.add_subplot(pair[1], sharex=top)
         _one_ratio(top, bottom, panel, n_bins)
-        for handle, label in zip(*top.get_legend_handles_labels(), strict=True):
-            handles[label] = handle
+        tops.append(top)
         figure.align_ylabels([top, bottom])
-    figure.legend(list(handles.values()), list(handles), loc="upper center", ncols=3, frameon=False)
+    common_legend(figure, tops, loc="upper center", ncols=3)  # this layout knows no outside
     return figure
 
 
@@ -283,8 +292,7 @@ def distance_vs_loss(
         raise InputError(
             f"{np.size(losses)} losses, {len(results)} results and {len(labels)} labels: every model needs one of each"
         )
-    figure = Figure(figsize=(6.2, 4.6))
-    axes = figure.subplots()
+    figure, axes = single_axes(6.2, 4.6)
     loss = np.asarray(losses, dtype=np.float64)
     values = np.array([result.joint.value for result in results])
     errors = np.array([result.joint.distance.error_generated for result in results])
@@ -320,10 +328,8 @@ def distance_vs_loss(
         handles=models, title="generated", loc="lower right", fontsize=9, ncols=2 if len(colours) > 4 else 1
     )
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.14, y=0.12)
+    plain_logs(axes)
     axes.set(
         xlabel="validation loss [nats per token]",
         ylabel=f"sliced Wasserstein distance\n(order {results[0].joint.distance.p}, standard deviations)",
@@ -355,8 +361,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
     if not results:
         raise InputError("results is empty: at least one scored model is needed")
     names = list(dict.fromkeys(name for result in results.values() for name in result.scores))
-    figure = Figure(figsize=(1.6 + 0.95 * len(results) + 1.2, 0.9 + 0.46 * len(names)))
-    axes = figure.subplots()
+    figure, axes = single_axes(1.6 + 0.95 * len(results) + 1.2, 0.9 + 0.46 * len(names))
     table = np.full((len(names), len(results)), np.nan)
     for column, result in enumerate(results.values()):
         for row, name in enumerate(names):
@@ -409,8 +414,7 @@ def significance_bars(result: FidelityResult) -> Figure:
     ]
     values = np.clip([row.significance for row in rows], -_MOST_SPREADS, _MOST_SPREADS)
     colours = [GENERATED if row.resolved else FAINT for row in rows]
-    figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(rows)))
-    axes = figure.subplots()
+    figure, axes = single_axes(7.0, 0.9 + 0.24 * len(rows))
     axes.barh(range(len(rows)), values, color=colours, height=0.7)
     axes.axvline(
         RESOLVED_AT, color=FLOOR, linestyle=":", label=f"resolution limit ({RESOLVED_AT:.0f} spreads)"

@@ -16,9 +16,9 @@ import numpy as np
 from eval.common.errors import InputError
 from eval.common.results import Unavailable
 from eval.fidelity.result import Score
-from eval.scaling.fit import fit
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
 
 #: The laws by name: form and variable.
 LAWS: Final = {"N,D": ("additive", None), "N": ("power", "N"), "D": ("power", "D")}

@@ -1,4 +1,4 @@
-"""Does a lower loss mean better jets? Rank correlation, monotonicity, and where fidelity stops growing.
+"""Whether a lower loss means better jets: rank correlation, monotonicity, and where the distance reaches its floor.
 
 Amram et al. (arXiv:2605.28940) find the sliced Wasserstein distance (SWD) of generated jets monotonically related to
 the validation loss over a ladder of models. A handful of models with errors cannot always tell. Everything here comes

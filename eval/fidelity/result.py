@@ -1,4 +1,4 @@
-"""One judged distance: value, error, floor, and what may be said about it."""
+"""One distance with its error and its floor, and what can be concluded from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score of a sample: all its distances, what makes them weaker than they look, and fidelity.json."""
+"""The score of a sample: its distances from the reference, warnings, and fidelity.json."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FidelityResult:
     n_tokenizer : int or None
         Tokenizer-only jets, where they were given.
     warnings : tuple of str
-        What makes the comparison weaker than it looks.
+        Reasons why the comparison is weaker than its numbers suggest.
     particles : dict of str to Score
         Distances of the spectra of single particles (`eval.fidelity.particles`).
     published : dict of str to Score
@@ -296,10 +296,12 @@ def _observables(sample: Sample, names: tuple[str, ...], what: str) -> dict[str,
     lengths = {name: column.shape for name, column in values.items()}
     if len(set(lengths.values())) != 1 or len(next(iter(lengths.values()))) != 1:
         raise InputError(
-            f"{what}: observables need one value a jet, all of one length; found shapes {lengths}"
+            f"{what}: observables need one value per jet, all of one length; found shapes {lengths}"
         )
     if len(values[names[0]]) < 2:
-        raise InputError(f"{what} has {len(values[names[0]])} jets: at least 2 are needed, 1000 to say much")
+        raise InputError(
+            f"{what} has {len(values[names[0]])} jets: at least 2 are needed, and about 1000 for a meaningful score"
+        )
     for name, column in values.items():
         bad = np.flatnonzero(~np.isfinite(column))
         if bad.size:

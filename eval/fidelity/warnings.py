@@ -1,4 +1,4 @@
-"""What makes a comparison weaker than its numbers look; each warning says how to do better."""
+"""Warnings that a comparison is weaker than its numbers suggest; each says what would be better."""
 
 from __future__ import annotations
 

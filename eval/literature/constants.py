@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from eval.common.results import Estimate
 from eval.literature.findings import Findings
 from eval.literature.values import ATLAS, CONSTANTS, FULL_INPUTS, GENERATION, Constant
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import FitResult
 
 
 @dataclass(frozen=True)

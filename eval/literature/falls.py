@@ -1,11 +1,11 @@
-"""Does the loss fall with size, and with data? Judged by differences of losses, without a law."""
+"""Whether the loss falls with size and with data, judged by differences of losses, without a law."""
 
 from __future__ import annotations
 
 from eval.literature.verdicts import Criterion, Interval, Outcome, Verdict
 from eval.scaling.steps import SPAN, UNREPEATED, PairedSteps
 
-#: A fall by less than so many nats per decade is none.
+#: A decrease by less than this many nats per decade counts as none.
 NO_FALL = 1e-3
 
 

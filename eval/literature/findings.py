@@ -1,4 +1,4 @@
-"""What one study measured of what the literature speaks about."""
+"""What one study measured about the claims of the literature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges of the claims about generators: Amram et al. (arXiv:2605.28940)."""
+"""How the claims about generators are judged: Amram et al. (arXiv:2605.28940)."""
 
 from __future__ import annotations
 

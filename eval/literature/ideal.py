@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from eval.literature.design import Design, Noise
 from eval.literature.values import published
-from eval.literature.worlds import Design, Noise, World, tagging_law
-from eval.scaling.registry import get_law
+from eval.literature.worlds import World, tagging_law
+from eval.scaling.laws.registry import get_law
 
 FloatArray = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""From tables of runs to what verdicts rest on: one way for measured and for simulated studies."""
+"""The estimates that verdicts rest on, from tables of runs; measured and simulated studies are treated alike."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike
 
 from eval.common.errors import InputError
 from eval.common.results import Estimate
-from eval.scaling.approaches import isoflop
-from eval.scaling.fit import fit
+from eval.scaling.approaches.isoflop import isoflop
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
+from eval.scaling.fitting.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, Bootstrap
+from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
-from eval.scaling.registry import get_law
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
-from eval.scaling.result import FitResult
 from eval.scaling.selection import systematic
-from eval.scaling.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS, bootstrap_unit
 
 
 def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
@@ -34,7 +34,7 @@ def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0
         hit = fit(points, "additive", bootstrap=0, starts=24, seed=seed).bounds_hit
     except InputError:
         return {}
-    few = bootstrap_unit(points, "auto")[0] == POINTS_OF_FEW_GROUPS
+    few = Bootstrap.of(points, bootstrap, "auto").unit == POINTS_OF_FEW_GROUPS
     bounds = {p.name: (p.lower, p.upper) for p in get_law("additive").parameters}
     found = {}
     for name, spread in spreads.items():

@@ -1,7 +1,8 @@
-"""Can a study decide what it is made for? Its fits and verdicts on simulated tables of its own design.
+"""The power of a study: its own fits and verdicts, applied to simulated tables of its design.
 
-For every claim the probabilities to support it and to contradict it where it holds, and where it fails by twice the
-difference that matters. A claim that is decided rightly with a probability below one half in both worlds is not tested.
+For every claim this gives the probabilities to support it and to contradict it, both where it holds and where it fails
+by twice the difference that matters. A claim that is decided rightly with a probability below one half in both worlds
+is not tested.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.common.errors import InputError
+from eval.common.results import plain_fields
 from eval.literature.claims import CLAIMS, LEAST_POWER
+from eval.literature.design import Design, Noise
 from eval.literature.findings import Findings
 from eval.literature.measure import (
     isoflop_exponent,
@@ -24,7 +27,7 @@ from eval.literature.measure import (
 )
 from eval.literature.values import published
 from eval.literature.verdicts import Verdict
-from eval.literature.worlds import Design, Noise, Simulated, World, simulate_study
+from eval.literature.worlds import Simulated, World, simulate_study
 from eval.scaling.repetition.inputs import compare_inputs
 from eval.scaling.steps import paired_steps
 from eval.tagging.law import fit_rejection_law
@@ -93,8 +96,8 @@ class ClaimPower:
         return self.power >= LEAST_POWER
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {**self.__dict__, "power": self.power, "tested": self.tested}
+        """Return plain values for JSON."""
+        return {**plain_fields(self), "power": self.power, "tested": self.tested}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Judges of the claims about taggers: Vigl et al. (arXiv:2602.15781), Uslu et al. (arXiv:2606.19781)."""
+"""How the claims about taggers are judged: Vigl et al. (arXiv:2602.15781), Uslu et al. (arXiv:2606.19781)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BETA_MARGIN, SLOPE_MARGIN = 0.055, 0.07
 
 
 def exponent(key: str, margin: float) -> Callable[[Findings], Outcome]:
-    """Judge of a constant of the single-pass law against the published one."""
+    """Return the function that judges a constant of the single-pass law by the published one."""
 
     def judged(f: Findings) -> Outcome:
         if key not in f.tagging:
@@ -59,7 +59,7 @@ def floor(f: Findings) -> Outcome:
 
 
 def _judged_by_interval(estimate: Estimate) -> Estimate:
-    """The estimate without the word on its width, because an interval too wide to quote may lie beyond a margin."""
+    """Return the estimate as not judged, because an interval that is too wide to quote may still lie beyond a margin."""
     return replace(estimate, identified=None) if estimate.ci95 is not None else estimate
 
 
@@ -139,7 +139,7 @@ def inputs(f: Findings) -> Outcome:
 def _largest(differences: Iterable[Estimate]) -> Interval:
     """Interval of the largest absolute difference; one that is not identified may be anything."""
     ends = [usable(d) or (-inf, inf) for d in differences]
-    # 0 lies in an interval that holds zero.
+    # The smallest absolute value in an interval that holds zero is zero.
     lows = [max(low, -high, 0.0) for low, high in ends]
     highs = [max(high, -low) for low, high in ends]
     return max(lows, default=0.0), max(highs, default=inf)

@@ -1,6 +1,6 @@
-"""Numbers that the literature published about jets and scale, as data with their source.
+"""Published numbers on the scaling of models of jets, with their sources.
 
-What they mean here, and how runs of one's own are set beside them, is the matter of ``eval.literature.claims``.
+How one's own runs are compared with them is defined in ``eval.literature.claims``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ GENERATION = "generation"
 
 @dataclass(frozen=True)
 class Constant:
-    """A published number, or the place of one that nobody has published.
+    """A published number, or a placeholder for one that has not been published.
 
     Attributes
     ----------
     key : str
-        Name in this project's words: "alpha", "L_inf", "lambda", ...
+        Name that this project uses: "alpha", "L_inf", "lambda", ...
     value : float or None
         None where a quantity is measured here and no number was published for it.
     low : float or None

@@ -1,30 +1,33 @@
-"""Scaling laws that can be believed: forms, fits, intervals, windows, plans. numpy and scipy only.
+"""Scaling laws: forms, fits with intervals, learnable windows and plans. It needs numpy, scipy and tqdm alone.
 
-Three lines are enough:
+A minimal example:
 
     from eval.scaling import fit, read_points
     result = fit(read_points("points.csv"))
     print(result)
 
-Figures live in ``eval.scaling.figures``, which alone needs matplotlib.
+Figures are drawn by ``eval.scaling.figures`` and ``eval.scaling.repetition.figures``, which also need matplotlib.
 """
 
 from eval.common.errors import InputError
 from eval.common.results import Estimate
-from eval.scaling.approaches import FrontierFit, envelope, isoflop
+from eval.scaling.approaches.comparison import Comparison, compare_approaches
+from eval.scaling.approaches.envelope import envelope
+from eval.scaling.approaches.frontier import FrontierFit
+from eval.scaling.approaches.isoflop import IsoflopBias, isoflop, isoflop_bias
 from eval.scaling.entropy import ReferenceLevels, ReferenceModels, Sequences, class_levels, reference_levels
-from eval.scaling.fit import fit, profile
-from eval.scaling.law import Law, Parameter
-from eval.scaling.misfit import Misfit, misfit
-from eval.scaling.objective import Objective
+from eval.scaling.fitting.fit import fit, profile
+from eval.scaling.fitting.misfit import Misfit, misfit
+from eval.scaling.fitting.objective import Objective
+from eval.scaling.fitting.result import FitResult, Status
+from eval.scaling.fitting.uncertainty import Profile
+from eval.scaling.laws.law import Law, Parameter
+from eval.scaling.laws.registry import get_law
 from eval.scaling.plan import Frontier, Plan, plan
 from eval.scaling.points import Points, read_points
-from eval.scaling.registry import get_law
-from eval.scaling.repetition.effective import repetition_gain
-from eval.scaling.repetition.fit import RepeatedData, repeated_data
+from eval.scaling.repetition.fit import RepeatedData, repeated_data, repetition_gain
 from eval.scaling.repetition.inputs import InputComparison, compare_inputs
-from eval.scaling.repetition.threshold import Threshold, early_stopped, overfits, overfitting_threshold
-from eval.scaling.result import FitResult, Status
+from eval.scaling.repetition.threshold import Curve, Threshold, overfitting_threshold
 from eval.scaling.selection import (
     Ranking,
     Spread,
@@ -35,13 +38,12 @@ from eval.scaling.selection import (
     systematic,
     variants,
 )
-from eval.scaling.side_by_side import Comparison, IsoflopBias, compare_approaches, isoflop_bias
 from eval.scaling.simulate import grid, isoflop_grid, simulate
-from eval.scaling.uncertainty import Profile
 from eval.scaling.window import WindowResult, contrast, window
 
 __all__ = [
     "Comparison",
+    "Curve",
     "Estimate",
     "FitResult",
     "Frontier",
@@ -71,7 +73,6 @@ __all__ = [
     "compare_inputs",
     "compare_laws",
     "contrast",
-    "early_stopped",
     "envelope",
     "fit",
     "get_law",
@@ -80,7 +81,6 @@ __all__ = [
     "isoflop_bias",
     "isoflop_grid",
     "misfit",
-    "overfits",
     "overfitting_threshold",
     "plan",
     "profile",

@@ -1,4 +1,4 @@
-"""Figures of scaling laws; each is one function of a result object. matplotlib is needed here alone."""
+"""Figures of scaling laws; each is one function of a result object."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,23 +10,15 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from eval.common.errors import InputError
-from eval.common.style import BLUE, FAINT, PALETTE, VERMILION, shades, styled
-from eval.scaling.approaches import FrontierFit
-from eval.scaling.plan import Frontier
+from eval.common.style import BLUE, FAINT, PALETTE, VERMILION, shades, single_axes, styled
+from eval.scaling.approaches.frontier import FrontierFit
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
 from eval.scaling.window import WindowResult
 
 FloatArray = NDArray[np.float64]
 
 UNITS = {"N": "N (parameters)", "D": "D (data)", "C": "C (FLOPs)", "U": "U (unique data)", "L": "L (nats)"}
-
-
-def _axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax  # type: ignore[return-value]  # a subfigure serves as well
-    figure = Figure(figsize=size)
-    return figure, figure.subplots()
 
 
 def _note(result: FitResult) -> str:
@@ -52,7 +44,7 @@ def fit_panel(
     variable = variable or result.law.variables[0]
     if variable not in result.law.variables:
         raise InputError(f"variable: {variable} is not one of {', '.join(result.law.variables)}")
-    figure, ax = _axes(ax)
+    figure, ax = single_axes(5.2, 4.0) if ax is None else (ax.figure, ax)
     x, y = points.variable(variable), points.L
     others = [name for name in result.law.variables if name != variable]
     line = np.geomspace(x.min(), x.max() * (10 if not others else 1), 200)
@@ -74,7 +66,7 @@ def fit_panel(
     if x.max() > 10 * x.min():
         ax.xaxis.set_minor_formatter(NullFormatter())  # labels of minor ticks would run into each other
     ax.text(0, -0.2, _note(result), transform=ax.transAxes, fontsize=9, va="top")  # below: no point is hidden
-    return figure
+    return figure  # type: ignore[return-value]  # a subfigure serves as well
 
 
 def _curve(ax: Axes, result: FitResult, x: dict[str, Any], line: FloatArray, colour: Any) -> None:
@@ -92,38 +84,6 @@ def fit_panels(fits: Mapping[str, tuple[Points, FitResult]]) -> Figure:
     for ax, (title, (points, result)) in zip(axes[0], fits.items(), strict=True):
         fit_panel(points, result, ax=ax)
         ax.set_title(title)
-    return figure
-
-
-@styled
-def loss_surface(points: Points, result: FitResult, ax: Axes | None = None) -> Figure:
-    """Contours of the fitted loss over N and D, the runs, and the compute-optimal line with its 68 % band."""
-    figure, ax = _axes(ax)
-    n, d = points.variable("N"), points.variable("D")
-    grid_n = np.geomspace(n.min() / 3, n.max() * 3, 120)
-    grid_d = np.geomspace(d.min() / 3, d.max() * 3, 120)
-    surface = result.predict(N=grid_n[None, :], D=grid_d[:, None])
-    contours = ax.contour(grid_n, grid_d, surface, levels=12, cmap="viridis_r", linewidths=0.9)
-    ax.clabel(contours, fontsize=6)
-    shades = ax.scatter(n, d, c=points.L, cmap="viridis_r", s=16, edgecolor="black", linewidth=0.3)
-    figure.colorbar(shades, ax=ax, label=UNITS["L"])
-    frontier = Frontier.of(result)
-    flops = np.geomspace(points.compute.min() / 10, points.compute.max() * 10, 60)
-    size = np.array([frontier.size(c) for c in flops])
-    ax.plot(size[:, 0], flops / (frontier.k * size[:, 0]), color=VERMILION, lw=1.5, label="compute-optimal")
-    if size.shape[1] > 1:
-        low, high = np.quantile(size[:, 1:], [0.16, 0.84], axis=1)
-        # At fixed C the uncertainty of N* runs along the iso-compute line, hence the polygon.
-        ax.fill(
-            np.append(low, high[::-1]),
-            np.append(flops / (frontier.k * low), (flops / (frontier.k * high))[::-1]),
-            color=VERMILION,
-            alpha=0.15,
-            lw=0,
-        )
-    ax.set(xscale="log", yscale="log", xlabel=UNITS["N"], ylabel=UNITS["D"])
-    ax.set(xlim=(grid_n[0], grid_n[-1]), ylim=(grid_d[0], grid_d[-1]))
-    ax.legend(fontsize=7)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Compute-optimal models and data from a fitted law: what to train with a budget, and what a loss costs."""
+"""Compute-optimal models and data from a fitted law, for a budget, given data, or a wanted loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
-from eval.scaling.result import FitResult
+from eval.common.results import SCHEMA_VERSION, Estimate, plain_fields
+from eval.scaling.fitting.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -34,17 +34,8 @@ class Frontier:
     @classmethod
     def of(cls, result: FitResult) -> "Frontier":
         """Return the line of the best fit and those of all resamples, in this order."""
-        samples = result.refits
-        column = dict(zip(result.law.names, samples.T, strict=True))
-        one = np.ones(len(samples))
-        if result.law.name == "kaplan":
-            alpha, beta, power = column["alpha_N"] / column["alpha_D"], one, column["alpha_D"]
-            log_a, log_b, floor = alpha * np.log(column["N_c"]), np.log(column["D_c"]), 0 * one
-        elif {"N", "D"} <= set(result.law.variables):
-            alpha, beta, power = column["alpha"], column.get("beta", column["alpha"]), one
-            log_a, log_b, floor = np.log(column["A"]), np.log(column["B"]), column["E"]
-        else:
-            raise InputError(f"law {result.law.name}: has no N and D to trade; fit law additive")
+        column = dict(zip(result.law.names, result.refits.T, strict=True))
+        floor, log_a, alpha, log_b, beta, power = result.law.power_sum(column)
         log_g = (np.log(alpha / beta) + log_a - log_b) / (alpha + beta)
         a, b, gamma = beta / (alpha + beta), alpha / (alpha + beta), alpha * beta / (alpha + beta)
         log_k = np.log(result.flops_factor)
@@ -113,20 +104,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-
-        def finite(x: float) -> float | None:
-            return float(x) if np.isfinite(x) else None
-
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "question": self.question,
-            **{name: getattr(self, name).to_dict() for name in "NDCL"},
-            "spread": {name: [finite(x) for x in ends] for name, ends in self.spread.items()},
-            "reachable": self.reachable,
-            "chance": self.chance,
-            "more": {name: finite(x) for name, x in self.more.items()},
-            "warnings": list(self.warnings),
-        }
+        return {"schema_version": SCHEMA_VERSION, **plain_fields(self)}
 
     def __str__(self) -> str:
         lines = [self.question]

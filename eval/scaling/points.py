@@ -1,4 +1,4 @@
-"""The table of points from which every fit starts: checked by row and column, and never changed silently."""
+"""The table of points to which laws are fitted: checked by row and column, and never changed silently."""
 
 import csv
 import json
@@ -35,9 +35,9 @@ class Points:
     D : array of float or None
         Data seen in training: tokens or jets.
     C : array of float or None
-        Training FLOPs as counted; without them ``compute`` is 6ND.
+        Training FLOPs as counted; where they are missing, ``compute`` is 6ND.
     U : array of float or None
-        Unique data, for laws of repeated data; without them ``D`` is used.
+        Unique data, for laws of repeated data; where they are missing, ``D`` is used.
     weight : array of float or None
         Factor on each point's contribution to the objective.
     group : array of str or None

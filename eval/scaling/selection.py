@@ -1,4 +1,4 @@
-"""Which law to believe, and how far its constants depend on choices: of points, of the objective, of what N counts."""
+"""Comparison of laws, and how far constants depend on choices: of points, of the objective, of what N counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate, Kind
-from eval.scaling.fit import fit
-from eval.scaling.law import Law
-from eval.scaling.objective import log_likelihood
+from eval.common.results import Estimate, Kind, plain, plain_fields
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.objective import log_likelihood
+from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.law import Law
+from eval.scaling.laws.registry import CURVES, get_law
 from eval.scaling.points import Points
-from eval.scaling.registry import get_law
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
 SURFACES = ("additive", "additive-tied", "kaplan")
 
-#: Share of the decades of D that sensitivity leaves out.
+#: Fraction of the decades of D that `sensitivity` leaves out.
 _LOWEST = 0.2
 
 
@@ -94,12 +94,8 @@ class Ranking:
         return min(self.scores, key=lambda s: s.aicc).law
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        rows = [
-            {k: v if not isinstance(v, float) or np.isfinite(v) else None for k, v in s.__dict__.items()}
-            for s in self.scores
-        ]
-        return {**self.__dict__, "scores": rows, "best": self.best, "best_fitting": self.best_fitting}
+        """Return plain values for JSON."""
+        return {**plain_fields(self), "best": self.best, "best_fitting": self.best_fitting}
 
     def __str__(self) -> str:
         lines = [f"fitted to {self.n_below} points below C = {self.cut:.3g}, judged on {self.n_above} above"]
@@ -176,13 +172,12 @@ def compare_laws(
     scores: list[Score] = []
     failed = {}
     for law in laws:
-        surface = isinstance(law, Law) or law in (*SURFACES, "effective-data")
         options: dict[str, Any] = {"loss": loss, "delta": delta, "bootstrap": 0, "seed": seed}
-        options |= {} if surface else {"variable": variable}
         try:
-            whole = fit(points, law, **options)
+            chosen = law if isinstance(law, Law) else get_law(law, variable if law in CURVES else None)
+            whole = fit(points, chosen, **options)
             delta = whole.loss.delta  # one threshold for all: only then are their likelihoods compared
-            part = fit(inside, law, **options | {"delta": delta})
+            part = fit(inside, chosen, **options | {"delta": delta})
         except InputError as error:
             failed[law if isinstance(law, str) else law.name] = str(error)
             continue
@@ -234,12 +229,8 @@ class Variant:
     size: str = "N"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {
-            "name": self.name,
-            "n_points": self.n_points,
-            "params": {name: e.to_dict() for name, e in self.fit.params.items()},
-        }
+        """Return plain values for JSON."""
+        return {"name": self.name, "n_points": self.n_points, "params": plain(self.fit.params)}
 
 
 def sensitivity(points: Points, law: str | Law = "additive", **options: Any) -> list[Variant]:
@@ -280,7 +271,7 @@ def _windows(points: Points) -> dict[str, NDArray[np.bool_]]:
     return keep
 
 
-#: Objectives that a fit may as well be made with.
+#: Objectives that are equally reasonable.
 OBJECTIVES = {"Huber": "huber-log", "mean square": "mse-log"}
 
 
@@ -443,5 +434,5 @@ def _within(estimate: Estimate, lower: float, upper: float, kind: Kind) -> Estim
         return float(low), float(high)
 
     outside = estimate.ci95[0] <= lower or estimate.ci95[1] >= upper
-    reason = estimate.reason or ("some way to fit it runs into a bound" if outside else "")
+    reason = estimate.reason or ("some variant of the fit runs into a bound" if outside else "")
     return replace(estimate, ci68=cut(estimate.ci68), ci95=cut(estimate.ci95)).judged(kind, reason)

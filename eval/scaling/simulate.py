@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
-from eval.scaling.law import Law
+from eval.scaling.laws.law import Law
 from eval.scaling.points import FLOPS_PER_PARAMETER_AND_TOKEN, Points
 
 FloatArray = NDArray[np.float64]

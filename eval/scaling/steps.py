@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import t as student
 
-from eval.common.results import LEVELS, Estimate
+from eval.common.results import LEVELS, Estimate, plain, plain_fields
 from eval.scaling.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -36,7 +36,7 @@ SAME_DATA = 2e-3
 #: Decades of N over which a fall with size is measured: fewer could not show a law.
 SPAN = 1.5
 
-UNREPEATED = "no run was repeated with another seed, so nothing says how much a loss scatters"
+UNREPEATED = "no run was repeated with another seed, so the scatter of a loss is unknown"
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Step:
         return Estimate(self.change, self.interval(LEVELS["ci68"]), self.interval(LEVELS["ci95"]), True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {**self.__dict__, "change": self.estimate.to_dict()}
+        """Return plain values for JSON."""
+        return {**plain_fields(self), "change": plain(self.estimate)}
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,6 @@ class PairedSteps:
         """The last doubling of D of each size, from small to large."""
         best = {step.other: step for step in sorted(self.data, key=lambda s: s.high)}
         return tuple(best[n] for n in sorted(best))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        span = None if self.span is None else self.span.to_dict()
-        return {
-            "size": [s.to_dict() for s in self.size],
-            "data": [s.to_dict() for s in self.data],
-            "span": span,
-        }
 
 
 def paired_steps(points: Points, *, doublings: int = 8) -> PairedSteps:

@@ -16,7 +16,7 @@ model and the reference model assign to a jet, because the volumes of the cells 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -25,9 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.entropy import ReferenceLevels
-from eval.scaling.forms import POWER_NAMES, Power
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
-from eval.scaling.result import FitResult
 from eval.scaling.selection import Variant
 
 FloatArray = NDArray[np.float64]
@@ -319,18 +318,16 @@ def contrast(results: Mapping[str, WindowResult]) -> list[dict[str, Any]]:
 def _terms(fit: FitResult) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
     """Floor, amplitude, exponent of L = E + amplitude/x^exponent by x: the fit first, then its bootstrap."""
     column = dict(zip(fit.law.names, fit.refits.T, strict=True))
-    if fit.law.name in ("additive", "additive-tied"):
+    if not fit.law.separable:
+        raise InputError(f"window: law {fit.law.name} has no floor as a constant; use additive or power")
+    terms = {
+        variable: (column["E"], column[amplitude], column[exponent])
+        for variable, amplitude, exponent in fit.law.terms
+    }
+    if fit.law.allocation:
         line = Frontier.of(fit)
-        beta = column.get("beta", column["alpha"])
-        return {
-            "N": (column["E"], column["A"], column["alpha"]),
-            "D": (column["E"], column["B"], beta),
-            "C": (column["E"], line.K, line.gamma),
-        }
-    if isinstance(fit.law, Power) and fit.law.floor:
-        amplitude, exponent = POWER_NAMES[fit.law.variable]
-        return {fit.law.variable: (column["E"], column[amplitude], column[exponent])}
-    raise InputError(f"window: law {fit.law.name} has no floor as a constant; use additive or power")
+        terms["C"] = (column["E"], line.K, line.gamma)
+    return terms
 
 
 def _saturation(
@@ -346,21 +343,11 @@ def _saturation(
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.exp(np.minimum((np.log(amplitude) - np.log((1 - share) * width)) / exponent, 700.0))
     scale = np.where(np.isnan(scale) | (scale > 1e300), np.inf, scale)
-    estimate = Estimate.from_samples(scale[0], scale[1:] if len(scale) > 1 else None)
     # A floor that runs into its bound cuts the interval of the scale short.
     reason = f"L_inf is not identified: {floor_reason}" if floor_reason else ""
-    if not reason and estimate.ci95 is not None:
-        low, high = estimate.ci95
-        if not np.isfinite(high):
-            reason = "the 95% interval has no upper end"
-        elif not low > 0:
-            reason = "the 95% interval reaches zero"
-        elif np.log10(high / low) > 2:
-            reason = f"the 95% interval spans {np.log10(high / low):.1f} decades"
-    if reason:
-        estimate = replace(estimate, identified=False, reason=reason)
+    estimate = _estimate(scale).judged("scale", reason)
     return Saturation(variable, share, estimate, float(scale[0] / fit.data_window[variable][1]))
 
 
-def _estimate(column: FloatArray, reason: str) -> Estimate:
+def _estimate(column: FloatArray, reason: str = "") -> Estimate:
     return Estimate.from_samples(column[0], column[1:] if len(column) > 1 else None, reason)

@@ -21,6 +21,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import beta, norm
 
 from eval.common.errors import InputError
+from eval.common.results import plain_fields
 from eval.tagging.score import check_probabilities
 
 FloatArray = NDArray[np.float64]
@@ -83,10 +84,7 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        arrays = ("stated", "observed", "low", "high", "count")
-        plain = {name: getattr(self, name).tolist() for name in arrays}
-        names = ("error", "floor", "floor_spread", "p_value")
-        return plain | {name: getattr(self, name) for name in names} | {"resolved": self.resolved}
+        return {**plain_fields(self), "resolved": self.resolved}
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,17 +153,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "n_jets": self.n_jets,
-            "confidence": self.confidence.to_dict(),
-            "classes": {name: r.to_dict() for name, r in self.classes.items()},
-            "at_temperature": self.at_temperature.to_dict(),
-            "temperature": self.temperature,
-            "temperature_error": self.temperature_error,
-            "loss": self.loss,
-            "loss_at_temperature": self.loss_at_temperature,
-            "verdict": self.verdict,
-        }
+        return {**plain_fields(self), "verdict": self.verdict}
 
 
 def calibrate(

@@ -10,11 +10,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import beta
 
 from eval.common.errors import InputError
-from eval.common.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, styled
+from eval.common.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    common_legend,
+    plain_logs,
+    single_axes,
+    styled,
+)
 from eval.tagging.calibration import Calibration, Reliability
 from eval.tagging.law import RejectionLaw
 from eval.tagging.prediction import Prediction, RocBand
@@ -75,10 +86,7 @@ def rejection_against_loss(
         ax.set_visible(False)
     figure.supxlabel("test loss [nats per jet]", fontsize=12)
     figure.supylabel(f"{BACKGROUND} rejection", fontsize=12)
-    handles = {label: h for ax in panels for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside upper center", ncols=4, frameon=False, fontsize=10
-    )
+    common_legend(figure, panels, ncols=4, fontsize=10)
     return figure
 
 
@@ -116,7 +124,7 @@ def _rejection_panel(ax: Axes, law: RejectionLaw, predictions: Sequence[Predicti
     values = np.append(n / (k + 0.5), [p.rejection.value for p in drawn])
     ax.set_ylim(max(ax.get_ylim()[0], 0.3 * values.min()), min(ax.get_ylim()[1], 20 * values.max()))
     ax.set_xlim(line[0] - 0.15 * np.ptp(line), line[-1] + 0.03 * np.ptp(line))
-    _plain_logs(ax)
+    plain_logs(ax)
 
 
 def _drawable(p: Prediction) -> bool:
@@ -153,8 +161,7 @@ def roc_limit(
     """
     if not bands:
         raise InputError("bands: there is nothing to draw")
-    figure = Figure(figsize=(6.2, 5.0))
-    ax = figure.subplots()
+    figure, ax = single_axes(6.2, 5.0)
     colours = [*[BANDS[i % len(BANDS)] for i in range(len(bands) - 1)], LIMIT]
     for band, colour in zip(bands, colours, strict=True):
         x, known = band.efficiencies, band.identified
@@ -178,7 +185,7 @@ def roc_limit(
     )
     name = bands[0].name
     ax.set_title(title or _LABELS.get(name, name))
-    _plain_logs(ax)
+    plain_logs(ax)
     ax.legend(fontsize=9)
     return figure
 
@@ -205,8 +212,7 @@ def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | No
     """
     if not calibrations:
         raise InputError("calibrations: there is nothing to draw")
-    figure = Figure(figsize=(6.2, 4.6))
-    ax = figure.subplots()
+    figure, ax = single_axes(6.2, 4.6)
     colours = (LAW, LIMIT, *BANDS[1:])
     for i, (label, calibration) in enumerate(calibrations.items()):
         r: Reliability = calibration.confidence if signal is None else calibration.classes[signal]
@@ -231,10 +237,3 @@ def _binomial(kept: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
     share_high = beta.ppf(1 - tail, kept + 1, np.maximum(n - kept, 0.5))
     with np.errstate(divide="ignore"):
         return 1 / np.where(kept < n, share_high, 1.0), np.where(kept > 0, 1 / share_low, np.inf)
-
-
-def _plain_logs(ax: Axes) -> None:
-    decades = np.log10(ax.get_ylim()[1] / ax.get_ylim()[0])
-    ax.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 3 else (1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())

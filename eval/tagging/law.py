@@ -26,13 +26,13 @@ from scipy.stats import poisson
 from tqdm import tqdm
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate
-from eval.scaling.fit import LEAST_SPARE_POINTS, fit_arrays
-from eval.scaling.forms import Rejection
-from eval.scaling.objective import Objective
-from eval.scaling.result import FitResult, Status
-from eval.scaling.solve import Problem
-from eval.scaling.uncertainty import bound_reasons, estimates
+from eval.common.results import Estimate, plain_fields
+from eval.scaling.fitting.fit import LEAST_SPARE_POINTS, fit_problem
+from eval.scaling.fitting.objective import Objective
+from eval.scaling.fitting.problem import Problem
+from eval.scaling.fitting.result import FitResult, Status
+from eval.scaling.fitting.uncertainty import bound_reasons, estimates
+from eval.scaling.laws.forms import Rejection
 from eval.tagging.score import FEW_KEPT, TaggerScore
 
 FloatArray = NDArray[np.float64]
@@ -92,19 +92,7 @@ class RejectionLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "signal": self.name,
-            "efficiency": self.efficiency,
-            "fit": self.fit.to_dict(),
-            "loss": self.loss.tolist(),
-            "kept": self.kept.tolist(),
-            "n_background": self.n_background,
-            "error": self.error.tolist(),
-            "scatter": self.scatter,
-            "chi2": self.chi2,
-            "dof": self.dof,
-            "p_value": self.p_value,
-        }
+        return {"signal": self.name, **plain_fields(self, without=("name",))}
 
 
 def rejection_of(kept: ArrayLike, n_background: ArrayLike) -> FloatArray:
@@ -217,10 +205,11 @@ def _fit_counts(
     x: FloatArray, kept: FloatArray, n_background: float, inflation: FloatArray, seed: int
 ) -> tuple[FitResult, FloatArray, float, float, int]:
     """Return the best fit, errors of ln R, scatter beyond them, and chi2 without scatter and its degrees of freedom."""
-    start = fit_arrays(
-        Rejection(), x[None], rejection_of(kept, n_background), weight=(kept + 0.5) / (kept + 0.5).mean(),
-        objective=Objective("mse-log"), bootstrap=0, starts=16, seed=seed, source="taggers",
+    problem = Problem.build(
+        Rejection(), x[None], rejection_of(kept, n_background), (kept + 0.5) / (kept + 0.5).mean(),
+        Objective("mse-log"), source="taggers",
     )  # fmt: skip
+    start = fit_problem(problem, starts=16, seed=seed, source="taggers")
     scatter, chi2, values = 0.0, np.nan, start.values[None]
     for _ in range(6):  # weights depend on the scatter, and the scatter on the residuals
         values, expected = _score(x[None], kept[None], n_background, values, inflation, scatter)

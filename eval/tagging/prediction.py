@@ -18,9 +18,9 @@ from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from eval.common.errors import InputError
-from eval.common.results import Estimate
+from eval.common.results import Estimate, plain
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
-from eval.scaling.result import FitResult
 from eval.tagging.law import RejectionLaw, rejection_law
 from eval.tagging.score import FEW_KEPT, TaggerScore
 
@@ -130,16 +130,6 @@ class Prediction:
     beyond_nats: float
     note: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "where": self.where,
-            "loss": self.loss.to_dict(),
-            "rejection": self.rejection.to_dict(),
-            "beyond_nats": self.beyond_nats,
-            "note": self.note,
-        }
-
 
 def predict_rejection(law: RejectionLaw, loss: ExpectedLoss, *, seed: int = 0) -> Prediction:
     """Predict the rejection at a predicted loss, with the uncertainties of both laws.
@@ -224,21 +214,19 @@ class RocBand:
         return np.array([not reason for reason in self.reasons])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; null stands for numbers that are not finite."""
-
-        def plain(values: FloatArray) -> list[float | None]:
-            return [float(v) if np.isfinite(v) else None for v in values]
-
-        return {
-            "signal": self.name,
-            "where": self.where,
-            "signal_efficiency": self.efficiencies.tolist(),
-            "rejection": plain(self.rejection),
-            "low68": plain(self.low),
-            "high68": plain(self.high),
-            "not_identified": list(self.reasons),
-            "beyond_nats": self.beyond_nats,
-        }
+        """Return plain values for JSON."""
+        return plain(
+            {
+                "signal": self.name,
+                "where": self.where,
+                "signal_efficiency": self.efficiencies,
+                "rejection": self.rejection,
+                "low68": self.low,
+                "high68": self.high,
+                "not_identified": self.reasons,
+                "beyond_nats": self.beyond_nats,
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import interval
+from eval.common.results import interval, plain, plain_fields
 from eval.tagging.rejection import Rejection, area_under_curve, rejection
 
 FloatArray = NDArray[np.float64]
@@ -119,21 +119,23 @@ class SignalScore:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without replicas; null stands for infinity."""
         point = self.working_point
-        return {
-            "n_signal": self.n_signal,
-            "n_background": self.n_background,
-            "efficiency": point.efficiency,
-            "rejection": _finite(point.value),
-            "kept": point.n_kept,
-            "binomial68": [_finite(point.low), _finite(point.high)],
-            "limit95": _finite(point.limit95),
-            "bootstrap68": [_finite(x) for x in self.ci68],
-            "bootstrap95": [_finite(x) for x in self.ci95],
-            "auc": self.area,
-            "auc_error": self.area_error,
-            "roc": {"signal_efficiency": self.efficiencies.tolist(), "background_kept": self.kept.tolist()},
-            "note": self.note,
-        }
+        return plain(
+            {
+                "n_signal": self.n_signal,
+                "n_background": self.n_background,
+                "efficiency": point.efficiency,
+                "rejection": point.value,
+                "kept": point.n_kept,
+                "binomial68": (point.low, point.high),
+                "limit95": point.limit95,
+                "bootstrap68": self.ci68,
+                "bootstrap95": self.ci95,
+                "auc": self.area,
+                "auc_error": self.area_error,
+                "roc": {"signal_efficiency": self.efficiencies, "background_kept": self.kept},
+                "note": self.note,
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,14 +173,7 @@ class TaggerScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without replicas."""
-        return {
-            "n_jets": self.n_jets,
-            "loss": self.loss,
-            "loss_error": self.loss_error,
-            "accuracy": self.accuracy,
-            "accuracy_error": self.accuracy_error,
-            "signals": {name: signal.to_dict() for name, signal in self.signals.items()},
-        }
+        return plain_fields(self, without=("loss_replicas", "test_set"))
 
 
 def discriminant(probabilities: ArrayLike, signal: int, background: int) -> FloatArray:
@@ -383,7 +378,3 @@ def check_probabilities(
             f"(sum {p[first].sum():.4g}; {int(bad.sum())} such rows); give the softmax, not the logits"
         )
     return p, y.astype(np.int64), names
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None

@@ -101,7 +101,7 @@ def inspect(
     from genscale.records import RECORD_FILE
 
     if (path / "study.yaml").exists():
-        from genscale.study.run import status
+        from genscale.study.plan import status
 
         typer.echo("\n".join(f"{state:8s} {cell.id}" for cell, state in status(path)))
     elif (path / RECORD_FILE).exists():

@@ -63,9 +63,19 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Fit a scaling law to a table of losses, with intervals."""
-    from eval.scaling import FitResult, compare_laws, misfit, read_points
+    from eval.common.results import plain, write_json
+    from eval.scaling import (
+        Comparison,
+        FitResult,
+        FrontierFit,
+        compare_approaches,
+        compare_laws,
+        envelope,
+        isoflop,
+        misfit,
+        read_points,
+    )
     from eval.scaling import fit as fit_table
-    from genscale.files import write_json
 
     constants = {k: _number(k, v) for k, v in _pairs("--fix", fixed)}
     columns, rows = dict(_pairs("--column", column)), dict(_pairs("--where", where))
@@ -84,14 +94,25 @@ def fit(
     if law == "compare":
         ranking = compare_laws(table, loss=loss, delta=huber_delta, seed=seed)
         typer.echo(str(ranking))
-        write_json(out, ranking.to_dict())
+        write_json(plain(ranking), out)
         typer.echo(f"written to {out}")
         return
-    number: Any = approach if approach == "all" else int(approach)
-    result = fit_table(
-        table, law, variable=variable, approach=number, loss=loss, delta=huber_delta, bootstrap=bootstrap, unit=unit,
-        fixed=constants, seed=seed,
-    )  # fmt: skip
+    resamples: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
+    result: FitResult | FrontierFit | Comparison
+    if approach in ("1", "2"):
+        result = (envelope if approach == "1" else isoflop)(table, **resamples)
+    else:
+        one = fit_table(
+            table,
+            law,
+            variable=variable,
+            loss=loss,
+            delta=huber_delta,
+            unit=unit,
+            fixed=constants,
+            **resamples,
+        )
+        result = compare_approaches(table, one, **resamples) if approach == "all" else one
     typer.echo(str(result))
     if isinstance(result, FitResult):
         typer.echo(str(misfit(table, result)))
@@ -102,16 +123,18 @@ def fit(
         )
         values = ", ".join(f"{name} = {estimate.value:.4g}" for name, estimate in other.params.items())
         typer.echo(f"by the {other.objective_kind} (--loss {other.loss.kind}): {values}")
-    result.to_json(out)
+    write_json(plain(result), out)
     typer.echo(f"written to {out}")
-    if at:
+    if at and isinstance(result, FitResult):
         values = ", ".join(f"{k} = {v:g}" for k, v in at.items())
         typer.echo(f"L({values}) = {float(result.predict(**at)):.8g}")
     if figure is not None:
         from eval.scaling.figures import fit_panel, isoflop_slices
 
-        panel = fit_panel(table, result) if isinstance(result, FitResult) else isoflop_slices(result)
-        panel.savefig(figure, dpi=150)
+        if isinstance(result, FitResult):
+            fit_panel(table, result).savefig(figure, dpi=150)
+        elif isinstance(result, FrontierFit):
+            isoflop_slices(result).savefig(figure, dpi=150)
         typer.echo(f"drawn to {figure}")
 
 

@@ -18,6 +18,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the configuration: key.sub=value.", metavar="[KEY=VALUE]..."),
 ]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Go on if the tokenizer drops much of the jets.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda if there is one.")]
 
 

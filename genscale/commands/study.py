@@ -29,26 +29,26 @@ def study_run(
             "timeout_min=1440; tasks_per_node=4 shares every training by four GPUs.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Only list the cells, with FLOPs and time.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only list the cells, with FLOPs and hours.")] = False,
     flops_per_second: Annotated[
-        float, typer.Option(help="For --dry-run: rate of large models; 4e10 is one CPU core.")
-    ] = 4e10,
+        float, typer.Option(help="For --dry-run: rate of wide models; 6e10 is one CPU core.")
+    ] = 6e10,
     ms_per_step: Annotated[
-        float, typer.Option(help="For --dry-run: what a step takes however small the model is.")
-    ] = 4.0,
+        float, typer.Option(help="For --dry-run: time of a step besides, whatever the model.")
+    ] = 1.0,
 ) -> None:
     """Run or resume a study: finished cells are skipped, interrupted ones resumed."""
     from genscale.config import load_config, parse_values, require
     from genscale.study.config import StudyConfig
-    from genscale.study.run import dry_run as list_cells
 
     config = load_config(StudyConfig, study, overrides or [])
     folder = out or Path("runs") / config.name
     require(flops_per_second > 0, f"--flops-per-second {flops_per_second:g}: must be positive")
     if dry_run:
+        from genscale.study.costs import Costs
         from genscale.study.power import without_power
 
-        typer.echo(list_cells(config, flops_per_second, ms_per_step))
+        typer.echo(Costs(config, flops_per_second, ms_per_step).table())
         if line := without_power(config):
             typer.echo(line)
         return
@@ -86,7 +86,7 @@ def study_power(
     Simulates the published laws, and laws that differ by twice what matters, on the study's own grid, with its own fits
     and verdicts. A claim that is decided rightly with a probability below one half is "not tested" in the report.
     """
-    from eval.literature.worlds import Noise
+    from eval.literature.design import Noise
     from genscale.config import load_config, require
     from genscale.study.config import StudyConfig
     from genscale.study.power import POWER_FILE, compute_power, earlier_noise, power_table, save_power
@@ -107,19 +107,23 @@ def study_power(
 @app.command("status")
 def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
     """List the cells of a study and how far each is."""
-    from genscale.study.run import status
+    from genscale.study.plan import new_since, status
 
     for cell, state in status(folder):
         typer.echo(f"{state:8s} {cell.id}")
+    if grown := new_since(folder):
+        typer.echo(
+            f"{grown}; genscale study run runs them, genscale study report makes the report without them"
+        )
 
 
 @app.command("report")
 def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
-    """Make the report of a finished study again from its results."""
+    """Make the report of a study from its results; of a study that is not finished, from those that are there."""
     from genscale.study.report.page import write_report
-    from genscale.study.run import finished_config
+    from genscale.study.report.study import read_config
 
-    write_report(folder, finished_config(folder))
+    write_report(folder, read_config(folder))
     typer.echo(f"report: {(folder / 'report.html').absolute()}")
 
 

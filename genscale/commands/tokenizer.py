@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genscale.commands.options import (
+    AcceptLoss,
     ConfigFile,
     Device,
     Out,
@@ -51,12 +52,13 @@ def tokenizer_encode(
     store: Annotated[Path, typer.Argument(help="Jet store.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
     out: Out,
+    accept_loss: AcceptLoss = False,
     device: Device = "auto",
 ) -> None:
     """Turn a jet store into a token store."""
     from genscale.inference.stores import encode_store
 
-    manifest = encode_store(store, tokenizer, out, device=resolve_device(device))
+    manifest = encode_store(store, tokenizer, out, accept_loss=accept_loss, device=resolve_device(device))
     typer.echo(f"{out}: {manifest.rows:,} jets, {manifest.items:,} tokens")
 
 

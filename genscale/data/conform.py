@@ -14,19 +14,25 @@ import numpy as np
 
 from genscale.data.columns import Column, from_awkward, to_awkward
 from genscale.data.schema import (
-    CLASSES,
     COLUMNS,
     DTYPES,
     JET_KINEMATICS,
-    LABELS,
+    LABEL_PREFIX,
     PARTICLE_COLUMNS,
     REQUIRED_COLUMNS,
     TOKEN_COLUMNS,
+    class_names,
+    dtype_of,
+    in_order,
+    is_class_name,
 )
 from genscale.errors import InputError
 
 #: Relative tolerance of the order by pT: momenta are float32, and rounding may swap neighbours of equal pT.
 _ORDER_SLACK = 1e-4
+
+#: Label, in a token store, of jets whose class is not known.
+UNKNOWN_CLASS = -1
 
 #: Where a value that is not finite is an error; substructure and truth may be undefined for a jet.
 _FINITE = frozenset(PARTICLE_COLUMNS + JET_KINEMATICS)
@@ -59,13 +65,18 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
         if name not in columns:
             raise InputError(f"{where}: column {name} is missing (found {', '.join(columns)})")
     for name in columns:
-        if name not in DTYPES:
+        if name.startswith(LABEL_PREFIX):
+            if not is_class_name(name.removeprefix(LABEL_PREFIX)):
+                raise InputError(
+                    f"{where}: column {name!r}: a class is named by letters, digits and _ . + - only"
+                )
+        elif name not in DTYPES:
             near = difflib.get_close_matches(name, COLUMNS, n=1)
             raise InputError(
                 f"{where}: column {name} is not in the jet schema"
                 + (f"; nearest is {near[0]}" if near else "")
             )
-    result = {name: _typed(columns[name], name, where) for name in COLUMNS if name in columns}
+    result = {name: _typed(columns[name], name, where) for name in in_order(columns)}
     for name in ("jet_pt", "jet_energy"):
         if (result[name].content < 0).any():
             raise InputError(f"{where}: column {name} has negative values")
@@ -88,20 +99,17 @@ def conform_jets(columns: Mapping[str, Column], where: str) -> tuple[dict[str, C
 
 def _labels(columns: Mapping[str, Column], where: str) -> np.ndarray:
     """Return the class index of each jet; empty for jets of unknown class, which have no label columns."""
-    found = [name for name in LABELS if name in columns]
+    found = [LABEL_PREFIX + name for name in class_names(columns)]
     if not found:
         return np.empty(0, dtype=np.int64)
-    if len(found) < len(LABELS):
-        missing = next(name for name in LABELS if name not in columns)
-        raise InputError(f"{where}: column {missing} is missing; give all label columns or none")
-    one_hot = np.stack([columns[name].content for name in LABELS])
-    if (one_hot.max(axis=0, initial=0) != 1).any() or (one_hot.sum(axis=0) != 1).any():
-        raise InputError(f"{where}: every jet needs exactly one of {', '.join(LABELS)} set to 1")
+    one_hot = np.stack([columns[name].content for name in found])
+    if (one_hot.max(axis=0, initial=0) != 1).any() or (one_hot.sum(axis=0, dtype=np.int64) != 1).any():
+        raise InputError(f"{where}: every jet needs exactly one of {', '.join(found)} set to 1")
     return one_hot.argmax(axis=0)
 
 
 def conform_tokens(
-    columns: Mapping[str, Column], vocabulary_size: int, where: str
+    columns: Mapping[str, Column], vocabulary_size: int, n_classes: int, where: str
 ) -> tuple[dict[str, Column], np.ndarray]:
     """Check token sequences, and convert them to the smallest type that holds the vocabulary.
 
@@ -111,6 +119,8 @@ def conform_tokens(
         The columns `TOKEN_COLUMNS`.
     vocabulary_size : int
         Number of tokens, including start and stop tokens.
+    n_classes : int
+        Number of classes; 0 for jets of unknown class, whose label is -1.
     where : str
         Name of the rows in error messages.
 
@@ -118,7 +128,7 @@ def conform_tokens(
     -------
     columns : dict of str to Column
     labels : array of int64, shape (n_jets,)
-        Class index of each jet.
+        Class index of each jet; empty if the classes are unknown.
 
     Raises
     ------
@@ -137,16 +147,16 @@ def conform_tokens(
             f"{where}: tokens from {tokens.content.min()} to {tokens.content.max()}; "
             f"the vocabulary has 0 to {vocabulary_size - 1}"
         )
-    if _outside(label.content, len(CLASSES)):
-        raise InputError(
-            f"{where}: labels must lie in 0 to {len(CLASSES) - 1}, the positions in schema.CLASSES"
-        )
+    if n_classes and _outside(label.content, n_classes):
+        raise InputError(f"{where}: labels must lie in 0 to {n_classes - 1}, the positions of the classes")
+    if not n_classes and (label.content != UNKNOWN_CLASS).any():
+        raise InputError(f"{where}: labels of jets of unknown class must be {UNKNOWN_CLASS}")
     dtype = np.uint16 if vocabulary_size <= 2**16 else np.int32
     result = {
         "tokens": Column(tokens.content.astype(dtype), tokens.offsets),
-        "label": Column(label.content.astype(np.int8)),
+        "label": Column(label.content.astype(np.int8 if n_classes <= 2**7 else np.int16)),
     }
-    return result, label.content.astype(np.int64)
+    return result, label.content[: None if n_classes else 0].astype(np.int64)
 
 
 def by_falling_pt(jets: ak.Array) -> ak.Array:
@@ -178,7 +188,7 @@ def _rises(pt_gev: np.ndarray, offsets: np.ndarray, slack: float = 0.0) -> np.nd
 
 def _typed(column: Column, name: str, where: str) -> Column:
     column = column.compact()
-    dtype = np.dtype(DTYPES[name])
+    dtype = np.dtype(dtype_of(name))
     content = column.content
     if content.dtype != dtype:
         content = content.astype(dtype)

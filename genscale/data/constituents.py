@@ -6,6 +6,8 @@ the jet axis), because this is what a generator makes; generated and original je
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import awkward as ak
 import numpy as np
 import vector
@@ -25,7 +27,9 @@ def constituents(jets: ak.Array) -> ak.Array:
     return ak.zip({"pt": pt, "eta_rel": jets["part_deta"], "phi_rel": jets["part_dphi"]})
 
 
-def to_store_rows(particles: ak.Array, labels: np.ndarray | None) -> ak.Array:
+def to_store_rows(
+    particles: ak.Array, labels: np.ndarray | None, classes: Sequence[str] = CLASSES
+) -> ak.Array:
     """Make rows of a jet store from massless particles, with the jet axis at eta = phi = 0.
 
     Parameters
@@ -34,6 +38,8 @@ def to_store_rows(particles: ak.Array, labels: np.ndarray | None) -> ak.Array:
         Ragged records ``pt`` (GeV), ``eta_rel``, ``phi_rel``, in order of decreasing pT.
     labels : array of int, shape (n_jets,), or None
         Class indices; None for jets of unknown class.
+    classes : sequence of str
+        Names of the classes.
 
     Returns
     -------
@@ -66,5 +72,5 @@ def to_store_rows(particles: ak.Array, labels: np.ndarray | None) -> ak.Array:
         "jet_nparticles": ak.num(particles.pt),
     }
     if labels is not None:
-        columns |= {f"label_{name}": labels == index for index, name in enumerate(CLASSES)}
+        columns |= {f"label_{name}": labels == index for index, name in enumerate(classes)}
     return ak.zip(columns, depth_limit=1)

@@ -81,11 +81,14 @@ def export_root(
     labels = store.labels()
     partial = partial_path(out_dir)
     plan: list[tuple[Path, np.ndarray]] = []
-    for index, name in enumerate(schema.CLASSES):
+    for index, name in enumerate(store.class_names):
         rows = np.flatnonzero(labels == index)
         for number, start in enumerate(range(0, len(rows), rows_per_file)):
             plan.append(
-                (partial / f"{FILE_NAMES[name]}_{number:03d}.root", rows[start : start + rows_per_file])
+                (
+                    partial / f"{FILE_NAMES.get(name, name)}_{number:03d}.root",
+                    rows[start : start + rows_per_file],
+                )
             )
     with (
         clear_errors(out_dir),

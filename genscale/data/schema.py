@@ -7,12 +7,17 @@ relative to the jet axis, as in JetClass (Qu, Li and Qian, arXiv:2202.03772, and
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final
 
-#: The ten classes, in JetClass order; a jet's label is its position in this tuple.
+#: The ten classes of JetClass, in its order. They are those of simulated jets; a store may have any others.
 CLASSES: Final = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 
-LABELS: Final = tuple(f"label_{name}" for name in CLASSES)
+#: What the names of label columns begin with; the rest is the name of the class.
+LABEL_PREFIX: Final = "label_"
+
+LABELS: Final = tuple(LABEL_PREFIX + name for name in CLASSES)
 
 #: Particle columns that every store has; generated jets have only these.
 KINEMATICS: Final = ("part_px", "part_py", "part_pz", "part_energy", "part_deta", "part_dphi")
@@ -42,7 +47,8 @@ TRUTH: Final = ("aux_genpart_eta", "aux_genpart_phi", "aux_genpart_pid", "aux_ge
 
 JET_COLUMNS: Final = JET_KINEMATICS + JET_SUBSTRUCTURE + LABELS + TRUTH
 
-#: Columns that every jet store must have. Of the label columns it has all or, for jets of unknown class, none.
+#: Columns that every jet store must have. It has a label column for each of its classes, or none for jets of unknown
+#: class.
 REQUIRED_COLUMNS: Final = KINEMATICS + JET_KINEMATICS
 
 COLUMNS: Final = PARTICLE_COLUMNS + JET_COLUMNS
@@ -58,3 +64,40 @@ DTYPES: Final = {
     "jet_nparticles": "int32",
     "aux_genpart_pid": "int32",
 }
+
+_CLASS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+def is_class_name(name: str) -> bool:
+    """Whether a class may have this name: letters, digits and ``_ . + -``, of which the first is a letter or digit."""
+    return _CLASS_NAME.fullmatch(name) is not None
+
+
+def class_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes that label columns stand for; a jet's label is the position of its class in this tuple.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Names of columns.
+
+    Returns
+    -------
+    tuple of str
+        In the order of JetClass if all classes are its, else in the order of the columns.
+    """
+    found = [name.removeprefix(LABEL_PREFIX) for name in columns if name.startswith(LABEL_PREFIX)]
+    return tuple(sorted(found, key=CLASSES.index)) if set(found) <= set(CLASSES) else tuple(found)
+
+
+def in_order(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return these names in the order of `COLUMNS`, with label columns of any classes in the place of JetClass's."""
+    names = list(columns)
+    labels = [LABEL_PREFIX + name for name in class_names(names)]
+    before = COLUMNS[: COLUMNS.index(LABELS[0])]
+    return (*(n for n in before if n in names), *labels, *(n for n in TRUTH if n in names))
+
+
+def dtype_of(column: str) -> str:
+    """Return the type of a column, or of the elements of a particle column."""
+    return "int8" if column.startswith(LABEL_PREFIX) else DTYPES[column]

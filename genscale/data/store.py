@@ -90,8 +90,15 @@ class Store:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that have at least one jet, in the order of the schema."""
-        return tuple(name for name in schema.CLASSES if self.manifest.class_counts.get(name, 0))
+        """Names of the classes that have at least one jet, in the order of their labels."""
+        return tuple(name for name, count in self.manifest.class_counts.items() if count)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes, in the order of their labels; none if the classes of the jets are not known."""
+        if self.manifest.kind == JetStore.KIND:
+            return schema.class_names(self.columns)
+        return tuple(self.manifest.class_counts)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -156,19 +163,23 @@ class Store:
         Returns
         -------
         array of int64, shape (n_rows,)
-            Positions in `schema.CLASSES`.
+            Positions in `class_names`; -1 for tokens of jets of unknown class.
 
         Raises
         ------
         InputError
-            The store has no labels.
+            The jets have no labels.
         """
         if "label" in self.manifest.columns:
             return ak.to_numpy(self.read(indices, columns=["label"])["label"]).astype(np.int64)
-        if schema.LABELS[0] not in self.manifest.columns:
-            raise InputError(f"{self.path}: these jets have no labels (column {schema.LABELS[0]} is missing)")
-        flags = self.read(indices, columns=schema.LABELS)
-        return np.argmax([ak.to_numpy(flags[name]) for name in schema.LABELS], axis=0)
+        columns = [schema.LABEL_PREFIX + name for name in self.class_names]
+        if not columns:
+            raise InputError(
+                f"{self.path}: these jets have no labels (no column {schema.LABEL_PREFIX}...); convert --class NAME "
+                "labels the jets of files of one class"
+            )
+        flags = self.read(indices, columns=columns)
+        return np.argmax([ak.to_numpy(flags[name]) for name in columns], axis=0)
 
     def _known(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         names = self.columns if columns is None else tuple(columns)
@@ -235,6 +246,26 @@ class Store:
                             f"{self._file(shard)}: checksum {found[:12]} differs from the manifest's "
                             f"{shard.sha256[:12]}: the file is damaged; copy or make it again"
                         )
+
+
+def require_classes(store: Store, classes: Sequence[str], whose: str) -> None:
+    """Raise InputError unless the labels of the store stand for these classes, which are those of `whose`."""
+    if not store.class_names:
+        raise InputError(
+            f"{store.path}: has no labels, and {whose} needs them; convert --class NAME labels files of one class"
+        )
+    if store.class_names != tuple(classes):
+        raise InputError(
+            f"{store.path}: its classes are {', '.join(store.class_names)}, those of {whose} "
+            f"{', '.join(classes) or 'none'}; labels would change their meaning"
+        )
+
+
+def require_same_classes(train: Store, validation: Store) -> tuple[str, ...]:
+    """Return the classes of both stores; raises InputError if they have none, or differ."""
+    require_classes(train, train.class_names, "the training")
+    require_classes(validation, train.class_names, str(train.path))
+    return train.class_names
 
 
 class JetStore(Store):

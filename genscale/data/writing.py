@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,6 +54,8 @@ class StoreWriter:
     meta : dict
         Seeds, settings and provenance, as JSON values. A run can be resumed only with the same values. Token stores
         need the keys `TOKEN_META`.
+    classes : sequence of str
+        Classes that the labels of tokens count; none for jets of unknown class. Jets name theirs by their columns.
 
     Raises
     ------
@@ -66,9 +68,16 @@ class StoreWriter:
     can make its own with the same arguments. `finish` is called once, by one of them.
     """
 
-    def __init__(self, path: Path | str, kind: Kind, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        kind: Kind,
+        meta: Mapping[str, Any],
+        classes: Sequence[str] = schema.CLASSES,
+    ) -> None:
         self.path = Path(path)
         self.kind: Kind = kind
+        self.classes = tuple(classes)
         self.meta: dict[str, Any] = json.loads(json.dumps(dict(meta)))
         self.partial = partial_path(self.path)
         if kind == "tokens" and (missing := [key for key in TOKEN_META if key not in self.meta]):
@@ -82,7 +91,9 @@ class StoreWriter:
             (self.partial / SHARDS).mkdir(parents=True, exist_ok=True)
             (self.partial / _PROGRESS).mkdir(exist_ok=True)
             header = self.partial / _PROGRESS / "header.json"
-            ours = {"format_version": FORMAT_VERSION, "kind": kind, "meta": self.meta}
+            ours: dict[str, Any] = {"format_version": FORMAT_VERSION, "kind": kind, "meta": self.meta}
+            if self.classes != schema.CLASSES:
+                ours["classes"] = list(self.classes)
             if not header.is_file():
                 write_atomic(header, json.dumps(ours, indent=1).encode())
             theirs = json.loads(header.read_text())
@@ -122,7 +133,7 @@ class StoreWriter:
             columns, labels = conform_jets(columns, where=f"shard {key}")
         else:
             columns, labels = conform_tokens(
-                columns, vocabulary_size=int(self.meta["vocabulary_size"]), where=f"shard {key}"
+                columns, int(self.meta["vocabulary_size"]), len(self.classes), where=f"shard {key}"
             )
         # One batch per shard, so that every column is one contiguous part of the mapped file.
         batch = pa.record_batch({name: column.to_arrow() for name, column in columns.items()})
@@ -142,7 +153,7 @@ class StoreWriter:
                     "bytes": aside.stat().st_size,
                     "sha256": sha256(aside),
                     "columns": {field.name: str(field.type) for field in batch.schema},
-                    "class_counts": np.bincount(labels, minlength=len(schema.CLASSES)).tolist(),
+                    "class_counts": np.bincount(labels, minlength=len(self._classes_of(columns))).tolist(),
                 }
                 os.replace(aside, file)
                 # The record is written last: a shard without one counts as incomplete, whatever its file holds.
@@ -170,7 +181,8 @@ class StoreWriter:
             kind=self.kind,
             rows=sum(record["rows"] for record in records),
             items=sum(record["items"] for record in records),
-            class_counts=dict(zip(schema.CLASSES, counts, strict=True)),
+            # Shards without labels that were written before stores named their classes have ten counts of 0.
+            class_counts=dict(zip(self._classes_of(records[0]["columns"]), counts, strict=False)),
             columns=records[0]["columns"],
             meta=self.meta,
             shards=tuple(
@@ -190,6 +202,9 @@ class StoreWriter:
             # Last, because without the records a run killed at this point would have to write every shard again.
             shutil.rmtree(self.path / _PROGRESS, ignore_errors=True)
         return manifest
+
+    def _classes_of(self, columns: Mapping[str, Any]) -> tuple[str, ...]:
+        return schema.class_names(columns) if self.kind == "jets" else self.classes
 
     def _shard_file(self, key: str) -> Path:
         return self.partial / SHARDS / f"{key}.arrow"

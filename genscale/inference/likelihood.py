@@ -13,7 +13,7 @@ The last term makes the density symmetric, normalised over all orders of the par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +27,14 @@ from scipy.special import gammaln
 from tqdm import tqdm
 
 from eval.scaling import ReferenceModels
+from genscale.data.conform import UNKNOWN_CLASS
 from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.packing import Packing
-from genscale.data.schema import CLASSES, LABELS
-from genscale.data.store import JetStore, Store, TokenStore
+from genscale.data.schema import CLASSES
+from genscale.data.store import JetStore, Store, TokenStore, require_classes
 from genscale.errors import InputError
 from genscale.files import write_json
+from genscale.inference.encoding import require_fit
 from genscale.inference.stores import REFERENCE_JETS, require_same_tokenizer, sequences_of, token_sequences
 from genscale.models.generator import Generator
 from genscale.records import git_commit, package_versions
@@ -45,9 +47,6 @@ CHUNK_JETS: Final = 8192
 #: Jets in one pass through the network.
 BATCH_JETS: Final = 256
 
-#: Label of jets whose class is not known.
-NO_LABEL: Final = -1
-
 VERSION: Final = 1
 
 
@@ -57,6 +56,7 @@ def likelihood_store(
     out: Path,
     *,
     references: Path | None = None,
+    accept_loss: bool = False,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -75,6 +75,8 @@ def likelihood_store(
     references : Path, optional
         Token store, of the same tokenizer, on which reference models are counted (`eval.scaling.entropy`). The
         summary then says by how many nats per jet the generator is better than each, the mean log ratio of densities.
+    accept_loss : bool
+        Score jets of which the tokenizer drops many particles.
     device : str
         Where the network runs.
     progress : bool
@@ -89,7 +91,8 @@ def likelihood_store(
     ------
     InputError
         There is no finished run, there are no jets, tokens are of another tokenizer, a class-conditional generator gets
-        no labels, or jets are longer than the generator can take.
+        no labels or those of other classes, jets are longer than the generator can take, or the tokenizer loses much
+        of them.
     """
     if out.suffix == ".json":
         raise InputError(
@@ -101,18 +104,21 @@ def likelihood_store(
     jets = _open(store, coder, run / TOKENIZER_FOLDER)
     if not len(jets):
         raise InputError(f"{store}: holds no jets; at least one is needed")
-    labelled = not {"label", LABELS[0]}.isdisjoint(jets.columns)
-    if model.class_embedding is not None and not labelled:
-        raise InputError(f"{store}: has no labels, and the generator {run} is class-conditional")
+    if model.class_embedding is not None:
+        require_classes(
+            jets, tuple(description.get("classes", CLASSES)), f"the class-conditional generator {run}"
+        )
     density = Density.of(coder)
     below = None if references is None else _References(references, coder, run / TOKENIZER_FOLDER)
     model.to(device)
-    sums = _Sums()
+    if isinstance(jets, JetStore) and not accept_loss:
+        require_fit(coder, jets)
+    sums = _Sums(jets.class_names)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.tmp")
     try:
         with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-            for labels, tokens in _chunks(jets, coder, labelled, device, progress):
+            for labels, tokens in _chunks(jets, coder, device, progress):
                 columns = _score(model, density, labels, tokens, device, store)
                 sums.add(columns)
                 if below is not None:
@@ -230,7 +236,7 @@ class Density:
 
 _SCHEMA: Final = pa.schema(
     {
-        "label": pa.int8(),
+        "label": pa.int16(),
         "constituents": pa.int32(),
         "tokens": pa.int32(),
         "log_likelihood": pa.float64(),
@@ -250,11 +256,11 @@ def _open(path: Path, coder: Tokenizer, tokenizer: Path) -> Store:
 
 
 def _chunks(
-    store: Store, coder: Tokenizer, labelled: bool, device: str, progress: bool
+    store: Store, coder: Tokenizer, device: str, progress: bool
 ) -> Iterator[tuple[NDArray[np.int64], ak.Array]]:
     """Labels and token sequences of consecutive jets, a bounded number at a time."""
     bar = tqdm(total=len(store), unit="jet", unit_scale=True, desc="likelihood", disable=not progress)
-    labels = store.labels() if labelled else np.full(len(store), NO_LABEL)
+    labels = store.labels() if store.class_names else np.full(len(store), UNKNOWN_CLASS)
     with bar:
         for low in range(0, len(store), CHUNK_JETS):
             rows = slice(low, min(low + CHUNK_JETS, len(store)))
@@ -296,25 +302,27 @@ def _score(
 class _Sums:
     """Sums over jets, by class, for the means of the summary and their errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.names = [*classes, "unknown"]
         # Jets, tokens, nats and their products; the last row is for jets of no known class.
-        self.by_class = np.zeros((len(CLASSES) + 1, 6))
+        self.by_class = np.zeros((len(self.names), 6))
         self.density = np.zeros(4)  # jets, sum and sum of squares of ln p, constituents
 
     def add(self, columns: dict[str, NDArray[Any]]) -> None:
         nats, tokens = -columns["log_likelihood"], columns["tokens"].astype(np.float64)
         terms = [np.ones_like(nats), tokens, nats, tokens * tokens, tokens * nats, nats * nats]
-        place = columns["label"] % len(self.by_class)  # NO_LABEL is the last
+        place = columns["label"] % len(self.by_class)  # UNKNOWN_CLASS is the last
         self.by_class += np.stack([np.bincount(place, term, len(self.by_class)) for term in terms], axis=1)
         log_p = columns["log_density"]
         if not np.isnan(log_p).any():
             self.density += [len(log_p), log_p.sum(), (log_p * log_p).sum(), columns["constituents"].sum()]
 
     def as_dict(self) -> dict[str, Any]:
-        names = [*CLASSES, "unknown"]
         return {
             **_means(self.by_class.sum(0)),
-            "classes": {name: _means(row) for name, row in zip(names, self.by_class, strict=True) if row[0]},
+            "classes": {
+                name: _means(row) for name, row in zip(self.names, self.by_class, strict=True) if row[0]
+            },
             "log_density": _density_means(self.density) if self.density[0] else None,
         }
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from genscale.data.batching import FeatureRows, by_length
 from genscale.data.features import resolve_features
 from genscale.data.schema import CLASSES
-from genscale.data.store import JetStore
+from genscale.data.store import JetStore, require_classes
 from genscale.errors import InputError
 from genscale.models.tagger import Tagger
 from genscale.records import git_commit, package_versions
@@ -39,7 +39,7 @@ class Predictions:
     probabilities : array of float32, shape (n_jets, n_classes)
         Class probabilities; rows sum to one. Small probabilities keep their relative precision, so that 1 - p of a
         probable class is best computed as the sum of the others.
-    labels : array of int8, shape (n_jets,)
+    labels : array of int16, shape (n_jets,)
         True classes, as positions in ``classes``.
     rows : array of int64, shape (n_jets,)
         Row of each jet in its store.
@@ -90,6 +90,8 @@ def predict_store(
         raise InputError(f"{out}: exists already; choose another name or remove it")
     model, description = load_tagger(run)
     jets = JetStore.open(store)
+    classes = tuple(description.get("classes", CLASSES))
+    require_classes(jets, classes, f"the tagger {run}")
     features = resolve_features(description["features"])
     rows = FeatureRows(jets, features, int(description["max_particles"]))
     log_p = _log_probabilities(model.to(device), rows, torch.device(device), progress)
@@ -112,7 +114,7 @@ def predict_store(
         "git_commit": git_commit(),
     }
     found = Predictions(
-        np.exp(log_p).astype(np.float32), labels.astype(np.int8), np.arange(len(labels)), CLASSES, provenance
+        np.exp(log_p).astype(np.float32), labels.astype(np.int16), np.arange(len(labels)), classes, provenance
     )
     _save(found, out)
     return found
@@ -144,7 +146,7 @@ def load_predictions(file: Path) -> Predictions:
 
 def _log_probabilities(model: Tagger, rows: FeatureRows, device: torch.device, progress: bool) -> np.ndarray:
     """Return ln of class probabilities in double precision, shape (n_jets, n_classes), in the order of the store."""
-    found = np.empty((len(rows), len(CLASSES)))
+    found = np.empty((len(rows), model.config.n_classes))
     with (
         torch.inference_mode(),
         tqdm(total=len(rows), unit="jet", unit_scale=True, desc="predict", disable=not progress) as bar,

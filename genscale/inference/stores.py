@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from eval.scaling import ReferenceLevels, Sequences, reference_levels
 from genscale.config import to_mapping
+from genscale.data.conform import UNKNOWN_CLASS
 from genscale.data.constituents import COLUMNS, constituents, to_store_rows
 from genscale.data.manifest import Manifest
 from genscale.data.order import HELD_OUT_SEED, JetOrder
@@ -19,6 +20,7 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import JetStore, StoreWriter, TokenStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
+from genscale.inference.encoding import require_fit
 from genscale.inference.sampling import SamplingConfig, require_label, sample
 from genscale.models.generator import Generator
 from genscale.training.generator import TOKENIZER_FOLDER, load_generator
@@ -35,7 +37,14 @@ TOKEN_SHARD_JETS = 50_000
 
 
 def encode_store(
-    jets: Path, tokenizer: Path, out: Path, *, n_jets: int = 0, device: str = "cpu", progress: bool = True
+    jets: Path,
+    tokenizer: Path,
+    out: Path,
+    *,
+    n_jets: int = 0,
+    accept_loss: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> Manifest:
     """Turn a jet store into a token store with the same jets in the same order.
 
@@ -49,6 +58,8 @@ def encode_store(
         Token store to write; one that was interrupted is completed.
     n_jets : int
         Encode only this many jets, a fixed choice over the whole store; 0 means all.
+    accept_loss : bool
+        Encode even if the tokenizer drops many particles.
     device : str
         Where the network runs.
     progress : bool
@@ -58,11 +69,20 @@ def encode_store(
     -------
     Manifest
         Manifest of the token store.
+
+    Raises
+    ------
+    InputError
+        The tokenizer drops more than a few percent of the particles or empties as many jets, and `accept_loss` is not
+        set.
     """
     store, coder = JetStore.open(jets), Tokenizer.load(tokenizer)
-    labels, chosen = store.labels(), _choice(len(store), n_jets)
+    if not accept_loss:
+        require_fit(coder, store)
+    labels = store.labels() if store.class_names else np.full(len(store), UNKNOWN_CLASS)
+    chosen = _choice(len(store), n_jets)
     meta = _token_meta(coder, store) | ({"n_jets": n_jets} if n_jets else {})
-    writer = StoreWriter(out, "tokens", meta)
+    writer = StoreWriter(out, "tokens", meta, store.class_names)
     with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="encode", disable=not progress) as bar:
         for key, places in _parts(len(chosen), TOKEN_SHARD_JETS):
             rows = chosen[places]
@@ -116,14 +136,16 @@ def decode_store(
         "source_fingerprint": store.fingerprint,
         "tokenizer_fingerprint": coder.fingerprint,
     }
-    writer, labels = StoreWriter(out, "jets", {**meta, "n_jets": n_jets}), store.labels()
+    writer = StoreWriter(out, "jets", {**meta, "n_jets": n_jets})
+    labels = store.labels() if store.class_names else None
     chosen = _choice(len(store), n_jets)
     with tqdm(total=len(chosen), unit="jet", unit_scale=True, desc="decode", disable=not progress) as bar:
         for key, part in _parts(len(chosen)):
             if not writer.has_shard(key):
                 rows = chosen[part]
                 particles = coder.decode(store.read(rows, columns=["tokens"])["tokens"], device=device)
-                writer.write_shard(key, to_store_rows(particles, labels[rows]))
+                chosen_labels = None if labels is None else labels[rows]
+                writer.write_shard(key, to_store_rows(particles, chosen_labels, store.class_names))
             bar.update(len(part))
     return writer.finish()
 
@@ -169,10 +191,11 @@ def generate_store(
     """
     if n_jets < 1:
         raise InputError(f"jets: {n_jets} is not at least 1")
-    if class_label is not None and class_label not in CLASSES:
-        raise InputError(f"class {class_label!r}: known are {', '.join(CLASSES)}")
-    label = None if class_label is None else CLASSES.index(class_label)
     model, description = load_generator(run)
+    classes = tuple(description.get("classes", CLASSES))
+    if class_label is not None and class_label not in classes:
+        raise InputError(f"class {class_label!r}: known are {', '.join(classes) or 'none'}")
+    label = None if class_label is None else classes.index(class_label)
     require_label(model, label)  # before the folder is begun: it would be one of other settings
     coder = Tokenizer.load(run / TOKENIZER_FOLDER)
     require_same_tokenizer(description["tokenizer_fingerprint"], coder, run, run / TOKENIZER_FOLDER)
@@ -181,7 +204,7 @@ def generate_store(
         "sampling": to_mapping(config), "class": class_label, "n_jets": n_jets,
     }  # fmt: skip
     writer = StoreWriter(out, "jets", meta)
-    hits = _generate(model.to(device), coder, writer, n_jets, config, label, device, progress)
+    hits = _generate(model.to(device), coder, writer, n_jets, config, label, classes, device, progress)
     # Into the unfinished folder: it is published with the store, or not at all.
     found = {"n_jets": n_jets, "hit_max_length": hits, "share": hits / n_jets}
     write_json(writer.partial / "sampling.json", found)
@@ -194,7 +217,7 @@ def generate_store(
 
 def _generate(
     model: Generator, coder: Tokenizer, writer: StoreWriter, n_jets: int, config: SamplingConfig,
-    label: int | None, device: str, progress: bool,
+    label: int | None, classes: tuple[str, ...], device: str, progress: bool,
 ) -> int:  # fmt: skip
     """Write all shards; return the number of jets that hit the maximal length."""
     cut = 0
@@ -216,7 +239,8 @@ def _generate(
             drawn = sample(model, len(part), config, first_jet=int(part[0]), label=label, report=report)
             write_json(count, int(drawn.hit_max_length.sum()))
             labels = None if label is None else np.full(len(part), label)
-            writer.write_shard(key, to_store_rows(coder.decode(drawn.tokens, device=device), labels))
+            jets = coder.decode(drawn.tokens, device=device)
+            writer.write_shard(key, to_store_rows(jets, labels, classes))
     return cut
 
 

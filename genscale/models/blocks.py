@@ -178,7 +178,7 @@ class Blocks(nn.ModuleList):
 
     def forward(self, rows: Tensor, packing: Packing) -> Tensor:
         """Packed rows ``[n_tokens, d]`` to the same."""
-        if len(self) and self._can_be_fused() and fused.available(rows):
+        if self.are_fused(rows):
             attention = cast(Block, self[0]).attention
             return fused.fused_blocks(
                 rows, packing, self._weights, n_heads=attention.n_heads, causal=attention.causal,
@@ -188,10 +188,14 @@ class Blocks(nn.ModuleList):
             rows = block(rows, packing)
         return rows
 
-    def _can_be_fused(self) -> bool:
+    def are_fused(self, rows: Tensor | None = None) -> bool:
+        """Whether all blocks are one call of compiled C for rows like these (by default those of the weights' type)."""
+        if not len(self):
+            return False
         block = cast(Block, self[0])
         no_dropout = not self.training or block.dropout.p == 0
-        return block.norm == "pre" and block.activation in ("gelu", "gelu_tanh") and no_dropout
+        pre_norm_gelu = block.norm == "pre" and block.activation in ("gelu", "gelu_tanh")
+        return pre_norm_gelu and no_dropout and fused.available(block.up.weight if rows is None else rows)
 
 
 def init_transformer(model: nn.Module, n_layers: int) -> None:

@@ -18,7 +18,8 @@ from typing import IO, Any, Protocol
 from genscale.errors import InputError
 from genscale.processes import THREAD_VARIABLES, available_cores
 from genscale.study.cells import Cell
-from genscale.study.work import run_cell
+from genscale.study.jobs import Train
+from genscale.study.plan import run_cell
 
 
 class Job(Protocol):
@@ -216,7 +217,7 @@ class SlurmBackend:
             "cpus_per_task": threads,
             **self.options,
         }
-        if not cell.work.startswith("train_"):
+        if not isinstance(cell.job, Train):
             parameters |= {"nodes": 1, "tasks_per_node": 1}
         try:
             executor.update_parameters(**parameters)

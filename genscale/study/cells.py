@@ -1,17 +1,16 @@
-"""The cells of a study: independent pieces of work, each with one output that is complete or absent.
+"""The cells of a study: its jobs by the names of their outputs, and what each of them needs.
 
 A cell runs when the cells that it needs are done, is skipped if its output exists, and is resumed from its checkpoint
-if it was killed. The work itself is in ``genscale.study.work``.
+if it was killed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,19 @@ from genscale.errors import InputError
 from genscale.models.counting import generator_flops, tagger_flops
 from genscale.study.config import Grid, Inputs, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
+from genscale.study.jobs import (
+    Coarsen,
+    Decode,
+    Encode,
+    Fidelity,
+    Generate,
+    Job,
+    Predict,
+    Quality,
+    Run,
+    Simulate,
+    Train,
+)
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig, weights_folder
@@ -31,126 +43,43 @@ from genscale.training.tokenizer import TokenizerRun
 from tokenizer import Tokenizer
 
 #: Number of constituents of a jet for estimates of FLOPs before a run (the mean of JetClass is 40).
-ASSUMED_PARTICLES = 40
+ASSUMED_PARTICLES: Final = 40
 
-#: Stores and stages by their folders within a study.
-SPLITS = ("train", "validation", "test")
-REJECTION = "rejection"
-TOKEN_SPLITS = ("train", "validation")
+#: Stores by their folders within a study.
+SPLITS: Final = ("train", "validation", "test")
+REJECTION: Final = "rejection"
+TOKEN_SPLITS: Final = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of work.
+    """A job of a study.
 
     Attributes
     ----------
     id : str
-        Also the path of its output within the study's folder.
-    work : str
-        Key of ``genscale.study.work.WORK``.
-    arguments : dict
-        Plain values.
+        Name of the cell, and path of its output within the study's folder.
+    job : Job
+        The work.
     needs : tuple of str
         Cells that must be done before.
-    done_file : str
-        File within the output whose presence says that the output is whole.
-    all_cores : bool
-        It uses every core by itself.
-    flops : float
-        Estimated floating-point operations of a training with its branches, 0 for other work. Those of a tokenizer are
-        6 x parameters x particles, as in its record.
-    held_out_flops : float
-        Estimated floating-point operations of its held-out losses, which come on top.
-    steps : int
-        Optimizer steps, of a training.
     """
 
     id: str
-    work: str
-    arguments: dict[str, Any]
+    job: Job
     needs: tuple[str, ...] = ()
-    done_file: str = ""
-    all_cores: bool = False
-    flops: float = field(default=0.0, compare=False)
-    held_out_flops: float = field(default=0.0, compare=False)
-    steps: int = field(default=0, compare=False)
 
     def output(self, study: Path) -> Path:
-        """Return the folder of the result."""
+        """Folder of the output."""
         return study / self.id
 
     def done(self, study: Path) -> bool:
-        """Whether the result is complete."""
-        return (self.output(study) / self.done_file).exists()
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A store or a model that cells read, and the cell that makes it, unless it was given."""
-
-    path: str
-    made_by: tuple[str, ...]
-
-
-def _source(cell: str, given: str = "") -> _Source:
-    return _Source(given, ()) if given else _Source(cell, (cell,))
-
-
-@dataclass(frozen=True)
-class _Sources:
-    """The jets and tokens of a study by split, and its tokenizer."""
-
-    config: StudyConfig
-
-    @property
-    def jets(self) -> dict[str, _Source]:
-        folder = self.config.jets.stores
-        splits = (*SPLITS, REJECTION) if self.more_background else SPLITS
-        return {split: _source(f"jets/{split}", folder and f"{folder}/{split}") for split in splits}
-
-    @property
-    def more_background(self) -> bool:
-        """Whether taggers are judged on a store with more background than the test jets."""
-        given = self.config.jets.stores
-        return (Path(given) / REJECTION).is_dir() if given else bool(self.config.jets.rejection_of)
-
-    @property
-    def judged(self) -> _Source:
-        """The jets that taggers are judged on."""
-        return self.jets[REJECTION if self.more_background else "test"]
-
-    @property
-    def tokens(self) -> dict[str, _Source]:
-        folder = self.config.tokenizer.tokens
-        return {split: _source(f"tokens/{split}", folder and f"{folder}/{split}") for split in TOKEN_SPLITS}
-
-    @property
-    def tokenizer(self) -> _Source:
-        return _source("tokenizer", self.config.tokenizer.folder)
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """The cells that make the jets of trainings and of held-out losses."""
-        return (*self.jets["train"].made_by, *self.jets["validation"].made_by)
-
-    @cached_property
-    def codes(self) -> tuple[int, int]:
-        """Return the size of the vocabulary and the length of the longest jet of the tokenizer."""
-        if self.config.tokenizer.folder:
-            given = Tokenizer.load(self.config.tokenizer.folder)
-            return given.vocab_size, given.max_constituents
-        model = self.config.tokenizer.model
-        return model.codebook_size + 2, model.preprocessing.max_constituents
-
-
-def token_codes(config: StudyConfig) -> tuple[int, int]:
-    """Vocabulary and longest jet of a study's tokenizer, trained or given."""
-    return _Sources(config).codes
+        """Whether the output is complete."""
+        return (self.output(study) / self.job.done_file).exists()
 
 
 def study_cells(config: StudyConfig) -> list[Cell]:
-    """Return all cells of a study, each after those that it needs.
+    """Return all cells of a study but its report, each after those that it needs.
 
     Parameters
     ----------
@@ -166,101 +95,40 @@ def study_cells(config: StudyConfig) -> list[Cell]:
     InputError
         The configuration of a training is invalid; this is reported before any work is done.
     """
-    sources = _Sources(config)
-    cells = _tokenizer(sources)
-    cells += _generators(sources)
-    cells += _codebooks(sources)
-    cells += _taggers(sources)
-    cells += _repetition(sources)
-    cells += _controls(sources)
-    cells += _variations(sources)
-    inner = {need for c in cells for need in c.needs}
-    ends = tuple(c.id for c in cells if c.id not in inner)
-    report = {"study": to_mapping(config)}
-    cells.append(Cell("report", "report", report, ends, "done.json"))
-    return [c for c in _simulations(config) if c.id in inner] + cells
+    planned = _Jobs(config)
+    jobs = {
+        name: job
+        for group in (
+            planned.tokenizer, planned.generators, planned.codebooks, planned.taggers, planned.repetition,
+            planned.controls, planned.variations,
+        )
+        for name, job in group()
+    }  # fmt: skip
+    read = {path for job in jobs.values() for path in job.reads}
+    jobs = {name: job for name, job in planned.simulations() if name in read} | jobs
+    return [Cell(name, job, tuple(_makers(job, jobs))) for name, job in jobs.items()]
+
+
+def _makers(job: Job, jobs: Mapping[str, Job]) -> Iterator[str]:
+    """Yield the jobs that make what a job reads; stores and models that were given are made by none."""
+    for path in job.reads:
+        yield from (str(folder) for folder in (Path(path), *Path(path).parents) if str(folder) in jobs)
 
 
 def splits_read(config: StudyConfig) -> tuple[str, ...]:
     """Return the splits of the jets that are read by some cell of the study."""
-    read = {
-        value for cell in study_cells(config) for value in cell.arguments.values() if isinstance(value, str)
-    }
-    return tuple(split for split, store in _Sources(config).jets.items() if store.path in read)
+    read = {path for cell in study_cells(config) for path in cell.job.reads}
+    return tuple(split for split, store in _Jobs(config).jets.items() if store in read)
 
 
-def _simulations(config: StudyConfig) -> list[Cell]:
-    cells = []
-    jets = config.jets
-    shared = {"classes": list(jets.classes), "mpi": jets.mpi}
-    for i, split in enumerate(SPLITS):
-        arguments = {"n_jets": getattr(jets, split), "seed": jets.seed + i, **shared}
-        cells.append(Cell(f"jets/{split}", "simulate", arguments, (), "manifest.json", all_cores=True))
-    if jets.rejection_of:
-        more = {**cells[-1].arguments, "jets_of": dict(jets.rejection_of)}  # than the test jets
-        cells.append(Cell(f"jets/{REJECTION}", "simulate", more, (), "manifest.json", all_cores=True))
-    return cells
+def token_codes(config: StudyConfig) -> tuple[int, int]:
+    """Vocabulary and longest jet of a study's tokenizer, trained or given."""
+    return _Jobs(config).codes
 
 
-def _tokenizer(sources: _Sources) -> list[Cell]:
-    """Return the cells of the tokenizer and its tokens, as far as they are needed and not given."""
-    config, jets, tokenizer = sources.config, sources.jets, sources.tokenizer
-    if not (config.generator.sizes or config.variations.generator):
-        return []
-    stage = config.tokenizer
-    cells = []
-    if tokenizer.made_by:
-        with _naming("tokenizer"):
-            run = TokenizerRun(jets["train"].path, jets["validation"].path, stage.model, stage.training)
-        cells.append(_tokenizer_cell("tokenizer", run, sources))
-    for split, tokens in sources.tokens.items():
-        if tokens.made_by:
-            arguments = {"jets": jets[split].path, "tokenizer": tokenizer.path}
-            needs = (*tokenizer.made_by, *jets[split].made_by)
-            cells.append(Cell(tokens.path, "encode", arguments, needs, "manifest.json"))
-    if config.generator.sizes:
-        # The jets that are only encoded and decoded differ from those of the reference, as generated jets do, so that
-        # their distance from the reference contains the same sampling noise.
-        held_out = sources.tokens["validation"]
-        decoded = {"tokens": held_out.path, "tokenizer": tokenizer.path, "n_jets": config.samples.jets}
-        needs = (*held_out.made_by, *tokenizer.made_by)
-        cells.append(Cell("samples/tokenizer", "decode", decoded, needs, "manifest.json"))
-        measured = {"tokenizer": tokenizer.path, "jets": jets["test"].path}
-        needs = (*tokenizer.made_by, *jets["test"].made_by)
-        cells.append(Cell("quality", "quality", measured, needs, "quality.json"))
-    return cells
-
-
-def _tokenizer_cell(name: str, run: TokenizerRun, sources: _Sources) -> Cell:
-    with torch.device("meta"):  # only shapes are needed
-        parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
-    flops = 6.0 * parameters * run.training.jets * ASSUMED_PARTICLES
-    return _training(sources.config, name, "train_tokenizer", run, sources.trained_on, flops)
-
-
-def _grid(stage: Grid, on_the_way: Sequence[int] = ()) -> Iterator[tuple[str, TrainingConfig, list[int]]]:
-    """Yield name and training of every run (names x seeds), and the numbers of jets at which its weights are kept."""
-    for name in stage.names:
-        for seed in stage.seeds_for(name):
-            training = dataclasses.replace(stage.trained(name), seed=seed)
-            at = [jets for jets in on_the_way if jets < training.jets]
-            kept = sorted({*training.keep_weights_at, *at})
-            yield name, dataclasses.replace(training, keep_weights_at=kept), at
-
-
-def _weights(run: str, jets: int | None) -> str:
-    """Return the folder of the weights of a run after some jets, or (None) at its end."""
-    return run if jets is None else str(weights_folder(Path(run), jets))
-
-
-def _generators(sources: _Sources) -> list[Cell]:
-    cells = []
-    for size, training, at in _grid(sources.config.generator, sources.config.samples.at):
-        run = f"generator/{size}-s{training.seed}"
-        cells.append(_trained("generator", run, size, training, sources))
-        for jets in (*at, None):
-            cells += _sample(run, jets, sources)
-    return cells
+def codebook_folder(codes: int) -> str:
+    """Folder, within a study, of what is trained with this number of codes."""
+    return f"codebooks/k{codes}"
 
 
 def sample_name(run: str, jets: int | None = None) -> str:
@@ -274,192 +142,235 @@ def sample_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
-def _sample(run: str, jets: int | None, sources: _Sources) -> list[Cell]:
-    """Return the cells that sample a generator after some jets, or (None) at its end, and score the sample."""
-    stage, name = sources.config.samples, sample_name(run, jets)
-    drawn = {
-        "run": _weights(run, jets), "jets": stage.jets,
-        "temperature": stage.temperature, "seed": sample_seed(stage.seed, name),
-    }  # fmt: skip
-    scored = {
-        "generated": f"samples/{name}", "reference": sources.jets["test"].path,
-        "tokenizer_floor": "samples/tokenizer", "n_jets": stage.jets, "figures": jets is None,
-    }  # fmt: skip
-    needs = (f"samples/{name}", "samples/tokenizer", *sources.jets["test"].made_by)
-    return [
-        Cell(f"samples/{name}", "generate", drawn, (run,), "manifest.json"),
-        Cell(f"fidelity/{name}", "fidelity", scored, needs, "fidelity.json"),
-    ]
+Named = Iterator[tuple[str, Job]]
 
 
-def _codebooks(sources: _Sources) -> list[Cell]:
-    """Return the cells that train a generator on the tokens of each coarser tokenizer and of the tokenizer itself."""
-    stage, cells = sources.config.codebooks, list[Cell]()
-    if not (stage.merged and sources.config.generator.sizes):
-        return cells
-    vocabulary, longest = sources.codes
-    for codes in stage.merged:
-        require(
-            2 <= codes < vocabulary - 2,
-            f"codebooks.merged: {codes} is not from 2 to {vocabulary - 3}, fewer than the tokenizer's codes",
-        )
-    jets = {"train": stage.training.jets, "validation": stage.training.validation_jets}
-    for codes in (*stage.merged, vocabulary - 2):
-        folder, tokenizer = codebook_folder(codes), sources.tokenizer
-        if codes < vocabulary - 2:
-            merge = {"tokenizer": tokenizer.path, "codes": codes}
-            tokenizer = _source(f"{folder}/tokenizer")
-            done = "tokenizer.json"
-            cells.append(Cell(tokenizer.path, "coarsen", merge, sources.tokenizer.made_by, done))
-        tokens = [f"{folder}/{split}" for split in TOKEN_SPLITS]
-        for path, split in zip(tokens, TOKEN_SPLITS, strict=True):
-            store = sources.jets[split]
-            arguments = {"jets": store.path, "tokenizer": tokenizer.path, "n_jets": jets[split]}
-            needs = (*tokenizer.made_by, *store.made_by)
-            cells.append(Cell(path, "encode", arguments, needs, "manifest.json"))
-        with _naming(f"{folder}/generator"):
-            run = GeneratorRun(tokens[0], tokens[1], tokenizer.path, stage.size, training=stage.training)
-            shape = run.shape(codes + 2, longest)
-        flops = generator_flops(shape, stage.training.jets, stage.training.jets * (ASSUMED_PARTICLES + 1))
-        cells.append(
-            _training(sources.config, f"{folder}/generator", "train_generator", run, tuple(tokens), flops)
-        )
-    return cells
+@dataclass(frozen=True)
+class _Jobs:
+    """The jobs of a study by the names of their cells, one method a stage; stores and models are paths."""
 
+    config: StudyConfig
 
-def codebook_folder(codes: int) -> str:
-    """Return the folder, within a study, of what is trained with this number of codes."""
-    return f"codebooks/k{codes}"
+    @property
+    def jets(self) -> dict[str, str]:
+        """Jet stores by split."""
+        splits = (*SPLITS, REJECTION) if self.more_background else SPLITS
+        return {split: f"{self.config.jets.stores or 'jets'}/{split}" for split in splits}
 
+    @property
+    def more_background(self) -> bool:
+        """Whether taggers are judged on a store with more background than the test jets."""
+        given = self.config.jets.stores
+        return (Path(given) / REJECTION).is_dir() if given else bool(self.config.jets.rejection_of)
 
-def _trained(task: str, cell: str, name: str, training: TrainingConfig, sources: _Sources) -> Cell:
-    """A training of a task's size in the form of its grid."""
-    config = sources.config
-    with _naming(cell):
-        if task == "tagger":
-            inputs = Inputs(config.tagger.features, config.tagger.max_particles)
-            return _tagger_cell(cell, _tagger_run(sources, int(name[1:]), inputs, training), sources)
-        train, validation = (sources.tokens[split].path for split in TOKEN_SPLITS)
-        model = dict(config.generator.model)
-        run = GeneratorRun(train, validation, sources.tokenizer.path, name, model=model, training=training)
-        return _generator_cell(cell, run, sources)
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Token stores by split."""
+        return {split: f"{self.config.tokenizer.tokens or 'tokens'}/{split}" for split in TOKEN_SPLITS}
 
+    @property
+    def coder(self) -> str:
+        """The tokenizer."""
+        return self.config.tokenizer.folder or "tokenizer"
 
-def _generator_cell(name: str, run: GeneratorRun, sources: _Sources) -> Cell:
-    jets = run.training.jets
-    flops = generator_flops(run.shape(*sources.codes), jets, jets * (ASSUMED_PARTICLES + 1))
-    made_by = (cell for store in sources.tokens.values() for cell in store.made_by)
-    needs = (*made_by, *sources.tokenizer.made_by)
-    return _training(sources.config, name, "train_generator", run, needs, flops)
+    @cached_property
+    def codes(self) -> tuple[int, int]:
+        """Size of the vocabulary and length of the longest jet of the tokenizer."""
+        if self.config.tokenizer.folder:
+            given = Tokenizer.load(self.config.tokenizer.folder)
+            return given.vocab_size, given.max_constituents
+        model = self.config.tokenizer.model
+        return model.codebook_size + 2, model.preprocessing.max_constituents
 
+    def simulations(self) -> Named:
+        """Jets of every split, unless they are given."""
+        jets = self.config.jets
+        if jets.stores:
+            return
+        for i, split in enumerate(SPLITS):
+            yield f"jets/{split}", Simulate(getattr(jets, split), list(jets.classes), jets.seed + i, jets.mpi)
+        if jets.rejection_of:
+            test = Simulate(jets.test, list(jets.classes), jets.seed + SPLITS.index("test"), jets.mpi)
+            yield f"jets/{REJECTION}", replace(test, jets_of=dict(jets.rejection_of))
 
-def _taggers(sources: _Sources) -> list[Cell]:
-    cells, stage, jets = [], sources.config.tagger, sources.judged
-    for width, training, at in _grid(stage, stage.predict_at):
-        run = f"tagger/{width}-s{training.seed}"
-        cells.append(_trained("tagger", run, width, training, sources))
-        for seen in (*at, None):
-            name = f"predictions/{sample_name(run, seen)}"
-            predicted = {"run": _weights(run, seen), "jets": jets.path}
-            cells.append(Cell(name, "predict", predicted, (run, *jets.made_by), "predictions.npz"))
-    return cells
+    def tokenizer(self) -> Named:
+        """The tokenizer and its tokens, unless they are not needed or given."""
+        config, stage = self.config, self.config.tokenizer
+        if not (config.generator.sizes or config.variations.generator):
+            return
+        if not stage.folder:
+            with _naming("tokenizer"):
+                run = TokenizerRun(self.jets["train"], self.jets["validation"], stage.model, stage.training)
+            yield "tokenizer", self.trained(run)
+        if not stage.tokens:
+            for split, tokens in self.tokens.items():
+                yield tokens, Encode(self.jets[split], self.coder)
+        if config.generator.sizes:
+            # The jets that are only encoded and decoded differ from those of the reference, as generated jets do, so
+            # that their distance from the reference contains the same sampling noise.
+            yield "samples/tokenizer", Decode(self.tokens["validation"], self.coder, config.samples.jets)
+            yield "quality", Quality(self.coder, self.jets["test"])
 
+    def generators(self) -> Named:
+        """Generators, and their samples with scores, at the end of each run and on the way."""
+        stage = self.config.samples
+        for size, training, at in _grid(self.config.generator, stage.at):
+            run = f"generator/{size}-s{training.seed}"
+            yield run, self.of_size("generator", run, size, training)
+            for jets in (*at, None):
+                name = sample_name(run, jets)
+                seed = sample_seed(stage.seed, name)
+                yield f"samples/{name}", Generate(_weights(run, jets), stage.jets, stage.temperature, seed)
+                scored = (f"samples/{name}", self.jets["test"], "samples/tokenizer")
+                yield f"fidelity/{name}", Fidelity(*scored, n_jets=stage.jets, figures=jets is None)
 
-def _repetition(sources: _Sources) -> list[Cell]:
-    config, cells = sources.config, []
-    stage = config.repetition
-    columns = [("generator", size) for size in stage.sizes] + [("tagger", f"d{w}") for w in stage.widths]
-    for (task, name), jets, seed in itertools.product(columns, stage.jets, stage.seeds):
-        training = _at_rate_of(config.grids[task], name, stage.training_on(jets, seed))
-        cells.append(_trained(task, f"repetition/{name}-u{jets}-s{seed}", name, training, sources))
-    others = config.inputs.others.items() if config.inputs.width else ()
-    for (name, inputs), jets, seed in itertools.product(others, stage.jets, stage.seeds):
-        width = config.inputs.width
-        training = _at_rate_of(config.tagger, f"d{width}", stage.training_on(jets, seed))
-        cell = f"inputs/{name}/d{width}-u{jets}-s{seed}"
+    def codebooks(self) -> Named:
+        """A generator on the tokens of each coarser tokenizer, and of the tokenizer itself."""
+        stage = self.config.codebooks
+        if not (stage.merged and self.config.generator.sizes):
+            return
+        vocabulary, longest = self.codes
+        for codes in stage.merged:
+            require(
+                2 <= codes < vocabulary - 2,
+                f"codebooks.merged: {codes} is not from 2 to {vocabulary - 3}, fewer than the tokenizer's codes",
+            )
+        for codes in (*stage.merged, vocabulary - 2):
+            folder, coder = codebook_folder(codes), self.coder
+            if codes < vocabulary - 2:
+                coder = f"{folder}/tokenizer"
+                yield coder, Coarsen(self.coder, codes)
+            yield f"{folder}/train", Encode(self.jets["train"], coder, stage.training.jets)
+            held_out = Encode(self.jets["validation"], coder, stage.training.validation_jets)
+            yield f"{folder}/validation", held_out
+            stores = (f"{folder}/train", f"{folder}/validation", coder)
+            with _naming(f"{folder}/generator"):
+                run = GeneratorRun(*stores, stage.size, training=stage.training)
+                yield f"{folder}/generator", self.trained(run, (codes + 2, longest))
+
+    def taggers(self) -> Named:
+        """Taggers and their predictions, at the end of each run and on the way."""
+        stage = self.config.tagger
+        for width, training, at in _grid(stage, stage.predict_at):
+            run = f"tagger/{width}-s{training.seed}"
+            yield run, self.of_size("tagger", run, width, training)
+            judged = self.jets[REJECTION if self.more_background else "test"]
+            for jets in (*at, None):
+                yield f"predictions/{sample_name(run, jets)}", Predict(_weights(run, jets), judged)
+
+    def repetition(self) -> Named:
+        """Trainings on repeated jets, and those with other inputs."""
+        config, stage = self.config, self.config.repetition
+        columns = [("generator", size) for size in stage.sizes] + [("tagger", f"d{w}") for w in stage.widths]
+        for (task, name), jets, seed in itertools.product(columns, stage.jets, stage.seeds):
+            training = _at_rate_of(config.grids[task], name, stage.training_on(jets, seed))
+            cell = f"repetition/{name}-u{jets}-s{seed}"
+            yield cell, self.of_size(task, cell, name, training)
+        others = config.inputs.others.items() if config.inputs.width else ()
+        for (name, inputs), jets, seed in itertools.product(others, stage.jets, stage.seeds):
+            width = f"d{config.inputs.width}"
+            training = _at_rate_of(config.tagger, width, stage.training_on(jets, seed))
+            cell = f"inputs/{name}/{width}-u{jets}-s{seed}"
+            yield cell, self.of_size("tagger", cell, width, training, inputs)
+
+    def controls(self) -> Named:
+        """Trainings that say whether data or their training limit the losses of the grids."""
+        for task, name in self.config.controlled.items():
+            for training in repeated_trainings(self.config.grids[task], name):
+                cell = f"control/{task}/{name}-s{training.seed}"
+                yield cell, self.of_size(task, cell, name, training)
+        for corner, change in itertools.product(recipe_corners(self.config), CHANGES):
+            cell = corner.cell(change)
+            yield cell, self.of_size(corner.task, cell, corner.name, corner.changed(change))
+
+    def variations(self) -> Named:
+        """Trainings that differ from their stage in some keys."""
+        for variation in self.config.variations.runs():
+            run_cls, keys = _VARIED[variation.task]
+            stage = to_mapping(getattr(self.config, variation.task))
+            base = {key: stage[key] for key in keys} | self.data(variation.task)
+            with _naming(variation.cell):
+                run: Any = from_mapping(run_cls, variation.applied_to(base), variation.task)
+                yield variation.cell, self.trained(run)
+
+    def data(self, task: str) -> dict[str, Any]:
+        """What the runs of a task read."""
+        if task == "generator":
+            return {
+                "tokens": self.tokens["train"],
+                "validation": self.tokens["validation"],
+                "tokenizer": self.coder,
+            }
+        return {"jets": self.jets["train"], "validation": self.jets["validation"]}
+
+    def of_size(
+        self, task: str, cell: str, name: str, training: TrainingConfig, inputs: Inputs | None = None
+    ) -> Train:
+        """Training of a size of a grid, with the grid's settings (taggers: its inputs, or others)."""
+        data, tagger, generator = self.data(task), self.config.tagger, self.config.generator
         with _naming(cell):
-            cells.append(_tagger_cell(cell, _tagger_run(sources, width, inputs, training), sources))
-    return cells
+            if task == "generator":
+                return self.trained(
+                    GeneratorRun(**data, size=name, model=dict(generator.model), training=training)
+                )
+            inputs = inputs or Inputs(tagger.features, tagger.max_particles)
+            width = int(name.removeprefix("d"))
+            run = TaggerRun(
+                **data, **asdict(inputs), d_model=width, dropout=tagger.dropout, training=training
+            )
+            return self.trained(run)
+
+    def trained(self, run: Run, codes: tuple[int, int] | None = None) -> Train:
+        """Training of a run, with estimates of its cost; ``codes`` are those of another tokenizer."""
+        training = run.training
+        flops = self._flops(run, codes)
+        held_out_jets = len(training.evaluated_after) * (
+            training.validation_jets or self.config.jets.validation
+        )
+        # Forward passes, a third of a step each.
+        held_out_flops = held_out_jets * flops / (3 * training.jets)
+        return Train(run, flops * training.total_jets / training.jets, held_out_flops)
+
+    def _flops(self, run: Run, codes: tuple[int, int] | None) -> float:
+        """Floating-point operations of a run without branches; of a tokenizer 6 x parameters x particles."""
+        jets = run.training.jets
+        if isinstance(run, GeneratorRun):
+            return generator_flops(run.shape(*(codes or self.codes)), jets, jets * (ASSUMED_PARTICLES + 1))
+        if isinstance(run, TaggerRun):
+            shape = run.shape(len(resolve_features(run.features)))
+            return tagger_flops(shape, jets, jets * min(ASSUMED_PARTICLES, run.max_particles))
+        with torch.device("meta"):  # only shapes are needed
+            parameters = sum(p.numel() for p in Tokenizer.create(run.model).model.parameters())
+        return 6.0 * parameters * jets * ASSUMED_PARTICLES
+
+
+#: Tasks that vary: the run's configuration, and the keys of the task's stage with which it begins.
+_VARIED: Final[dict[str, tuple[type[Run], tuple[str, ...]]]] = {
+    "tagger": (TaggerRun, ("features", "max_particles", "dropout", "training")),
+    "generator": (GeneratorRun, ("model", "training")),
+    "tokenizer": (TokenizerRun, ("model", "training")),
+}
+
+
+def _grid(stage: Grid, on_the_way: Sequence[int]) -> Iterator[tuple[str, TrainingConfig, list[int]]]:
+    """Yield name and training of every run (names x seeds), and the numbers of jets at which its weights are kept."""
+    for name in stage.names:
+        for seed in stage.seeds_for(name):
+            training = replace(stage.trained(name), seed=seed)
+            at = [jets for jets in on_the_way if jets < training.jets]
+            kept = sorted({*training.keep_weights_at, *at})
+            yield name, replace(training, keep_weights_at=kept), at
+
+
+def _weights(run: str, jets: int | None) -> str:
+    """Folder of the weights of a run after some jets, or (None) at its end."""
+    return run if jets is None else str(weights_folder(Path(run), jets))
 
 
 def _at_rate_of(grid: Grid, name: str, training: TrainingConfig) -> TrainingConfig:
     """A training at the learning rate of a size, where its grid names one."""
     rate = grid.learning_rates.get(name, training.learning_rate)
-    return dataclasses.replace(training, learning_rate=rate)
-
-
-def _controls(sources: _Sources) -> list[Cell]:
-    """Runs that say whether data or their training limit the losses of the grids."""
-    config = sources.config
-    cells = [
-        _trained(task, f"control/{task}/{name}-s{training.seed}", name, training, sources)
-        for task, name in config.controlled.items()
-        for training in repeated_trainings(config.grids[task], name)
-    ]
-    for corner in recipe_corners(config):
-        for change in CHANGES:
-            cells.append(
-                _trained(corner.task, corner.cell(change), corner.name, corner.changed(change), sources)
-            )
-    return cells
-
-
-def _tagger_run(sources: _Sources, width: int, inputs: Inputs, training: TrainingConfig) -> TaggerRun:
-    return TaggerRun(
-        sources.jets["train"].path, sources.jets["validation"].path, width, features=inputs.features,
-        max_particles=inputs.max_particles, dropout=sources.config.tagger.dropout, training=training,
-    )  # fmt: skip
-
-
-def _tagger_cell(name: str, run: TaggerRun, sources: _Sources) -> Cell:
-    shape, jets = run.shape(len(resolve_features(run.features))), run.training.jets
-    flops = tagger_flops(shape, jets, jets * min(ASSUMED_PARTICLES, run.max_particles))
-    return _training(sources.config, name, "train_tagger", run, sources.trained_on, flops)
-
-
-#: Tasks that vary: the run's configuration, the keys of its stage that it begins with, and what makes its cell.
-_VARIED: Final[dict[str, tuple[type, tuple[str, ...], Callable[..., Cell]]]] = {
-    "tagger": (TaggerRun, ("features", "max_particles", "dropout", "training"), _tagger_cell),
-    "generator": (GeneratorRun, ("model", "training"), _generator_cell),
-    "tokenizer": (TokenizerRun, ("model", "training"), _tokenizer_cell),
-}
-
-
-def _variations(sources: _Sources) -> list[Cell]:
-    """Return the cells of trainings that differ from their stage in some keys."""
-    cells = []
-    for variation in sources.config.variations.runs():
-        run_cls, keys, cell = _VARIED[variation.task]
-        stage = to_mapping(getattr(sources.config, variation.task))
-        stores = sources.tokens if variation.task == "generator" else sources.jets
-        base = {key: stage[key] for key in keys} | {"validation": stores["validation"].path}
-        if variation.task == "generator":
-            base |= {"tokens": stores["train"].path, "tokenizer": sources.tokenizer.path}
-        else:
-            base |= {"jets": stores["train"].path}
-        with _naming(variation.cell):
-            run: Any = from_mapping(run_cls, variation.applied_to(base), variation.task)
-            cells.append(cell(variation.cell, run, sources))
-    return cells
-
-
-def _training(
-    config: StudyConfig,
-    name: str,
-    work: str,
-    run: TokenizerRun | GeneratorRun | TaggerRun,
-    needs: tuple[str, ...],
-    flops: float,
-) -> Cell:
-    training = run.training
-    trained = flops * training.total_jets / training.jets
-    held_out_jets = len(training.evaluated_after) * (training.validation_jets or config.jets.validation)
-    # Forward passes, a third of a step each.
-    held_out_flops = held_out_jets * flops / (3 * training.jets)
-    return Cell(
-        name, work, to_mapping(run), needs, "record.json",
-        flops=trained, held_out_flops=held_out_flops, steps=training.total_steps,
-    )  # fmt: skip
+    return replace(training, learning_rate=rate)
 
 
 @contextmanager

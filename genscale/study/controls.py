@@ -32,7 +32,7 @@ def repeated_trainings(grid: Grid, name: str) -> Iterator[TrainingConfig]:
 
 @dataclass(frozen=True)
 class Corner:
-    """One corner of a grid: the smallest or the largest size at the least or the most jets that are fitted.
+    """One corner of a grid: one of its sizes at the least or the most of its jets that are fitted.
 
     Attributes
     ----------
@@ -65,10 +65,10 @@ class Corner:
 
 
 def recipe_corners(config: StudyConfig) -> list[Corner]:
-    """Corners of all grids of a study; none where other recipes are not asked for."""
+    """Corners of all grids of a study at which other recipes are tried."""
     corners = []
-    for task, grid in config.grids.items() if config.control.recipe else ():
-        for name in dict.fromkeys((grid.names[0], grid.names[-1])):
+    for task, grid in config.grids.items():
+        for name in config.control.corners(grid.names):
             training = replace(grid.trained(name), seed=grid.seeds_for(name)[0], keep_weights_at=[])
             if training.learning_rate == 0:
                 rate = learning_rate(name) if task == "generator" else tagger_learning_rate(int(name[1:]))

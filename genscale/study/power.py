@@ -13,21 +13,22 @@ import torch
 
 from eval.common.errors import InputError as EvalInputError
 from eval.literature.claims import LEAST_POWER
+from eval.literature.design import Design, Noise, Run, noise_of
 from eval.literature.ideal import ideal_bounds
 from eval.literature.power import SCATTER, ClaimPower, study_power
-from eval.literature.worlds import Design, Noise, Run, noise_of
 from eval.scaling.points import read_points
-from genscale.config import from_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
 from genscale.models.counting import ParameterCount, count_parameters
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.tagger import Tagger, TaggerConfig
-from genscale.study.cells import Cell, study_cells, token_codes
+from genscale.study.cells import study_cells, token_codes
 from genscale.study.config import StudyConfig
+from genscale.study.jobs import Train
 from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
+from genscale.training.tokenizer import TokenizerRun
 
 #: Power of a study's claims, in its folder.
 POWER_FILE = "power.json"
@@ -58,16 +59,16 @@ def study_design(config: StudyConfig) -> Design:
     inputs: dict[str, list[Run]] = {}
     for cell in study_cells(config):
         folder, *rest = cell.id.split("/")
-        if cell.work not in ("train_tagger", "train_generator"):
+        if not isinstance(cell.job, Train) or isinstance(of := cell.job.of, TokenizerRun):
             continue
         if folder in single:
-            single[folder].append(_run(cell, config, single=True))
+            single[folder].append(_run(of, config, single=True))
         elif folder == "repetition":
-            repetition.append(_run(cell, config))
+            repetition.append(_run(of, config))
             if rest[0].startswith(f"d{config.inputs.width}-"):
                 inputs.setdefault(repetition[-1].inputs, []).append(repetition[-1])
         elif folder == "inputs":
-            run = _run(cell, config)
+            run = _run(of, config)
             inputs.setdefault(run.inputs, []).append(run)
     return Design(
         tagging=tuple(single["tagger"]),
@@ -78,14 +79,11 @@ def study_design(config: StudyConfig) -> Design:
     )
 
 
-def _run(cell: Cell, config: StudyConfig, single: bool = False) -> Run:
-    run: TaggerRun | GeneratorRun
-    if cell.work == "train_tagger":
-        run = from_mapping(TaggerRun, cell.arguments, cell.id)
+def _run(run: TaggerRun | GeneratorRun, config: StudyConfig, single: bool = False) -> Run:
+    if isinstance(run, TaggerRun):
         count = _count(run.shape(len(resolve_features(run.features))))
         inputs = f"{len(resolve_features(run.features))} features, {run.max_particles} particles"
     else:
-        run = from_mapping(GeneratorRun, cell.arguments, cell.id)
         count = _count(run.shape(*token_codes(config)))
         inputs = ""
     training = run.training

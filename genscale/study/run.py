@@ -11,15 +11,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from genscale.config import load_config, save_yaml, to_mapping
+from genscale.config import save_yaml, to_mapping
 from genscale.data.manifest import Manifest
 from genscale.errors import CellFailed, InputError, Interrupted
 from genscale.files import locked
 from genscale.processes import on_stop_signals
 from genscale.records import RunRecord
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
+from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read
 from genscale.study.config import StudyConfig
+from genscale.study.costs import Costs, seconds_ahead
+from genscale.study.jobs import Train
+from genscale.study.plan import REPORT, new_since, planned_cells
+from genscale.study.report.page import Report
+from genscale.study.report.study import read_config
 
 
 @dataclass
@@ -56,19 +61,22 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
         A cell failed; the other running cells are stopped and are resumed by the next call.
     """
     config = _anchored(config)
-    cells = study_cells(config)  # raises for unknown sizes or features, before a folder is made
+    cells = planned_cells(config)  # raises for unknown sizes or features, before a folder is made
     with locked(folder):
+        if grown := new_since(folder):
+            tqdm.write(f"{grown}; they are run now")
         _claim(config, folder)
-        waiting = [c for c in cells if not c.done(folder)]
-        if not waiting:
+        if all(c.done(folder) for c in cells):
             return folder / "report.html"
+        (folder / REPORT / Report.done_file).unlink(missing_ok=True)  # it is made again with the new cells
+        waiting = [c for c in cells if not c.done(folder)]
         bar = tqdm(
             total=len(cells), initial=len(cells) - len(waiting), unit="step",
             disable=None if progress else True,  # None: shown on a terminal only, where it overwrites itself
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
-        ahead = work_ahead(cells)
+        ahead = seconds_ahead(Costs(config), cells)
 
         def interrupt(number: int) -> None:
             raise Interrupted(number, folder)
@@ -132,7 +140,7 @@ def _claim(config: StudyConfig, folder: Path) -> None:
     """
     there = folder / "study.yaml"
     if there.exists():
-        old = load_config(StudyConfig, there)
+        old = read_config(folder)
         if old == config:
             return
         changed = _differences(
@@ -143,7 +151,6 @@ def _claim(config: StudyConfig, folder: Path) -> None:
                 f"{folder}: holds a study with another configuration ({'; '.join(changed[:3])}); "
                 "choose another folder with --out, or remove this one"
             )
-        (folder / "report" / "done.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / ".study.yaml.tmp"
     save_yaml(config, aside)
@@ -176,25 +183,15 @@ def _start_ready(
     end.
     """
     done = {c.id for c in cells} - {c.id for c in waiting} - {r.cell.id for r in running}
-    for cell in sorted(waiting, key=lambda c: (not c.all_cores, -ahead[c.id])):
-        if any(r.cell.all_cores for r in running) or len(running) >= backend.slots:
+    for cell in sorted(waiting, key=lambda c: (not c.job.all_cores, -ahead[c.id])):
+        if any(r.cell.job.all_cores for r in running) or len(running) >= backend.slots:
             return
-        if cell.all_cores and running:
+        if cell.job.all_cores and running:
             continue
         if all(need in done for need in cell.needs):
             waiting.remove(cell)
             started = time.monotonic()
             running.append(_Running(cell, backend.start(folder, cell, threads), started))
-
-
-def work_ahead(cells: Sequence[Cell]) -> dict[str, float]:
-    """Return the FLOPs of the longest chain of cells that begins with each cell, which determines the total time."""
-    ahead = dict.fromkeys((cell.id for cell in cells), 0.0)
-    for cell in reversed(cells):  # cells come after those that they need
-        ahead[cell.id] += cell.flops + cell.held_out_flops
-        for need in cell.needs:
-            ahead[need] = max(ahead[need], ahead[cell.id])
-    return ahead
 
 
 def _collect(running: list[_Running], folder: Path, bar: tqdm) -> list[_Running]:
@@ -221,7 +218,7 @@ def _failure(cell: Cell, code: int, log: Path) -> str:
 
 def _found(cell: Cell, folder: Path) -> str:
     """Return the result to print when a training ends."""
-    if not cell.work.startswith("train_"):
+    if not isinstance(cell.job, Train):
         return ""
     saved = RunRecord.load(cell.output(folder)).saved
     return f"   loss {saved.metrics['loss']:.4f} after {saved.jets_seen:,} jets"
@@ -243,82 +240,3 @@ def _progress(r: _Running) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def finished_config(folder: Path) -> StudyConfig:
-    """Read the configuration of a study of which everything but the report is done.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the study.
-
-    Returns
-    -------
-    StudyConfig
-
-    Raises
-    ------
-    InputError
-        The study is not finished; the message names what is missing.
-    """
-    missing = [cell.id for cell, state in status(folder) if state != "done" and cell.work != "report"]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(
-            f"{folder}: is not finished: {', '.join(missing[:3])}{more}; resume it with genscale study run"
-        )
-    return load_config(StudyConfig, folder / "study.yaml")
-
-
-def status(folder: Path) -> list[tuple[Cell, str]]:
-    """Return each cell of the study in a folder, and whether it is ``done``, ``begun`` or ``waiting``."""
-    config = load_config(StudyConfig, folder / "study.yaml")
-
-    def state(cell: Cell) -> str:
-        if cell.done(folder):
-            return "done"
-        begun = (
-            cell.output(folder).exists()
-            or cell.output(folder).with_name(cell.output(folder).name + ".partial").exists()
-        )
-        return "begun" if begun else "waiting"
-
-    return [(cell, state(cell)) for cell in study_cells(config)]
-
-
-def dry_run(config: StudyConfig, flops_per_second: float, ms_per_step: float) -> str:
-    """Return a table of the cells with the FLOPs of their trainings and held-out losses, and the hours of both.
-
-    Parameters
-    ----------
-    config : StudyConfig
-        The study.
-    flops_per_second : float
-        Rate of training of large models.
-    ms_per_step : float
-        Time of an optimizer step of the smallest models.
-
-    Returns
-    -------
-    str
-    """
-    cells = study_cells(config)
-    lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]
-    total = 0.0
-    for cell in cells:
-        if not cell.flops:
-            lines.append(f"{cell.id:34s} {cell.work}")
-            continue
-        flops = cell.flops + cell.held_out_flops
-        hours = (flops / flops_per_second + cell.steps * ms_per_step / 1000) / 3600
-        total += hours
-        lines.append(
-            f"{cell.id:34s} {cell.work:16s} {cell.flops:9.2e} {cell.held_out_flops:9.2e} {cell.steps:9,d} {hours:8.3f}"
-        )
-    lines.append(
-        f"{len(cells)} cells; the trainings need {sum(c.flops for c in cells):.2e} FLOPs, their held-out losses "
-        f"{sum(c.held_out_flops for c in cells):.2e}: {total:.2f} hours one after another, at {flops_per_second:.1e} "
-        f"FLOP/s and {ms_per_step:g} ms for each step besides (--flops-per-second, --ms-per-step)"
-    )
-    return "\n".join(lines)

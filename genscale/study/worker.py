@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from genscale.errors import run_guarded
-from genscale.study.work import do, read_cells
+from genscale.study.plan import read_cells
 
 
 def work(study: Path) -> None:
@@ -20,9 +20,9 @@ def work(study: Path) -> None:
     cells = read_cells(study)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        cell, log = line.rstrip("\n").split("\t")
+        name, log = line.rstrip("\n").split("\t")
         _redirect_output(Path(log))
-        do(cells[cell], study)
+        cells[name].job.run(study, cells[name].output(study))
         print("done", file=answers, flush=True)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genscale.config import nearest, require
 from genscale.data.batching import Batch, TokenRows, held_out
 from genscale.data.schema import CLASSES
-from genscale.data.store import TokenStore
+from genscale.data.store import TokenStore, require_same_classes
 from genscale.errors import InputError
 from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
@@ -68,7 +68,7 @@ class GeneratorRun:
         for key in self.model:
             require(key in known, f"unknown key model.{key}{nearest(key, known)} (known: {', '.join(known)})")
 
-    def shape(self, vocab_size: int, max_constituents: int) -> GeneratorConfig:
+    def shape(self, vocab_size: int, max_constituents: int, n_classes: int = len(CLASSES)) -> GeneratorConfig:
         """Return the configuration of the network for a tokenizer's vocabulary and longest jet.
 
         Parameters
@@ -77,6 +77,8 @@ class GeneratorRun:
             Number of tokens, including start and stop tokens.
         max_constituents : int
             Largest number of codes of a jet.
+        n_classes : int
+            Classes of the jets, which a class-conditional generator distinguishes.
 
         Returns
         -------
@@ -87,7 +89,7 @@ class GeneratorRun:
         InputError
             There is no such size, a value of ``model`` is impossible, or such jets are too long.
         """
-        n_classes = len(CLASSES) if self.class_conditional else 0
+        n_classes = n_classes if self.class_conditional else 0
         shape = generator_config(self.size, vocab_size, n_classes=n_classes, **self.model)
         longest = max_constituents + 1  # the start token
         require(
@@ -120,7 +122,11 @@ class GeneratorTask(Task):
         refuse_test_split(train)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
-        shape = run.shape(int(train.manifest.meta["vocabulary_size"]), self.tokenizer.max_constituents)
+        self.classes = train.class_names
+        if run.class_conditional:
+            require_same_classes(train, validation)
+        vocab_size = int(train.manifest.meta["vocabulary_size"])
+        shape = run.shape(vocab_size, self.tokenizer.max_constituents, len(self.classes))
         torch.manual_seed(run.training.seed)
         self.model: nn.Module = Generator(shape)
         self._count = count_parameters(self.model)
@@ -157,7 +163,8 @@ class GeneratorTask(Task):
     def save(self, model: nn.Module, run: Path) -> None:
         """Write weights and shape, and a copy of the tokenizer that they belong to."""
         self.tokenizer.save(run / TOKENIZER_FOLDER)
-        save_network(run, self.name, model, {"tokenizer_fingerprint": self.tokenizer.fingerprint})
+        provenance = {"tokenizer_fingerprint": self.tokenizer.fingerprint, "classes": list(self.classes)}
+        save_network(run, self.name, model, provenance)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         return batch.labels if self.config.class_conditional else None

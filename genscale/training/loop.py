@@ -34,6 +34,7 @@ from genscale.data.batching import BatchStream
 from genscale.data.order import JetOrder
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked, write_atomic
+from genscale.models.blocks import Blocks
 from genscale.processes import on_stop_signals
 from genscale.records import Evaluation, RunRecord, git_commit, package_versions
 from genscale.training.averaging import WeightAverage
@@ -183,8 +184,15 @@ class _Loop:
         self.model = task.model.to(accelerator.device)
         self.optimizer = FlatAdamW(self.model, config.weight_decay, config.clip_norm)
         self._from_main_process(self.optimizer.parameters)
-        # What torch.compile returns is a module too; its type says less.
-        self.forward: nn.Module = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
+        self.forward: nn.Module = self.model
+        if config.compile and accelerator.device.type != "cpu":
+            # What torch.compile returns is a module too; its type says less.
+            self.forward = cast(nn.Module, torch.compile(self.model))
+        elif config.compile and accelerator.is_main_process:
+            warnings.warn(
+                "training.compile: the model is not compiled on a CPU, where fused blocks are faster",
+                stacklevel=3,
+            )
         self.average = WeightAverage(self.model, config.average)
         self.checkpoints = Checkpoints(run, accelerator.process_index)
         self.trunk: Snapshot | None = None  # within a branch after which the trunk is needed
@@ -398,6 +406,7 @@ class _Loop:
             device=_device_name(self.accelerator.device),
             threads=torch.get_num_threads(),
             processes=self.accelerator.num_processes,
+            fused_blocks=self._fused_blocks(),
             versions=package_versions(),
             git_commit=git_commit(),
         )
@@ -409,6 +418,12 @@ class _Loop:
             record.save(self.folder)  # last: a run with a record is a finished run
         self.accelerator.wait_for_everyone()
         return record
+
+    def _fused_blocks(self) -> bool:
+        """Whether the training computes transformer blocks in compiled C."""
+        with self.accelerator.autocast():
+            blocks = [module for module in self.model.modules() if isinstance(module, Blocks)]
+            return self.forward is self.model and any(module.are_fused() for module in blocks)
 
     def _note(self, number: int) -> None:
         self.stop_signal = number

@@ -76,7 +76,8 @@ class TrainingConfig:
     precision : "fp32" or "bf16"
         Precision of the network.
     compile : bool
-        Compile the model with torch.compile, for GPUs. On a CPU the fused blocks, which this turns off, are faster.
+        Compile the model with torch.compile on a GPU. On a CPU, where fused blocks are faster, it is not compiled,
+        and a warning says so.
     loader_workers : int
         Number of processes that read ahead.
     seed : int

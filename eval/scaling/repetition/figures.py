@@ -1,19 +1,18 @@
-"""Figures of repeated data and of input configurations; matplotlib is needed here and in ``figures`` alone."""
+"""Figures of repeated data and of input configurations."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.results import Estimate
-from eval.common.style import BLUE, PALETTE, VERMILION, styled
+from eval.common.style import BLUE, PALETTE, VERMILION, plain_logs, single_axes, styled
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.repetition.fit import RepeatedData
 from eval.scaling.repetition.inputs import InputComparison
 from eval.scaling.repetition.threshold import Threshold
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -38,8 +37,7 @@ def phase_diagram(threshold: Threshold, N: ArrayLike, U: ArrayLike) -> Figure:
     Figure
     """
     n, u = np.asarray(N, dtype=np.float64), np.asarray(U, dtype=np.float64)
-    figure = Figure(figsize=(5.6, 4.4))
-    ax = figure.subplots()
+    figure, ax = single_axes(5.6, 4.4)
     over = threshold.overfit
     ax.plot(u[~over], n[~over], "o", ms=7, mfc="none", color=UNDERFIT, label="does not overfit")
     ax.plot(u[over], n[over], "x", ms=7, mew=2, color=OVERFIT, label="overfits")
@@ -102,7 +100,7 @@ def early_stopped_losses(result: RepeatedData) -> Figure:
     right.set(
         xscale="log", yscale="log", xlabel="U (unique jets)", ylabel="omega: data that repetition saves"
     )
-    _plain_logs(right)
+    plain_logs(right)
     if result.gain:
         right.legend(fontsize=7)
     return figure
@@ -111,13 +109,12 @@ def early_stopped_losses(result: RepeatedData) -> Figure:
 @styled
 def repetition_cost(result: RepeatedData) -> Figure:
     """Compute of repeated training over the compute-optimal single epoch of the same loss, at each U."""
-    figure = Figure(figsize=(5.2, 3.8))
-    ax = figure.subplots()
+    figure, ax = single_axes(5.2, 3.8)
     _row(ax, result.cost, OVERFIT, "cheapest run above the threshold", 1.0)
     ax.axhline(1, color="grey", lw=0.8, ls=":")
     ax.axhline(10, color="black", lw=0.8, ls="--", label="about 10 (arXiv:2602.15781)")
     ax.set(xscale="log", yscale="log", xlabel="U (unique jets)", ylabel="compute / compute-optimal")
-    _plain_logs(ax)
+    plain_logs(ax)
     ax.legend(fontsize=8)
     return figure
 
@@ -199,9 +196,3 @@ def _bar(ax: Axes, estimate: Estimate, y: float, colour: str, marker: str = "o")
         [estimate.value], [y], xerr=[[max(estimate.value - low, 0)], [max(high - estimate.value, 0)]],
         fmt=marker, ms=5, color=colour, capsize=2, mfc="white" if estimate.identified is False else colour,
     )  # fmt: skip
-
-
-def _plain_logs(ax: Axes) -> None:
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())

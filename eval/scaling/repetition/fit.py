@@ -1,4 +1,4 @@
-"""What training on the same data many times is worth: the early-stopped loss, its law, the gain and the cost.
+"""The value of training on the same data many times: the law of the early-stopped loss, its gain and its cost.
 
 Vigl et al. (arXiv:2602.15781) train on U unique jets for many epochs and keep the lowest validation loss. Above the
 overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Set beside the
@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit import fit
+from eval.common.results import SCHEMA_VERSION, Estimate, plain
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
-from eval.scaling.repetition.effective import repetition_gain
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -69,22 +68,24 @@ class RepeatedData:
     mean_cost: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "above": self.above,
+                "fit": self.fit,
+                "size_slope": self.size_slope,
+                "beta_difference": self.beta_difference,
+                "gain": _table(self.gain),
+                "gain_equal_floors": _table(self.gain_equal_floors),
+                "cost": _table(self.cost),
+                "mean_cost": self.mean_cost,
+            }
+        )
 
-        def table(values: Mapping[float, Estimate]) -> list[dict[str, Any]]:
-            return [{"U": u, **estimate.to_dict()} for u, estimate in values.items()]
 
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "above": self.above.tolist(),
-            "fit": self.fit.to_dict(),
-            "size_slope": self.size_slope.to_dict(),
-            "beta_difference": None if self.beta_difference is None else self.beta_difference.to_dict(),
-            "gain": table(self.gain),
-            "gain_equal_floors": table(self.gain_equal_floors),
-            "cost": table(self.cost),
-            "mean_cost": None if self.mean_cost is None else self.mean_cost.to_dict(),
-        }
+def _table(values: Mapping[float, Estimate]) -> list[dict[str, Any]]:
+    return [{"U": u, **plain(estimate)} for u, estimate in values.items()]
 
 
 def repeated_data(
@@ -160,6 +161,38 @@ def repeated_data(
     )
 
 
+def repetition_gain(
+    D: ArrayLike, *, B_no: ArrayLike, beta_no: ArrayLike, B_rep: ArrayLike, beta_rep: ArrayLike
+) -> FloatArray:
+    """Return omega(D): the factor by which unique data must grow to gain, in a single pass, what repetition gains.
+
+    The losses L_inf + B_rep/D^beta_rep (repeated, early-stopped) and L_inf + B_no/(omega D)^beta_no are equal for
+    omega = (B_no/B_rep)^(1/beta_no) D^(beta_rep/beta_no - 1) (Vigl et al., arXiv:2602.15781, eq. 5).
+
+    Parameters
+    ----------
+    D : array-like of float
+        Unique data (jets).
+    B_no : array-like of float
+        Amplitude of the data term of the single-pass law.
+    beta_no : array-like of float
+        Exponent of the data term of the single-pass law.
+    B_rep : array-like of float
+        Amplitude of the law of repeated data.
+    beta_rep : array-like of float
+        Exponent of the law of repeated data.
+
+    Returns
+    -------
+    array of float
+        In the shape to which the arguments are broadcast.
+    """
+    d, b_no, slope_no, b_rep, slope_rep = (
+        np.asarray(x, dtype=np.float64) for x in (D, B_no, beta_no, B_rep, beta_rep)
+    )
+    return (b_no / b_rep) ** (1 / slope_no) * d ** (slope_rep / slope_no - 1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Pairs:
     """Constants of the two laws: best fits first, then resamples paired at random."""
@@ -219,8 +252,9 @@ def _costs(chosen: Points, single: FitResult) -> tuple[dict[float, Estimate], Es
     for amount in np.unique(u):
         here = np.flatnonzero(u == amount)
         run = here[np.argmin(c[here])]
-        # Where a resample's floor lies above the measured loss no compute would do: the ratio is zero.
-        ratios[float(amount)] = c[run] / frontier.flops_for(chosen.L[run])
+        # Where a resample's floor lies above the measured loss, no compute is enough: the ratio is zero. Where its
+        # exponent is almost zero, next to none is needed: no training takes less than one FLOP.
+        ratios[float(amount)] = c[run] / np.maximum(frontier.flops_for(chosen.L[run]), 1.0)
 
     def estimate(values: FloatArray) -> Estimate:
         found = Estimate.from_samples(float(values[0]), values[1:])

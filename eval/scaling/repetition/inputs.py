@@ -1,4 +1,4 @@
-"""Do other inputs move the floor or the slope? One law of data for each configuration, compared.
+"""Whether other inputs change the floor or the exponent of the loss: one law of data for each configuration.
 
 Vigl et al. (arXiv:2602.15781) train the same tagger on fewer features and fewer particles and find that L_inf moves
 and beta hardly does. The fits are independent of each other, but each floor is correlated with its own exponent: floors
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy.stats import chi2 as chi2_distribution
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
-from eval.scaling.fit import fit
-from eval.scaling.forms import POWER_NAMES
+from eval.common.results import SCHEMA_VERSION, Estimate, plain
+from eval.scaling.fitting.fit import fit
+from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
-from eval.scaling.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
@@ -44,10 +44,6 @@ class Homogeneity:
     chi2: float
     dof: int
     p_value: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {"mean": self.mean.to_dict(), "chi2": self.chi2, "dof": self.dof, "p_value": self.p_value}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,21 +80,23 @@ class InputComparison:
     floor_differences: Mapping[tuple[str, str], Estimate]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Return plain values for JSON."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "fits": self.fits,
+                "slopes": self.slopes,
+                "floors": self.floors,
+                "floors_at_common_slope": self.floors_at_common_slope,
+                "floors_at_common_slope_agree": self.shared_floors,
+                "slope_differences": _table(self.slope_differences),
+                "floor_differences_at_common_slope": _table(self.floor_differences),
+            }
+        )
 
-        def table(values: Mapping[tuple[str, str], Estimate]) -> list[dict[str, Any]]:
-            return [{"first": a, "second": b, **e.to_dict()} for (a, b), e in values.items()]
 
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "fits": {name: result.to_dict() for name, result in self.fits.items()},
-            "slopes": self.slopes.to_dict(),
-            "floors": self.floors.to_dict(),
-            "floors_at_common_slope": {n: e.to_dict() for n, e in self.floors_at_common_slope.items()},
-            "floors_at_common_slope_agree": self.shared_floors.to_dict(),
-            "slope_differences": table(self.slope_differences),
-            "floor_differences_at_common_slope": table(self.floor_differences),
-        }
+def _table(differences: Mapping[tuple[str, str], Estimate]) -> list[dict[str, Any]]:
+    return [{"first": a, "second": b, **plain(e)} for (a, b), e in differences.items()]
 
 
 def compare_inputs(
@@ -139,7 +137,7 @@ def compare_inputs(
         raise InputError(f"variable: must be D or U, found {variable}")
     if bootstrap < 2:
         raise InputError(f"bootstrap: a comparison needs intervals, found {bootstrap} resamples")
-    exponent = POWER_NAMES[variable][1]
+    exponent = get_law("power", variable).terms[0].exponent
     options: dict[str, Any] = {"variable": variable, "bootstrap": bootstrap, "loss": loss}
     fits = {}
     for i, (name, table) in enumerate(points.items()):

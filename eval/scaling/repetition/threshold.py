@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from eval.common.errors import InputError
-from eval.common.results import SCHEMA_VERSION, Estimate
+from eval.common.results import SCHEMA_VERSION, Estimate, plain
 
 FloatArray = NDArray[np.float64]
 
@@ -17,14 +17,14 @@ TOLERANCE = 1e-3
 """Relative rise of the loss above its minimum that counts as overfitting."""
 
 BEYOND = 1.5
-"""A run tells whether it overfits once it has gone on to so many times the steps of its minimum."""
+"""Whether a run overfits is decided once it has continued to this many times the steps of its minimum."""
 
 STILL_FALLING = 2e-2
-"""A run that has not is undecided if its loss fell by more than this share over its last third of steps."""
+"""A run that ended earlier is undecided if its loss fell by more than this fraction over its last third of steps."""
 
 ERRORS = 3.5
-"""A rise beyond the tolerance counts when it exceeds so many of its errors: the least of many noisy averages lies low
-by itself, by up to this many errors in one flat curve of twenty."""
+"""A rise beyond the tolerance counts when it exceeds this many of its errors, because the minimum of many noisy
+averages is biased low: by up to this many errors in one flat curve out of twenty."""
 
 WIDTHS = np.geomspace(0.05, 1.0, 7)
 """Widths of the border in ln N that the fit allows, all equally likely."""
@@ -32,7 +32,7 @@ WIDTHS = np.geomspace(0.05, 1.0, 7)
 
 @dataclass(frozen=True)
 class Curve:
-    """What a held-out loss curve of repeated training says.
+    """Summary of a held-out loss curve of repeated training.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class Curve:
     rise : float
         Average over the last tenth of the curve minus the minimum.
     noise : float
-        Standard deviation of an evaluation about a quadratic in the steps near the minimum; 0 where too few tell.
+        Standard deviation of an evaluation about a quadratic in ln(steps) near the minimum; 0 with too few evaluations.
     spare : int
         Degrees of freedom of the noise.
     width : int
         Evaluations in a running average.
     finished : bool
-        Whether the run went on to `BEYOND` times the steps of its minimum, or its loss had stopped falling.
+        Whether the run continued to `BEYOND` times the steps of its minimum, or its loss had stopped falling.
     """
 
     minimum: float
@@ -120,7 +120,7 @@ def _noise(x: FloatArray, y: FloatArray, place: int) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Trained sizes next to the threshold of one amount of unique data; 0 or infinite where none."""
+    """Trained sizes next to the threshold of one amount of unique data; 0 or infinite where there is none."""
 
     U: float
     N_low: float
@@ -155,7 +155,7 @@ class Threshold:
     samples: FloatArray
 
     def above(self, N: ArrayLike, U: ArrayLike) -> NDArray[np.bool_]:
-        """Runs above the threshold; arrays (n,). None on amounts of data that were not trained on."""
+        """Return which runs (n,) lie above the threshold; none at amounts of data that were not trained on."""
         trained = {b.U for b in self.brackets}
         n, u = np.atleast_1d(N).astype(float), np.atleast_1d(U).astype(float)
         known = np.array([float(x) in trained for x in u])
@@ -169,58 +169,17 @@ class Threshold:
         return np.exp(best), np.exp(low), np.exp(high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        brackets = [
-            {"U": b.U, "N_low": b.N_low or None, "N_high": b.N_high if np.isfinite(b.N_high) else None}
-            for b in self.brackets
-        ]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "lambda": self.exponent.to_dict(),
-            "k": self.constant.to_dict(),
-            "brackets": brackets,
-            "overfit": self.overfit.tolist(),
-            "undecided": self.undecided.tolist(),
-        }
-
-
-def overfits(losses: ArrayLike, *, tolerance: float = TOLERANCE) -> bool:
-    """Whether a validation curve ends above its minimum by more than its noise.
-
-    Parameters
-    ----------
-    losses : array-like of float, shape (n,)
-        Validation losses in the order of the steps; three or more.
-    tolerance : float
-        Smallest relative rise that counts.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    InputError
-        There are fewer than three losses, or they are not finite.
-
-    Notes
-    -----
-    Averages over a tenth of the curve are compared. Their noise is that of the evaluations about a quadratic near the
-    minimum. Fewer than four losses show no noise, and a rise need only exceed the tolerance.
-    """
-    if np.ndim(losses) != 1 or len(np.asarray(losses)) < 3 or not np.isfinite(losses).all():
-        raise InputError(f"curves: each needs three or more finite losses, found {losses!r}")
-    curve = Curve.of(losses)
-    return curve.overfitting(tolerance, curve.noise) > 0.5
-
-
-def early_stopped(losses: ArrayLike) -> tuple[float, int]:
-    """Lowest loss of a validation curve, and the evaluation at which to stop for it.
-
-    Averages over a tenth of the curve are compared, as in ``overfits``: the lowest of many noisy values is too low.
-    """
-    curve = Curve.of(losses)
-    return curve.minimum, curve.place
+        """Return plain values for JSON; a bracket without a size on one side has null there."""
+        return plain(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "lambda": self.exponent,
+                "k": self.constant,
+                "brackets": [{"U": b.U, "N_low": b.N_low or None, "N_high": b.N_high} for b in self.brackets],
+                "overfit": self.overfit,
+                "undecided": self.undecided,
+            }
+        )
 
 
 def overfitting_threshold(
@@ -259,10 +218,10 @@ def overfitting_threshold(
     Notes
     -----
     All runs enter one likelihood: a run overfits with probability 1/(1 + exp(-(ln N - lambda ln U - ln k)/w)), which
-    rises with N and has one border for all U. What a run says is itself a probability, that its rise exceeds the
-    tolerance given the noise of the evaluations, for which the median of all runs is taken. Intervals are those of the
-    posterior with flat priors of lambda, ln k and ln w: they hold the spacing of the ladder of sizes as well as runs
-    that contradict each other. A run that was cut off while its loss fell is left out.
+    rises with N and has one border for all U. Whether a run overfits is itself known only with a probability: that its
+    rise exceeds the tolerance, given the noise of the evaluations, for which the median of all runs is taken. Intervals
+    are those of the posterior with flat priors of lambda, ln k and ln w: they hold the spacing of the ladder of sizes
+    as well as runs that contradict each other. A run that was cut off while its loss fell is left out.
 
     Raises
     ------

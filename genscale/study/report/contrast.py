@@ -13,8 +13,7 @@ from genscale.errors import InputError
 from genscale.pages import Section, write_page
 from genscale.study.report import laws, window
 from genscale.study.report.fits import TaskLaws, task_laws, windows
-from genscale.study.report.study import Study
-from genscale.study.run import finished_config
+from genscale.study.report.study import Study, read_config
 
 CONTRAST_FILE = "contrast.csv"
 
@@ -119,11 +118,16 @@ def contrast_studies(folders: Sequence[Path], *, progress: bool = True) -> Contr
     InputError
         A study is not finished, or two folders have the same name and task.
     """
-    configs = {folder: finished_config(folder) for folder in folders}
+    studies = {folder: Study(folder, read_config(folder)) for folder in folders}
+    for folder, study in studies.items():
+        if missing := [cell.id for cell in study.missing]:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise InputError(
+                f"{folder}: is not finished: {', '.join(missing[:3])}{more}; resume it with genscale study run"
+            )
     found: list[tuple[Path, str, TaskLaws]] = []
     origins, jets = [], set()
-    for folder, config in tqdm(configs.items(), unit="study", desc="analyse", disable=not progress):
-        study = Study(folder, config)
+    for folder, study in tqdm(studies.items(), unit="study", desc="analyse", disable=not progress):
         tasks = task_laws(study)
         found += [(folder, name, laws) for name, laws in tasks.items()]
         train = study.jets("train")

@@ -23,7 +23,7 @@ from eval.scaling import (
     sensitivity,
     window,
 )
-from eval.scaling.side_by_side import Comparison, compare_approaches
+from eval.scaling.approaches.comparison import Comparison, compare_approaches
 from genscale.inference.stores import token_levels
 from genscale.study.report.study import TASKS, Study, attempt, available, once
 

@@ -61,7 +61,7 @@ class Literature:
                 for c in self.constants
             ],
             "claims": [j.to_dict() for j in self.judgements],
-            "steps": {task: steps.to_dict() for task, steps in self.steps.items()},
+            "steps": self.steps,
         }
 
 

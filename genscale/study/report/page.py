@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
-from genscale.files import write_atomic
+from genscale.files import write_atomic, write_json
 from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
+from genscale.study.jobs import Job
 from genscale.study.report import (
     codebooks,
     control,
@@ -59,6 +61,26 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         figures=folder / "figures",
         tables=folder / "tables",
     )
+
+
+@dataclass(frozen=True)
+class Report(Job):
+    """Make the report of a study.
+
+    Attributes
+    ----------
+    config : StudyConfig
+        The study.
+    """
+
+    done_file = "done.json"
+
+    config: StudyConfig
+
+    def run(self, study: Path, out: Path) -> None:
+        """Write the report into the folder of the study, and a note of it into that of the job."""
+        write_report(study, self.config)
+        write_json(out / self.done_file, {"report": "report.html"})
 
 
 def _reproduce(config: StudyConfig) -> Section:

@@ -25,6 +25,7 @@ from eval.tagging.score import SignalScore, TaggerScore, score_tagger
 from genscale.inference.prediction import Predictions, load_predictions
 from genscale.pages import Picture, Section, Table
 from genscale.study.cells import study_cells
+from genscale.study.jobs import Predict
 from genscale.study.report.fits import task_laws
 from genscale.study.report.study import Size, Study, attempt, interval, once, sentence, verdict
 
@@ -72,9 +73,9 @@ def physics(study: Study) -> Physics | None:
     calibration: dict[str, Calibration] | Unavailable = {}
     largest = f"tagger/d{max(study.config.tagger.widths)}-"
     for cell in study_cells(study.config):
-        if cell.work != "predict":
+        if not isinstance(cell.job, Predict) or not cell.done(study.folder):
             continue
-        found = load_predictions(cell.output(study.folder) / cell.done_file)
+        found = load_predictions(cell.output(study.folder) / cell.job.done_file)
         jets = (found.probabilities, found.labels, found.classes)
         run = cell.id.replace("predictions/", "tagger/")
         try:

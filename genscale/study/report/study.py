@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from eval.common.errors import InputError
+from eval.common.errors import InputError as EvalInputError
 from eval.common.results import Estimate, Unavailable
 from eval.scaling.points import Points, read_points
+from genscale.config import load_config
 from genscale.data.store import JetStore
+from genscale.errors import InputError
 from genscale.files import write_csv
-from genscale.records import RECORD_FILE, RunRecord, points
-from genscale.study.cells import study_cells
+from genscale.records import RunRecord, points
+from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 
 T = TypeVar("T")
@@ -26,6 +28,30 @@ POINTS_FILE = "points.csv"
 #: Tasks of a study: the kind of their runs, and what their loss is a mean over.
 TASKS = {"generation": "generator", "tagging": "tagger"}
 UNIT = {"generator": "token", "tagger": "jet"}
+
+
+def read_config(folder: Path) -> StudyConfig:
+    """Read the resolved configuration of a study from the folder of its results.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+
+    Returns
+    -------
+    StudyConfig
+
+    Raises
+    ------
+    InputError
+        The folder holds no study, or one that this version cannot read; the message names the file.
+    """
+    file = folder / "study.yaml"
+    try:
+        return load_config(StudyConfig, file)
+    except InputError as error:
+        raise error if str(file) in str(error) else InputError(f"{file}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +76,20 @@ class Study:
         return {"bootstrap": self.config.fit.bootstrap, "seed": self.config.fit.seed}
 
     @cached_property
+    def done(self) -> list[Cell]:
+        """The cells whose output is there."""
+        return [cell for cell in study_cells(self.config) if cell.done(self.folder)]
+
+    @cached_property
+    def missing(self) -> list[Cell]:
+        """The cells whose output is not there."""
+        return [cell for cell in study_cells(self.config) if not cell.done(self.folder)]
+
+    @cached_property
     def records(self) -> dict[str, RunRecord]:
-        """Run id to record of every generator and tagger, single-epoch and repeated, in the order of the study."""
-        stages = ("generator/", "tagger/", "repetition/", "inputs/")
-        ids = [cell.id for cell in study_cells(self.config) if cell.id.startswith(stages)]
-        return {
-            run: RunRecord.load(self.folder / run)
-            for run in ids
-            if (self.folder / run / RECORD_FILE).exists()
-        }
+        """Run id to record of every finished training but those of tokenizers, in the order of the study."""
+        trained = [cell.id for cell in self.done if cell.job.kind in ("train_generator", "train_tagger")]
+        return {run: RunRecord.load(self.folder / run) for run in trained}
 
     def runs(self, kind: str) -> dict[str, RunRecord]:
         """Single-epoch runs of ``generator`` or ``tagger``, the smallest models first."""
@@ -170,7 +201,7 @@ def attempt(what: str, measure: Callable[[], T]) -> T | Unavailable:
     """Return a result, or why the data of the study do not allow it; ``what`` opens that sentence."""
     try:
         return measure()
-    except InputError as error:
+    except EvalInputError as error:
         return Unavailable(f"{what}: {error}")
 
 

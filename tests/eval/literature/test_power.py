@@ -7,12 +7,13 @@ import pytest
 
 from eval.common.errors import InputError
 from eval.literature.claims import CLAIMS, judge
+from eval.literature.design import Design, Noise, Run, noise_of
 from eval.literature.findings import Findings
 from eval.literature.ideal import ideal_bounds
 from eval.literature.measure import single_pass_constants
 from eval.literature.power import OTHERWISE, PUBLISHED, STEEPER, TESTS, study_power
 from eval.literature.values import published
-from eval.literature.worlds import Design, Noise, Run, World, noise_of, simulate_study, tagging_law
+from eval.literature.worlds import World, simulate_study, tagging_law
 from eval.scaling import Points, fit
 from eval.scaling.plan import Frontier
 from eval.scaling.steps import paired_steps

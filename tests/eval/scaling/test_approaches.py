@@ -1,4 +1,4 @@
-"""Approaches 1 and 2, the bias of the second, plans, law selection and the overfitting threshold."""
+"""Approaches 1 and 2, the bias of the second, plans, and law selection."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from eval.common.results import plain
 from eval.scaling import (
     Frontier,
     InputError,
@@ -19,13 +20,11 @@ from eval.scaling import (
     isoflop,
     isoflop_bias,
     isoflop_grid,
-    overfits,
-    overfitting_threshold,
     plan,
     sensitivity,
     simulate,
 )
-from eval.scaling.approaches import _line
+from eval.scaling.approaches.frontier import _line
 from eval.scaling.selection import aicc
 
 LAW = get_law("additive")
@@ -93,12 +92,12 @@ def test_bias_of_approach_two_follows_its_causes():
 
 def test_all_three_side_by_side_warn_of_the_bias():
     points = slices(truth(0.5, 0.2), decades=2.5, drift=1.5, noise=1e-4)
-    comparison = fit(points, approach="all", bootstrap=50)
+    comparison = compare_approaches(points, fit(points, bootstrap=50), bootstrap=50)
     assert set(comparison.approaches) == {1, 2, 3}
     assert any("approach 2 is biased here" in note for note in comparison.warnings)
-    plain = json.loads(comparison.to_json())
-    assert plain["approach"] == "all"
-    assert plain["isoflop_bias"]["bias"] == pytest.approx(comparison.bias.bias)
+    found = json.loads(json.dumps(plain(comparison)))
+    assert found["approach"] == "all"
+    assert found["isoflop_bias"]["bias"] == pytest.approx(comparison.bias.bias)
     assert comparison.exponents()[3].value == pytest.approx(0.2 / 0.7, abs=0.01)
     assert "approach 2" in str(comparison)
 
@@ -249,7 +248,7 @@ def test_plan_answers_all_questions_consistently():
     assert low <= by_flops.N.ci68[0] <= by_flops.N.ci68[1] <= high
     exact, _ = optimum(truth(0.34, 0.28), 1e22)
     assert by_flops.N.ci95[0] < exact < by_flops.N.ci95[1]
-    assert json.dumps(by_flops.to_dict(), allow_nan=False)
+    assert json.dumps(plain(by_flops), allow_nan=False)
 
 
 def test_plan_knows_what_cannot_be_reached():
@@ -260,7 +259,7 @@ def test_plan_knows_what_cannot_be_reached():
     assert never.chance == 0
     assert never.N.identified is False
     assert "not reachable" in str(never)
-    assert json.loads(json.dumps(never.to_dict(), allow_nan=False))["N"]["value"] is None
+    assert json.loads(json.dumps(plain(never), allow_nan=False))["N"]["value"] is None
     far = plan(result, flops=1e27)
     assert any("extrapolates" in note for note in far.warnings)
     assert far.more["FLOPs"] == pytest.approx(1e27 - points.compute.max())
@@ -292,7 +291,7 @@ def test_the_law_that_made_the_points_predicts_best():
     assert ranking.best == "additive"
     assert ranking.best_fitting == "additive"
     assert [s.rms_beyond for s in ranking.scores] == sorted(s.rms_beyond for s in ranking.scores)
-    assert json.dumps(ranking.to_dict(), allow_nan=False)
+    assert json.dumps(plain(ranking), allow_nan=False)
     values = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
     assert compare_laws(simulate(get_law("kaplan"), values, noise=2e-3, N=n, D=d)).best == "kaplan"
 
@@ -328,52 +327,3 @@ def test_sensitivity_lists_fits_to_parts_of_the_points():
     assert variants[1].n_points == (fifth < points.D).sum()
     assert variants[2].n_points == (points.N.min() < points.N).sum()
     assert variants[0].fit.params["E"].value != variants[1].fit.params["E"].value
-
-
-def test_overfitting_threshold_is_recovered_from_curves():
-    step = np.linspace(0, 1, 40)
-    n, u = grid(np.geomspace(1e3, 1e7, 17), np.geomspace(1e5, 1e8, 7))
-    rng = np.random.default_rng(0)
-    curves = [
-        0.5
-        + 0.3 * np.exp(-5 * step)
-        + rng.normal(0, 1e-3, 40)
-        + (a > 3 * b**0.47) * 0.1 * np.maximum(step - 0.5, 0)
-        for a, b in zip(n, u, strict=True)
-    ]
-    result = overfitting_threshold(n, u, curves)
-    np.testing.assert_array_equal(result.overfit, n > 3 * u**0.47)
-    assert result.exponent.ci95[0] < 0.47 < result.exponent.ci95[1]
-    data = np.unique(u)
-    np.testing.assert_allclose(
-        np.log(result.size(data)[0]), np.log(3 * data**0.47), atol=np.log(10) / 4
-    )  # one size
-    assert [b.U for b in result.brackets] == data.tolist()
-    assert all(b.N_low < result.size(b.U)[0][0] < b.N_high for b in result.brackets)
-    assert json.dumps(result.to_dict(), allow_nan=False)
-
-
-def test_noise_alone_is_not_overfitting():
-    rng = np.random.default_rng(1)
-    flat = [0.5 + rng.normal(0, 0.02, 50) for _ in range(100)]
-    assert sum(overfits(curve) for curve in flat) <= 5
-    assert overfits([0.9, 0.5, 0.7])
-    assert not overfits([0.9, 0.7, 0.5])
-    with pytest.raises(InputError, match="three or more finite losses"):
-        overfits([0.5, np.nan, 0.4])
-
-
-@pytest.mark.parametrize("n", [6, 8, 12, 20])
-def test_short_curves_are_told_by_their_noise(n):
-    """Runs that end when the loss stops falling have few evaluations: noise is no rise, and the fall is no noise."""
-    rng, step = np.random.default_rng(2), np.linspace(0.1, 1.5, n)
-    fall = 1 + 0.5 * np.exp(-6 * step)
-    flat = [overfits(fall + rng.normal(0, 3e-3, n)) for _ in range(100)]
-    risen = [overfits(fall + 0.1 * np.maximum(step - 0.6, 0) + rng.normal(0, 3e-3, n)) for _ in range(100)]
-    assert np.mean(flat) < 0.15
-    assert np.mean(risen) > 0.9
-
-
-def test_threshold_needs_two_brackets():
-    with pytest.raises(InputError, match="1 amounts of unique data have both"):
-        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 2], [3, 1, 2], [3, 2, 2], [3, 2, 2]])

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from eval.scaling import FitResult, InputError, Points, Status, fit, get_law, grid, simulate
-from eval.scaling.objective import (
+from eval.scaling.fitting.objective import (
     Objective,
     best_scale,
     huber,
@@ -285,7 +285,6 @@ def test_json_of_another_kind_is_refused(tmp_path):
         ({"fixed": {"gamma": 1.0}}, "gamma is not a constant of"),
         ({"fixed": {"alpha": -1.0}}, r"alpha must lie in \[0.001, 5\], found -1"),
         ({"unit": "groups"}, "column group is missing"),
-        ({"approach": 7}, "approach: must be 1, 2, 3 or all, found 7"),
         ({"law": "rejection"}, "use eval.tagging.law"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.scaling import InputError, get_law, repetition_gain
-from eval.scaling.law import project
+from eval.scaling.laws.law import project
 
 BASE = {
     "E": np.exp(0.6254804),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eval.scaling import fit, get_law, read_points
-from eval.scaling.objective import huber
+from eval.scaling.fitting.objective import huber
 
 FOLDER = os.environ.get("GENSCALE_REFERENCE_DATA")
 pytestmark = pytest.mark.skipif(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from eval.common.results import plain
 from eval.scaling import (
     InputError,
     Points,
@@ -25,7 +26,7 @@ from eval.scaling.repetition.figures import (
 )
 from eval.scaling.repetition.fit import repeated_data
 from eval.scaling.repetition.inputs import compare_inputs
-from eval.scaling.repetition.threshold import early_stopped
+from eval.scaling.repetition.threshold import TOLERANCE, Curve
 
 SINGLE = {"E": 0.32, "A": 11.27, "alpha": 0.44, "B": 7.22, "beta": 0.22}
 REPEATED = {"E": 0.32, "B": 5.79, "beta": 0.22}
@@ -67,7 +68,7 @@ def test_constants_of_the_paper_come_back(result):
         assert low <= value <= high, name
     assert result.fit.n_points == result.above.sum() < len(result.points)
     assert result.beta_difference.ci95[0] <= 0 <= result.beta_difference.ci95[1]
-    json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(plain(result), allow_nan=False)
 
 
 def test_gain_is_the_data_of_equal_loss(result):
@@ -127,7 +128,7 @@ def test_a_loss_below_the_single_epoch_floor_is_not_given_a_number():
     assert gone.gain[last].identified is False
     assert "may not reach this loss" in gone.gain[last].reason
     assert "may not reach this loss" in gone.mean_cost.reason
-    json.dumps(gone.to_dict(), allow_nan=False)
+    json.dumps(plain(gone), allow_nan=False)
 
 
 def test_bad_runs_are_named():
@@ -221,15 +222,67 @@ def test_a_run_cut_off_while_its_loss_falls_says_nothing_of_the_border():
 
 
 def test_early_stopping_returns_the_minimum():
-    assert early_stopped([3.0, 1.0, 2.0]) == (1.0, 1)
-    smooth = (np.linspace(-1, 1, 41)) ** 2 + 0.4
-    value, index = early_stopped(smooth)
-    assert index == 20
-    assert value == pytest.approx(0.4, abs=0.01)
+    curve = Curve.of([3.0, 1.0, 2.0])
+    assert (curve.minimum, curve.place) == (1.0, 1)
+    smooth = Curve.of((np.linspace(-1, 1, 41)) ** 2 + 0.4)
+    assert smooth.place == 20
+    assert smooth.minimum == pytest.approx(0.4, abs=0.01)
     noise = np.random.default_rng(0).normal(1.0, 0.05, 400)
-    assert abs(early_stopped(noise)[0] - 1) < 0.5 * abs(noise.min() - 1)
+    assert abs(Curve.of(noise).minimum - 1) < 0.5 * abs(noise.min() - 1)
     with pytest.raises(InputError, match="finite losses"):
-        early_stopped([1.0, np.nan])
+        Curve.of([1.0, np.nan])
+
+
+def test_overfitting_threshold_is_recovered_from_curves():
+    step = np.linspace(0, 1, 40)
+    n, u = grid(np.geomspace(1e3, 1e7, 17), np.geomspace(1e5, 1e8, 7))
+    rng = np.random.default_rng(0)
+    curves = [
+        0.5
+        + 0.3 * np.exp(-5 * step)
+        + rng.normal(0, 1e-3, 40)
+        + (a > 3 * b**0.47) * 0.1 * np.maximum(step - 0.5, 0)
+        for a, b in zip(n, u, strict=True)
+    ]
+    result = overfitting_threshold(n, u, curves)
+    np.testing.assert_array_equal(result.overfit, n > 3 * u**0.47)
+    assert result.exponent.ci95[0] < 0.47 < result.exponent.ci95[1]
+    data = np.unique(u)
+    np.testing.assert_allclose(
+        np.log(result.size(data)[0]), np.log(3 * data**0.47), atol=np.log(10) / 4
+    )  # one size
+    assert [b.U for b in result.brackets] == data.tolist()
+    assert all(b.N_low < result.size(b.U)[0][0] < b.N_high for b in result.brackets)
+    assert json.dumps(plain(result), allow_nan=False)
+
+
+def overfits(losses):
+    curve = Curve.of(losses)
+    return curve.overfitting(TOLERANCE, curve.noise) > 0.5
+
+
+def test_noise_alone_is_not_overfitting():
+    rng = np.random.default_rng(1)
+    flat = [0.5 + rng.normal(0, 0.02, 50) for _ in range(100)]
+    assert sum(overfits(curve) for curve in flat) <= 5
+    assert overfits([0.9, 0.5, 0.7])
+    assert not overfits([0.9, 0.7, 0.5])
+
+
+@pytest.mark.parametrize("n", [6, 8, 12, 20])
+def test_short_curves_are_told_by_their_noise(n):
+    """Runs that end when the loss stops falling have few evaluations: noise is no rise, and the fall is no noise."""
+    rng, step = np.random.default_rng(2), np.linspace(0.1, 1.5, n)
+    fall = 1 + 0.5 * np.exp(-6 * step)
+    flat = [overfits(fall + rng.normal(0, 3e-3, n)) for _ in range(100)]
+    risen = [overfits(fall + 0.1 * np.maximum(step - 0.6, 0) + rng.normal(0, 3e-3, n)) for _ in range(100)]
+    assert np.mean(flat) < 0.15
+    assert np.mean(risen) > 0.9
+
+
+def test_threshold_needs_two_brackets():
+    with pytest.raises(InputError, match="1 amounts of unique data have both"):
+        overfitting_threshold([1, 2, 1, 2], [1, 1, 5, 5], [[3, 2, 2], [3, 1, 2], [3, 2, 2], [3, 2, 2]])
 
 
 def tables(configurations, noise=4e-3, seed=0, last=1e6):
@@ -254,7 +307,7 @@ def test_inputs_that_move_the_floor_and_not_the_slope():
     for name in names:
         held, free = found.floors_at_common_slope[name], found.fits[name].params["E"]
         assert np.ptp(held.ci68) < np.ptp(free.ci68)
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
 
 
 def test_inputs_that_move_the_slope_are_found_out():

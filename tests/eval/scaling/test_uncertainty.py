@@ -1,14 +1,17 @@
 """Intervals cover the truth at their nominal rate; resampling and profiles do what they say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from eval.common.results import Estimate, interval
 from eval.scaling import InputError, Points, fit, get_law, grid, profile, simulate
-from eval.scaling.objective import Objective
-from eval.scaling.solve import Problem, distinct, search
-from eval.scaling.uncertainty import POINTS_OF_FEW_GROUPS, bootstrap_counts, bootstrap_unit, resample
+from eval.scaling.fitting.objective import Objective
+from eval.scaling.fitting.problem import Problem
+from eval.scaling.fitting.solve import distinct, search
+from eval.scaling.fitting.uncertainty import POINTS_OF_FEW_GROUPS, Bootstrap, resample
 
 TRUTH = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 N, D = grid(np.geomspace(3e6, 3e9, 6), np.geomspace(1e8, 2e11, 10))
@@ -85,12 +88,12 @@ def test_profile_never_undercuts_the_best_fit():
 
 def test_groups_are_drawn_whole():
     groups = np.repeat(["a", "b", "c", "d"], [1, 2, 3, 4])
-    counts = bootstrap_counts(10, 50, np.random.default_rng(0), groups)
+    counts = Bootstrap(50, "groups", groups).counts(10, np.random.default_rng(0))
     for label in "abcd":
         inside = counts[:, groups == label]
         assert (inside == inside[:, :1]).all()
     assert set(counts.sum(axis=1)) != {10.0}
-    free = bootstrap_counts(10, 50, np.random.default_rng(0))
+    free = Bootstrap(50).counts(10, np.random.default_rng(0))
     assert (free.sum(axis=1) == 10).all()
 
 
@@ -108,7 +111,7 @@ def test_shared_noise_within_runs_needs_the_group_bootstrap():
 
 def test_groups_of_one_point_each_are_points():
     single = Points.from_arrays(N=N[:5], D=D[:5], L=np.arange(5, 10), group=np.arange(5))
-    assert bootstrap_unit(single, "auto") == ("points", [])
+    assert Bootstrap.of(single, 2, "auto").unit == "points"
 
 
 def test_few_groups_fall_back_to_points_and_say_so():
@@ -125,10 +128,10 @@ def test_warm_resamples_find_what_a_fresh_global_search_finds():
         get_law("additive"), np.stack([N, D]), points.L, np.ones(len(N)), Objective("huber-log", 1e-3)
     )
     starts = distinct(problem, search(problem, 32, np.random.default_rng(0)))
-    counts = bootstrap_counts(len(N), 25, np.random.default_rng(1))
+    counts = Bootstrap(25).counts(len(N), np.random.default_rng(1))
     _, value = resample(problem, starts, counts)
     for weight, found in zip(counts, value, strict=True):
-        fresh = Problem(**{**problem.__dict__, "weight": weight})
+        fresh = dataclasses.replace(problem, weight=weight)
         best = search(fresh, 16, np.random.default_rng(2)).value.min()
         assert found <= best * (1 + 1e-4)
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from eval.common.errors import InputError
+from eval.common.results import plain
 from eval.scaling import fit, get_law, grid, simulate
 from eval.tagging.law import fit_rejection_law, rejection_law
 from eval.tagging.prediction import ExpectedLoss, expected_loss, predict_rejection, roc_law
@@ -277,7 +278,7 @@ def test_roc_of_the_limit_is_a_roc_curve_and_beats_finite_data(ladder):
     for e, r in zip(here.efficiencies, here.rejection, strict=True):
         kept, expected = measured.kept[measured.at(e)], measured.n_background / r
         assert abs(kept - expected) < 4 * np.sqrt(expected)
-    json.dumps(limit.to_dict(), allow_nan=False)
+    json.dumps(plain(limit), allow_nan=False)
 
 
 def test_a_small_test_set_is_named_as_the_reason():

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from genscale.config import from_mapping
+from genscale.errors import InputError
 from genscale.models.ladder import learning_rate, tagger_learning_rate
 from genscale.study.cells import splits_read, study_cells
 from genscale.study.config import RepetitionStage, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
+from genscale.study.jobs import Predict
 from genscale.study.report.control import Limit, RecipeDistance, compare
 from genscale.training.task import TrainingConfig
 
@@ -111,6 +113,23 @@ def test_corners_are_those_of_the_grid_that_is_fitted():
     assert recipe_corners(study()) == []
 
 
+def test_the_corners_can_be_chosen():
+    fit = {"min_jets": 5_000, "min_steps": 50}
+    config = study(control={"recipe": ["d8"]}, tagger={"jets_of": {"d8": 12_800}}, fit=fit)
+    least, most = recipe_corners(config)
+    assert (least.name, most.name) == ("d8", "d8")
+    assert 5_000 <= least.training.jets < most.training.jets == 12_800
+    assert recipe_corners(study(control={"recipe": []})) == []
+    both = study(control={"recipe": True})
+    assert recipe_corners(study(control={"recipe": ["d16", "d4"]})) == recipe_corners(both)
+    for recipe, message in (
+        (["d9"], r"d9 is not in the grid \(d4, d8, d16\)"),
+        ("d8", "neither true nor false nor a list"),
+    ):
+        with pytest.raises(InputError, match=message):
+            study(control={"recipe": recipe})
+
+
 def test_distance_of_a_recipe():
     best = RecipeDistance("tagger", "d4", 6400, 1.0, {"half-rate": 1.1, "twice-rate": 1.01})
     assert (best.best, best.distance) == ("", 0.0)
@@ -135,20 +154,20 @@ def test_taggers_are_judged_on_more_background_where_there_is_some(tmp_path):
     cells = {cell.id: cell for cell in study_cells(simulated)}
     more = cells["jets/rejection"]
     assert "jets/test" not in cells  # nothing reads it
-    assert more.arguments["jets_of"] == {"QCD": 9_000}
-    assert more.arguments["seed"] == simulated.jets.seed + 2  # that of the test jets
+    assert more.job.jets_of == {"QCD": 9_000}
+    assert more.job.seed == simulated.jets.seed + 2  # that of the test jets
     for name, weights in (("d4-s1", "tagger/d4-s1"), ("d4-s1-d6400", "tagger/d4-s1/weights/jets-6400")):
         cell = cells[f"predictions/{name}"]
-        assert cell.arguments == {"run": weights, "jets": "jets/rejection"}
+        assert cell.job == Predict(weights, "jets/rejection")
         assert cell.needs == ("tagger/d4-s1", "jets/rejection")
-    assert cells["tagger/d4-s1"].arguments["training"]["keep_weights_at"] == [6_400]
+    assert cells["tagger/d4-s1"].job.of.training.keep_weights_at == [6_400]
 
     given = study(tagger={"widths": [4]}, jets={"stores": str(tmp_path)})
     judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
-    assert judged.arguments["jets"] == f"{tmp_path}/test"
+    assert judged.job.jets == f"{tmp_path}/test"
     (tmp_path / "rejection").mkdir()
     judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
-    assert judged.arguments["jets"] == f"{tmp_path}/rejection"
+    assert judged.job.jets == f"{tmp_path}/rejection"
     assert splits_read(given) == ("train", "validation", "rejection")
 
 
@@ -164,8 +183,8 @@ def test_generators_repeat_data_by_the_same_code(tmp_path):
         f"repetition/{name}-u{jets}-s{seed}"
         for name in ("d4", "pico", "nano") for jets in (500, 1000) for seed in (1, 2)
     }  # fmt: skip
-    trainings = {name: cell.arguments["training"] for name, cell in cells.items()}
-    assert trainings["repetition/pico-u500-s2"]["jets"] == 50_000
-    assert trainings["repetition/nano-u500-s1"]["learning_rate"] == 0.1
-    assert trainings["repetition/pico-u500-s1"]["learning_rate"] == learning_rate("pico")
-    assert trainings["repetition/d4-u500-s1"]["learning_rate"] == tagger_learning_rate(4)
+    trainings = {name: cell.job.of.training for name, cell in cells.items()}
+    assert trainings["repetition/pico-u500-s2"].jets == 50_000
+    assert trainings["repetition/nano-u500-s1"].learning_rate == 0.1
+    assert trainings["repetition/pico-u500-s1"].learning_rate == learning_rate("pico")
+    assert trainings["repetition/d4-u500-s1"].learning_rate == tagger_learning_rate(4)

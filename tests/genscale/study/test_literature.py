@@ -8,8 +8,9 @@ import pytest
 from eval.common.results import Estimate, plain
 from eval.literature.claims import judge
 from eval.literature.constants import constants_table
+from eval.literature.design import Design, Noise, Run
 from eval.literature.findings import Findings
-from eval.literature.worlds import Design, Noise, Run, World, simulate_study
+from eval.literature.worlds import World, simulate_study
 from eval.scaling.steps import paired_steps
 from genscale.study.report.literature import Literature, literature_tables
 

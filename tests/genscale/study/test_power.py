@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from eval.literature.worlds import PARTICLES, Noise
+from eval.literature.design import Noise
+from eval.literature.worlds import PARTICLES
 from genscale.cli import app
 from genscale.config import load_config
 from genscale.errors import InputError

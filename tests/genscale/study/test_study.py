@@ -10,22 +10,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from typer.testing import CliRunner
 
 from eval.scaling import read_points
-from genscale.config import from_mapping, load_config
+from genscale.cli import app
+from genscale.config import config_hash, load_config, to_mapping
 from genscale.errors import CellFailed, InputError
 from genscale.study.backends import ResumableCell, make_backend
-from genscale.study.cells import ASSUMED_PARTICLES, Cell, study_cells
+from genscale.study.cells import ASSUMED_PARTICLES, Cell
 from genscale.study.config import StudyConfig
+from genscale.study.costs import Costs, seconds_ahead
+from genscale.study.jobs import Coarsen, Encode, Train
+from genscale.study.plan import new_since, planned_cells, status
 from genscale.study.report.contrast import contrast_studies
 from genscale.study.report.fits import task_laws
-from genscale.study.report.study import Study
-from genscale.study.run import dry_run, run_study, status, work_ahead
-from genscale.training.tokenizer import TokenizerRun, TokenizerTask
+from genscale.study.report.page import write_report
+from genscale.study.report.study import Study, read_config
+from genscale.study.run import run_study
+from genscale.training.tokenizer import TokenizerTask
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "studies"
 NO_REPETITION = ("repetition.widths=[]", "repetition.sizes=[]", "inputs.width=0")
@@ -60,6 +67,19 @@ inputs:
   others: {kinematics: {features: kinematic3, max_particles: 20}}
 fit: {bootstrap: 20, min_jets: 64, min_steps: 4}
 """
+
+#: Digests of the settings of cells of this study, without the paths that they read.
+DIGESTS = {
+    "tokenizer": "40e747d82464",
+    "generator/nano-s1": "9980523e2f68",
+    "codebooks/k8/generator": "9ab092b6ac91",
+    "tagger/d8-s1": "e2c633b624cf",
+    "repetition/d8-u64-s1": "2f3864bfd85f",
+    "repetition/pico-u64-s1": "97009538e712",
+    "inputs/kinematics/d8-u64-s1": "c81d036ba4b0",
+    "control/tagger/d8-s1": "b5f753d0d552",
+    "control/tagger/d12-d576-half-rate": "d74ae6dada48",
+}
 
 
 @pytest.fixture(scope="module")
@@ -177,18 +197,70 @@ def test_again_does_nothing(finished, tiny):
     assert before == after
 
 
-def test_no_report_of_half_a_study(finished, tmp_path):
+def test_the_report_of_half_a_study_says_what_is_missing(finished, tmp_path):
     half = tmp_path / "half"
-    half.mkdir()
-    (half / "study.yaml").write_bytes((finished / "study.yaml").read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-m", "genscale.cli", "study", "report", str(half)], capture_output=True, text=True
+    shutil.copytree(
+        finished, half, ignore=shutil.ignore_patterns("fidelity", "predictions", "*.json.html", "report*")
     )
-    assert done.returncode == 2
-    assert re.search(
-        r"half: is not finished: \S+, \S+, \S+ and \d+ more; resume it with genscale study run", done.stderr
+    shutil.rmtree(half / "generator" / "micro-s1")
+    shutil.rmtree(half / "control" / "tagger")
+    shutil.rmtree(half / "repetition" / "d8-u32-s1")
+    done = CliRunner().invoke(app, ["study", "report", str(half)])
+    assert done.exit_code == 0, done.output
+    page = (half / "report.html").read_text()
+    assert "This study is not finished" in page
+    for stage in (
+        "1 of 3 generators",
+        "1 of 10 trainings on repeated data",
+        "6 of 6 scores",
+        "3 of 3 predictions",
+    ):
+        assert stage in page
+    assert "This study is not finished" not in (finished / "report.html").read_text()
+
+
+def test_there_is_no_report_of_nothing(finished, tmp_path):
+    (tmp_path / "study.yaml").write_bytes((finished / "study.yaml").read_bytes())
+    with pytest.raises(
+        InputError, match="no training of this study is finished; start it with genscale study run"
+    ):
+        write_report(tmp_path, read_config(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_what_an_earlier_version_did_not_do_is_named_before_it_is_run(finished, tiny, tmp_path, capsys):
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished, folder)
+    written = OmegaConf.load(folder / "study.yaml")
+    del written["control"]
+    OmegaConf.save(written, folder / "study.yaml")
+    shutil.rmtree(folder / "control")
+    name = "control/generator/nano-s1"
+    assert (
+        f"lacks 2 cells ({name}, control/tagger/d8-s1), because its study.yaml is older than control"
+        in new_since(folder)
     )
-    assert [file.name for file in half.iterdir()] == ["study.yaml"]
+    config = load_config(StudyConfig, tiny, ["control.recipe=false"])
+    run_study(config, folder, make_backend("debug"), progress=False)
+    assert f"{name}, control/tagger/d8-s1), because" in capsys.readouterr().out
+    assert new_since(folder) == ""
+    assert (folder / "report" / "done.json").stat().st_mtime > (
+        finished / "report" / "done.json"
+    ).stat().st_mtime
+
+
+def test_cells_have_the_names_and_settings_that_studies_on_disk_have(tiny):
+    """A study that was begun is resumed by later versions: names and settings of its cells must not change."""
+    cells = {cell.id: cell.job for cell in planned_cells(load_config(StudyConfig, tiny))}
+    stages = Counter(name.split("/")[0] for name in cells)
+    assert stages == {
+        "tokenizer": 1, "tokens": 2, "samples": 7, "quality": 1, "generator": 3, "fidelity": 6, "codebooks": 7,
+        "tagger": 3, "predictions": 3, "repetition": 9, "inputs": 3, "control": 34, "report": 1,
+    }  # fmt: skip
+    places = ("jets", "validation", "tokens", "tokenizer")
+    settings = {name: to_mapping(cells[name].of) for name in DIGESTS}
+    found = {n: config_hash({k: "" if k in places else v for k, v in s.items()}) for n, s in settings.items()}
+    assert found == DIGESTS
 
 
 def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
@@ -302,7 +374,7 @@ def test_cluster_options_are_checked(tiny, tmp_path):
     pytest.importorskip("submitit")
     with pytest.raises(InputError, match=r"--cluster: Unknown argument 'partitoin' for executor 'local'"):
         make_backend("submitit-local", 1, {"local_partitoin": "gpu"}).start(
-            tmp_path, Cell("report", "report", {}, (), "done.json"), 1
+            tmp_path, Cell("tokens", Encode("jets", "tokenizer")), 1
         )
     with pytest.raises(InputError, match="the backend local has no such options"):
         make_backend("local", 1, {"timeout_min": 5})
@@ -346,9 +418,9 @@ def test_a_failing_cell_is_shown_with_the_end_of_its_log(jet_stores, tiny, tmp_p
 @pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda f: str(f.relative_to(CONFIGS)))
 def test_studies_that_come_with_the_package_are_whole(file):
     config = load_config(StudyConfig, file, ["tokenizer.folder=''", "tokenizer.tokens=''"])  # no results here
-    cells = study_cells(config)
+    cells = planned_cells(config)
     assert len({c.id for c in cells}) == len(cells)
-    assert {c.work for c in cells} >= {
+    assert {c.job.kind for c in cells} >= {
         "report",
         "train_tagger" if config.tagger.widths or config.variations.tagger else "train_generator",
     }
@@ -417,7 +489,7 @@ def test_an_impossible_grid_is_refused(tiny, change, message):
 def test_what_a_training_would_refuse_is_refused_before_any_work(tiny, change, message):
     config = load_config(StudyConfig, tiny, [change])
     with pytest.raises(InputError, match=message):
-        dry_run(config, flops_per_second=1e9, ms_per_step=1.0)
+        planned_cells(config)
 
 
 def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny, tmp_path, monkeypatch):
@@ -431,22 +503,29 @@ def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny,
 
 def test_cells_come_after_what_they_need(tiny):
     seen: set[str] = set()
-    for cell in study_cells(load_config(StudyConfig, tiny)):
+    for cell in planned_cells(load_config(StudyConfig, tiny)):
         assert set(cell.needs) <= seen, cell.id
         seen.add(cell.id)
 
 
 def test_what_most_work_depends_on_comes_first(tiny):
-    cells = study_cells(load_config(StudyConfig, tiny))
-    ahead, flops = work_ahead(cells), {c.id: c.flops + c.held_out_flops for c in cells}
-    assert ahead["tokens/train"] == flops["generator/micro-s1"] > flops["tagger/d12-s1"] > 0
-    assert ahead["tokenizer"] == flops["tokenizer"] + ahead["tokens/train"]
+    config = load_config(StudyConfig, tiny)
+    cells, costs = planned_cells(config), Costs(config)
+    ahead, own = seconds_ahead(costs, cells), {c.id: costs.seconds(c.job) for c in cells}
+    last = ahead["generator/micro-s1"] - own["generator/micro-s1"]
+    assert last == own["samples/micro-s1-d336"] + own["fidelity/micro-s1-d336"]  # and then the report
+    assert ahead["tokens/train"] == own["tokens/train"] + ahead["generator/micro-s1"]
+    assert ahead["tokenizer"] == own["tokenizer"] + ahead["tokens/train"]
     assert ahead["report"] == 0
 
 
-def test_dry_run_prints_flops_and_hours(tiny):
+def hours_of(line: str) -> float:
+    return float(line.split()[-1])
+
+
+def test_a_dry_run_lists_flops_and_hours(tiny):
     config = load_config(StudyConfig, tiny)
-    text = dry_run(config, flops_per_second=1e9, ms_per_step=100.0)
+    text = Costs(config, flops_per_second=1e9, ms_per_step=100.0).table()
     (line,) = [line for line in text.splitlines() if line.startswith("generator/micro-s1")]
     flops, held_out, steps, hours = (float(word) for word in line.split()[2:])
     assert steps == 576 // 16
@@ -454,21 +533,31 @@ def test_dry_run_prints_flops_and_hours(tiny):
     forward = stage.validation_jets * len(stage.evaluated_after) / 3  # a third of a step for each jet
     assert held_out == pytest.approx(flops * forward / stage.jets, rel=1e-2)
     assert hours == pytest.approx(((flops + held_out) / 1e9 + 36 * 0.1) / 3600, abs=1e-3)
-    assert f"{len(study_cells(config))} cells" in text
+    assert f"{len(planned_cells(config))} cells" in text
+
+
+def test_a_dry_run_counts_more_than_trainings(tiny):
+    config = load_config(StudyConfig, tiny, ["jets={stores: '', train: 400000, rejection_of: {QCD: 80000}}"])
+    costs = Costs(config, flops_per_second=1e6)
+    jobs = {cell.id: cell.job for cell in costs.cells}
+    assert costs.seconds(jobs["jets/train"]) == 400_000 / 60
+    without = Costs(load_config(StudyConfig, tiny, ["jets={stores: '', train: 400000, mpi: false}"]))
+    assert without.seconds({c.id: c.job for c in without.cells}["jets/train"]) == 400_000 / 400
+    sampled, trained = jobs["samples/micro-s1"], jobs["generator/micro-s1"]
+    forward = trained.flops / 576 / 3
+    assert costs.seconds(sampled) == pytest.approx(120 * (1e-3 + forward / 1e5))
+    assert costs.seconds(jobs["predictions/d4-s1"]) > (80_000 + 6_000) * 5e-5
+    assert all(costs.seconds(job) > 0 for name, job in jobs.items() if not isinstance(job, Coarsen))
+    lines = costs.table().splitlines()
+    total = float(re.search(r"in total ([\d.]+)", lines[-1])[1])
+    assert total == pytest.approx(sum(map(hours_of, lines[1:-2])), abs=0.005 + 0.0005 * len(lines))  # rounded
 
 
 def test_the_tokenizer_counts_as_a_training(tiny):
     config = load_config(StudyConfig, tiny)
-    (cell,) = [c for c in study_cells(config) if c.id == "tokenizer"]
-    task = TokenizerTask(from_mapping(TokenizerRun, cell.arguments, "tokenizer"))
-    assert cell.steps == 640 // 32
-    assert cell.flops == task.flops(640, 640 * ASSUMED_PARTICLES)
-    text = dry_run(config, flops_per_second=1e9, ms_per_step=1e6)
-    listed = [line for line in text.splitlines() if " train_" in line]
-    hours = [float(line.split()[-1]) for line in listed]
-    assert listed[0].startswith("tokenizer ")
-    total = float(re.search(r": ([\d.]+) hours", text)[1])
-    assert total == pytest.approx(sum(hours), abs=0.005 + 0.0005 * len(hours))  # both are rounded
+    (job,) = [c.job for c in planned_cells(config) if c.id == "tokenizer"]
+    assert job.of.training.total_steps == 640 // 32
+    assert job.flops == TokenizerTask(job.of).flops(640, 640 * ASSUMED_PARTICLES)
 
 
 def test_the_tasks_of_a_cluster_job_share_every_training_and_nothing_else(tiny, tmp_path, monkeypatch):
@@ -476,15 +565,14 @@ def test_the_tasks_of_a_cluster_job_share_every_training_and_nothing_else(tiny, 
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(executor, "update_parameters", lambda self, **parameters: asked.append(parameters))
     monkeypatch.setattr(executor, "submit", lambda self, cell: None)
-    cells = study_cells(load_config(StudyConfig, tiny))
+    cells = planned_cells(load_config(StudyConfig, tiny))
     backend = make_backend("submitit-local", 1, {"tasks_per_node": 2})
     for cell in cells:
         backend.start(tmp_path, cell, 1)
-    shared = {cell.work for cell, a in zip(cells, asked, strict=True) if a["tasks_per_node"] == 2}
-    assert shared == {"train_tokenizer", "train_generator", "train_tagger"}
+    assert [isinstance(cell.job, Train) for cell in cells] == [a["tasks_per_node"] == 2 for a in asked]
 
 
 def test_half_written_output_is_not_done(tmp_path):
-    cell = Cell("tokens/train", "encode", {}, (), "manifest.json")
+    cell = Cell("tokens/train", Encode("jets", "tokenizer"))
     (tmp_path / "tokens" / "train.partial").mkdir(parents=True)
     assert not cell.done(tmp_path)

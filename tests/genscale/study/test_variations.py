@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from genscale.config import from_mapping, load_config
 from genscale.errors import InputError
 from genscale.study.backends import make_backend
-from genscale.study.cells import splits_read, study_cells
+from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
-from genscale.study.run import dry_run, run_study, status
+from genscale.study.plan import planned_cells, status
+from genscale.study.run import run_study
 from genscale.study.variations import Variations
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask
@@ -86,7 +87,11 @@ def test_each_run_is_trained_once_as_alone_and_has_its_rows(jets, tmp_path):
 def test_generators_vary_on_tokens_that_are_given(tokens, tmp_path):
     grid = {"size": ["pico"], "model.norm": ["pre", "post"], "training.seed": [2]}
     config = study({"generator": [grid]}, tokenizer=tokens)
-    assert [cell.work for cell in study_cells(config)] == ["train_generator", "train_generator", "report"]
+    assert [cell.job.kind for cell in planned_cells(config)] == [
+        "train_generator",
+        "train_generator",
+        "report",
+    ]
     assert splits_read(config) == ()
     run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
     last = rows(tmp_path / "out")[-1]
@@ -96,14 +101,14 @@ def test_generators_vary_on_tokens_that_are_given(tokens, tmp_path):
 
 def test_generators_vary_on_the_tokens_of_the_study(jets):
     config = study({"generator": [{"size": ["pico", "nano"]}]}, jets={"train": 100})
-    works = [cell.work for cell in study_cells(config)]
+    works = [cell.job.kind for cell in planned_cells(config)]
     assert works == ["simulate"] * 2 + ["train_tokenizer"] + ["encode"] * 2 + ["train_generator"] * 2 + [
         "report"
     ]
     assert splits_read(config) == ("train", "validation")
     tokenizers = study({"tokenizer": [{"model.codebook_size": [16, 32]}]}, jets=jets)
     sizes = [
-        c.arguments["model"]["codebook_size"] for c in study_cells(tokenizers) if c.work == "train_tokenizer"
+        c.job.of.model.codebook_size for c in planned_cells(tokenizers) if c.job.kind == "train_tokenizer"
     ]
     assert sizes == [16, 32]
 
@@ -115,7 +120,7 @@ def test_a_generator_without_a_rate_has_the_one_of_its_size(tokens):
         {"generator": [{"size": ["pico", "large"], "training.batch_jets": [16, 64]}]}, tokenizer=tokens
     )
     found = [
-        c.arguments["training"]["learning_rate"] for c in study_cells(config) if c.work == "train_generator"
+        c.job.of.training.learning_rate for c in planned_cells(config) if c.job.kind == "train_generator"
     ]
     assert found == [learning_rate(size) for size in ("pico", "large") for _ in range(2)]
 
@@ -171,7 +176,7 @@ def test_killed_in_the_middle_it_ends_at_the_same_numbers(jets, tmp_path):
         ({"tagger": [{"training.seed": [1]}, {"model.seed": [1]}]}, "would both be called seed=1"),
         ({"tagger": [{"d_model": [4], "preset": ["uslu"]}, {"preset": ["uslu"], "d_model": [4]}]}, "is there twice"),
         ({"taggers": []}, "unknown key variations.taggers; did you mean tagger"),
-        ({}, "generator.sizes, tagger.widths and variations: all empty"),
+        ({}, "generator.sizes, tagger.widths and variations: all are empty"),
     ],
 )  # fmt: skip
 def test_impossible_grids_are_refused(variations, message):
@@ -190,7 +195,7 @@ def test_impossible_grids_are_refused(variations, message):
 )  # fmt: skip
 def test_what_a_training_would_refuse_is_refused_before_any_work(jets, variations, message):
     with pytest.raises(InputError, match=message):
-        dry_run(study(variations, jets=jets), flops_per_second=1e9, ms_per_step=1.0)
+        planned_cells(study(variations, jets=jets))
 
 
 def test_stores_that_are_missing_are_named(tokens, tmp_path):

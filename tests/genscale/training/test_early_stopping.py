@@ -12,6 +12,7 @@ from genscale.errors import InputError, Interrupted
 from genscale.inference.prediction import predict_store
 from genscale.records import RunRecord
 from genscale.study.cells import Cell
+from genscale.study.jobs import Train
 from genscale.study.run import _found
 from genscale.training.loop import train
 from genscale.training.schedule import evaluation_steps
@@ -54,7 +55,7 @@ def test_ends_when_the_held_out_loss_rises_and_keeps_the_best_weights(jet_stores
     said = f"loss {record.best.metrics['loss']:.4f} after {record.best.jets_seen:,} jets"
     report_run(record, tmp_path / "run")
     assert said in capsys.readouterr().out
-    assert said in _found(Cell("run", "train_tagger", {}), tmp_path)
+    assert said in _found(Cell("run", Train(TaggerRun())), tmp_path)
 
 
 def test_killed_after_its_best_it_ends_the_same(jet_stores, tmp_path):

@@ -19,6 +19,7 @@ from genscale.data.store import JetStore
 from genscale.errors import InputError, Interrupted
 from genscale.files import locked
 from genscale.inference.stores import encode_store
+from genscale.models import fused
 from genscale.records import RunRecord
 from genscale.training.checkpoint import Checkpoints
 from genscale.training.generator import GeneratorRun, GeneratorTask, load_generator
@@ -119,6 +120,20 @@ def test_same_seed_same_numbers_other_seed_others(tagger_run, tmp_path):
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert load_tagger(tmp_path / "a")[1]["features"] == "full21"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about CPUs")
+def test_records_whether_blocks_were_fused_and_compiles_nothing_on_a_cpu(tagger_run, tmp_path):
+    run = dataclasses.replace(tagger_run, dropout=0.0, training=dataclasses.replace(TRAINING, jets=64))
+    plain = train(TaggerTask(run), run.training, tmp_path / "plain", progress=False)
+    assert plain.fused_blocks == fused.available(torch.zeros(1, run.d_model))
+    with_compile = dataclasses.replace(run, training=dataclasses.replace(run.training, compile=True))
+    with pytest.warns(UserWarning, match="not compiled on a CPU"):
+        same = train(TaggerTask(with_compile), with_compile.training, tmp_path / "compile", progress=False)
+    assert losses(same) == losses(plain)
+    with_dropout = dataclasses.replace(run, dropout=0.1)
+    other = train(TaggerTask(with_dropout), run.training, tmp_path / "dropout", progress=False)
+    assert other.fused_blocks is False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,58 @@
+"""Laws by name."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from eval.common.errors import InputError
+from eval.scaling.laws.breaks import M4, BrokenPower
+from eval.scaling.laws.effective import EffectiveData
+from eval.scaling.laws.forms import POWER_NAMES, Additive, Kaplan, Logarithmic, Power, Rejection
+from eval.scaling.laws.law import Law
+
+#: Laws of given variables.
+FIXED: Mapping[str, Callable[[], Law]] = {
+    "additive": Additive,
+    "additive-tied": partial(Additive, tied=True),
+    "kaplan": Kaplan,
+    "effective-data": EffectiveData,
+    "rejection": Rejection,
+}
+
+#: Laws of one variable, which the caller chooses.
+CURVES: Mapping[str, Callable[[str], Law]] = {
+    "power": Power,
+    "power-nofloor": partial(Power, floor=False),
+    "logarithmic": Logarithmic,
+    "broken": BrokenPower,
+    "m4": M4,
+}
+
+
+def get_law(name: str, variable: str | None = None) -> Law:
+    """Return a law by its name on the command line and in ``fit.json``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the law.
+    variable : str, optional
+        N, D, C or U, for the laws of one variable: power, power-nofloor, logarithmic, broken, m4.
+
+    Returns
+    -------
+    Law
+
+    Raises
+    ------
+    InputError
+        The name is unknown, or the variable is missing or superfluous.
+    """
+    if name in FIXED:
+        if variable is not None:
+            raise InputError(f"law {name}: takes no variable, found {variable}")
+        return FIXED[name]()
+    if name not in CURVES:
+        raise InputError(f"law: {name} is not one of {', '.join((*FIXED, *CURVES))}")
+    if variable is None:
+        raise InputError(f"law {name}: needs a variable, one of {', '.join(POWER_NAMES)}")
+    return CURVES[name](variable)

@@ -1,0 +1,68 @@
+"""The jets of a study: simulated, or given as stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from genscale.config import require
+from genscale.data.schema import CLASSES
+from genscale.data.simulation.processes import find_processes
+
+
+@dataclass(frozen=True)
+class JetsConfig:
+    """Where the jets come from.
+
+    Attributes
+    ----------
+    stores : str
+        Folder with jet stores ``train``, ``validation`` and ``test`` (``genscale convert`` makes them from JetClass
+        files). If empty, jets are simulated.
+    classes : list of str
+        Classes to simulate.
+    train : int
+        Number of training jets to simulate.
+    validation : int
+        Number of validation jets to simulate.
+    test : int
+        Number of test jets to simulate.
+    mpi : bool
+        Simulate multiparton interactions, which is more realistic and seven times slower.
+    seed : int
+        Seed of the training jets; validation and test jets use the next two.
+    rejection_of : dict of int
+        Number of test jets of a class, where rejections need more of them than an equal share of ``test``. Taggers are
+        then judged on a further store, ``rejection``, which has the seed of the test jets and their shares of the other
+        classes. If ``stores`` has a folder of that name, it is used.
+    """
+
+    stores: str = ""
+    classes: list[str] = field(default_factory=lambda: list(CLASSES))
+    train: int = 60_000
+    validation: int = 6_000
+    test: int = 6_000
+    mpi: bool = True
+    seed: int = 1
+    rejection_of: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        find_processes(self.classes)
+        for name, jets in self.rejection_of.items():
+            require(
+                name in self.classes,
+                f"jets.rejection_of: {name} is not one of jets.classes ({', '.join(self.classes)})",
+            )
+            share = self.test // len(self.classes)
+            require(
+                jets > share,
+                f"jets.rejection_of: {jets} jets of {name} are not more than its share of jets.test ({share})",
+            )
+        require(
+            not (self.stores and self.rejection_of),
+            "jets.rejection_of: jets are simulated only without jets.stores; put a store named rejection there instead",
+        )
+        least = 0 if self.stores else len(self.classes)
+        for name in ("train", "validation", "test"):
+            jets = getattr(self, name)
+            require(jets >= least, f"jets.{name}: {jets} is less than one jet of each class")
+        require(self.seed >= 0, f"jets.seed: {self.seed} is negative")
