@@ -7,10 +7,10 @@ can be held against the truth (docs/known-limits.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from genscale.config import load_config, nearest, require
+from genscale.config import from_mapping, load_config, nearest, require
 from genscale.worlds.facts import Facts, FactsControl
 from genscale.worlds.hierarchy import Hierarchy
 from genscale.worlds.lund import Lund
@@ -26,15 +26,15 @@ WORLDS: Final[dict[str, type[World]]] = {
 }
 
 
-def make_world(name: str, parameters: Sequence[str] = ()) -> World:
+def make_world(name: str, parameters: Sequence[str] | Mapping[str, Any] = ()) -> World:
     """Make a world from its name and the parameters that differ from their defaults.
 
     Parameters
     ----------
     name : str
         Key of `WORLDS`.
-    parameters : sequence of str
-        ``key=value`` as on the command line.
+    parameters : sequence of str, or mapping of str to Any
+        ``key=value`` as on the command line, or values by name.
 
     Returns
     -------
@@ -46,4 +46,6 @@ def make_world(name: str, parameters: Sequence[str] = ()) -> World:
         There is no such world or parameter, or a value is out of range.
     """
     require(name in WORLDS, f"no world {name!r}: known are {', '.join(WORLDS)}{nearest(name, list(WORLDS))}")
+    if isinstance(parameters, Mapping):
+        return from_mapping(WORLDS[name], parameters, f"world {name}")
     return load_config(WORLDS[name], None, parameters)

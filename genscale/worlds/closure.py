@@ -1,9 +1,12 @@
 """What the fits of a study find in a world, beside what is true there.
 
-The same tables of losses, laws and intervals as for real jets are used, and the truth enters only at the end, where fitted
-constants are compared with it: the fits of the whole grid, those of grids that end earlier or span fewer decades, and
-those of many smaller grids, whose intervals should hold the truth as often as they say. Smaller grids share runs, so that
-their coverage is that of one study and not of independent ones.
+The tables of losses, the laws and the intervals are those of real jets, and the truth enters only at the end, where
+fitted constants are compared with it: the fits of the whole grid, those of grids that end earlier or span fewer
+decades, and those of many smaller grids, whose intervals should hold the truth as often as they say. Smaller grids
+share runs, so that their coverage is that of one study and not of independent ones.
+
+All losses of a study are measured on the same held-out jets, whose own scatter moves them together, and the fitted
+floor with them. The truth is therefore that of these jets (`genscale.worlds.stores.held_out_floors`).
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ class Truth:
     Attributes
     ----------
     floor : float
-        L_inf, in the unit of the losses.
+        L_inf of the held-out jets, in the unit of the losses.
     error : float
-        Its standard error.
+        Its standard error; zero if it was computed on the very jets that the losses were measured on.
     alpha : float, optional
         Exponent of size of an ideal learner, where it is known.
     beta : float, optional
@@ -149,7 +152,7 @@ def close(
     ----------
     points : Points
         Held-out losses of single-pass runs; groups are runs. Errors of the losses are taken from a column
-        ``loss_error`` if there is one.
+        ``L_error`` if there is one.
     truth : Truth
     grids : int
         Smaller grids to draw.
@@ -169,24 +172,24 @@ def close(
     InputError
         L(N, D) cannot be fitted to all points.
     """
-    options = {"bootstrap": bootstrap, "starts": starts, "seed": seed}
+    options: dict[str, Any] = {"bootstrap": bootstrap, "starts": starts, "seed": seed}
     laws = []
     for name, law, variable, loss, chosen in _ways(points):
-        result = _attempt(lambda: fit(chosen, law, variable=variable, loss=loss, **options))  # noqa: B023
+        result = _attempt(fit, chosen, law, variable=variable, loss=loss, **options)
         if result is not None:
             laws.append(_found(name, chosen, result, truth))
     require(bool(laws), f"{points.source}: no law can be fitted to its {len(points)} points")
     spans = []
     for name, mask in _spans(points):
         part = points.select(mask)
-        result = _attempt(lambda: fit(part, "additive", **options))  # noqa: B023
+        result = _attempt(fit, part, "additive", **options)
         if result is not None:
             spans.append(_found(name, part, result, truth))
     rng = np.random.default_rng(seed)
     alone, judged, failed = [], [], 0
     for number in range(grids):
         part = points.select(_smaller_grid(points, rng))
-        ways = _attempt(lambda: variants(part, "additive", **options))  # noqa: B023
+        ways = _attempt(variants, part, "additive", **options)
         if ways is None:
             failed += 1
             continue
@@ -240,7 +243,9 @@ def _smaller_grid(points: Points, rng: np.random.Generator) -> NDArray[np.bool_]
     chosen = [run for run in runs if rng.random() < 0.7]
     ranges = [(a, b) for a in steps for b in steps if b / a >= 10**LEAST_DECADES]
     low, high = ranges[rng.integers(len(ranges))] if ranges else (steps[0], steps[-1])
-    return np.isin(n, kept) & np.isin(group, chosen) & (d >= low) & (d <= high)
+    wanted = np.isin(n, kept) & (d >= low) & (d <= high)
+    some = wanted & np.isin(group, chosen)
+    return some if some.any() else wanted
 
 
 def _guards(points: Points, ways: Sequence[Variant], whole: Spread) -> tuple[str, ...]:
@@ -273,7 +278,7 @@ def _verdicts(judged: Sequence[Found], truth: Truth, margin: float) -> dict[str,
 
 def _leaks(points: Points, truth: Truth) -> tuple[str, ...]:
     """Runs with a loss that no model can have on jets that it was not trained on."""
-    errors = np.array(points.extra.get("loss_error", np.zeros(len(points))), dtype=np.float64)
+    errors = np.array(points.extra.get("L_error", np.zeros(len(points))), dtype=np.float64)
     below = below_floor(points.L, errors, truth)
     labels = points.group if points.group is not None else points.rows.astype(str)
     return tuple(dict.fromkeys(str(label) for label in labels[below]))
@@ -316,9 +321,9 @@ def _compared(
     )  # fmt: skip
 
 
-def _attempt(work: Callable[[], Any]) -> Any:
+def _attempt(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Result of a fit, or None where the points do not allow it."""
     try:
-        return work()
+        return work(*arguments, **options)
     except InputError:
         return None

@@ -166,6 +166,10 @@ class Facts(World):
         given_class = x + tagging - float(entropy(self.prior))
         return Exact(x, given_class, tagging, self.max_codes + 1.0)
 
+    def exponents(self) -> dict[str, float]:
+        """Exponents of a memory of the N most frequent facts, and of one that has seen D jets."""
+        return {"alpha": self.exponent, "beta": self.exponent / (1 + self.exponent)}
+
     def unseen(self, jets: Floats) -> Floats:
         """Share of jets whose fact did not occur among so many earlier ones, the excess of a perfect memory.
 

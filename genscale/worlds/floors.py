@@ -212,6 +212,7 @@ def provenance(world: World) -> dict[str, Any]:
         "version": FLOORS_VERSION,
         "world": world.name,
         "parameters": to_mapping(world),
+        "exponents": world.exponents(),
         "shown": world.shown,
         "classes": list(world.class_names),
         "packages": package_versions(),

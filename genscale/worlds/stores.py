@@ -24,8 +24,9 @@ from tqdm import tqdm
 from genscale.config import require
 from genscale.data.constituents import to_store_rows
 from genscale.data.manifest import MANIFEST, partial_path
+from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.schema import CLASSES
-from genscale.data.store import StoreWriter
+from genscale.data.store import StoreWriter, TokenStore
 from genscale.errors import InputError
 from genscale.files import read_json, write_json
 from genscale.worlds.floors import provenance
@@ -185,3 +186,59 @@ def _token_rows(jets: Jets, coder: Tokenizer, labels: np.ndarray) -> ak.Array:
     tokens[places] = jets.codes + 1
     tokens[np.cumsum(jets.lengths + 2) - 1] = coder.stop_token
     return ak.zip({"tokens": ak.unflatten(tokens, jets.lengths + 2), "label": labels}, depth_limit=1)
+
+
+def read_jets(store: TokenStore, world: World, rows: np.ndarray) -> Jets:
+    """Read jets of a world back from a token store.
+
+    Parameters
+    ----------
+    store : TokenStore
+        Written by `write_world`.
+    world : World
+        The world that they were sampled from.
+    rows : array of int
+        Rows of the store.
+
+    Returns
+    -------
+    Jets
+    """
+    tokens = store.read(rows, columns=["tokens"])["tokens"]
+    codes = ak.to_numpy(ak.flatten(tokens[:, 1:-1])).astype(np.int64) - 1
+    number = np.full(len(CLASSES), -1)
+    number[[CLASSES.index(name) for name in world.class_names]] = np.arange(len(world.class_names))
+    return Jets(codes, ak.to_numpy(ak.num(tokens)).astype(np.int64) - 2, number[store.labels(rows)])
+
+
+def held_out_floors(world: World, tokens: Path, n_jets: int = 0) -> dict[str, float]:
+    """Losses that the world itself would have on held-out jets: the floors of losses measured on the same jets.
+
+    They scatter about the floors of the world as far as these jets do, and all losses on these jets with them, so that
+    the differences of losses and floors scatter much less.
+
+    Parameters
+    ----------
+    world : World
+    tokens : Path
+        Token store of the held-out jets.
+    n_jets : int
+        Number of them that trainings are evaluated on (``validation_jets``); 0 means all.
+
+    Returns
+    -------
+    dict of str to float
+        ``generation_nats_per_token``, ``generation_given_class_nats_per_token`` and ``tagging_nats``.
+    """
+    store = TokenStore.open(tokens, verify=False)
+    n = min(n_jets, len(store)) if n_jets else len(store)
+    jets = read_jets(store, world, JetOrder(len(store), n, HELD_OUT_SEED)[0:n])
+    likelihood = world.log_likelihood(jets)
+    posterior, log_marginal = world.bayes(likelihood)
+    own = np.arange(n), jets.labels
+    n_tokens = float((jets.lengths + 1).sum())
+    return {
+        "generation_nats_per_token": float(-log_marginal.sum() / n_tokens),
+        "generation_given_class_nats_per_token": float(-likelihood[own].sum() / n_tokens),
+        "tagging_nats": float(-np.log(posterior[own]).mean()),
+    }

@@ -131,6 +131,10 @@ class World(ABC):
     def exact(self) -> Exact:
         """Floors that are known without sampling."""
 
+    def exponents(self) -> dict[str, float]:
+        """Exponents alpha of size and beta of data of an ideal learner, where they are known."""
+        return {}
+
     def predictive_entropies(self, jets: Jets) -> tuple[Floats, Floats] | None:
         """Entropies of the next token after each prefix, or None if this world does not need them for its floors.
 

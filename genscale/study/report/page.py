@@ -25,12 +25,13 @@ from genscale.study.report import (
     tokenizers,
     variations,
     window,
+    worlds,
 )
 from genscale.study.report.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
 TOPICS = (
-    runs, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers,
+    runs, worlds, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers,
     variations,
 )  # fmt: skip
 

@@ -212,6 +212,9 @@ def _jets(config: StudyConfig) -> list[str]:
     jets = config.jets
     if jets.stores:
         return [f"Jets from {jets.stores}."]
+    if jets.world:
+        changed = "".join(f", {key}={value}" for key, value in jets.parameters.items())
+        return [f"Jets of the world {jets.world}{changed}, whose limits are known."]
     counts = ", ".join(f"{getattr(jets, split):,} {split}" for split in splits_read(config))
     lines = [
         f"{counts} jets of {len(jets.classes)} classes, simulated with Pythia 8 at 13 TeV and a parametrised CMS-like "
@@ -227,12 +230,16 @@ def _jets(config: StudyConfig) -> list[str]:
 
 def _generators(study: Study, config: StudyConfig) -> str:
     sizes, given = study.sizes("generator"), config.tokenizer.folder
-    codes = f"with {config.tokenizer.model.codebook_size} codes"
+    coder = f"The tokenizer is a VQ-VAE with {config.tokenizer.model.codebook_size} codes"
+    if config.jets.world or given:
+        coder = f"Tokenizer {'of the world' if config.jets.world else f'from {given}'}"
+    drawn = (
+        f" {config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+    )
     return (
         f"{len(study.runs('generator'))} generators of {sizes[0].parameters:,} to {sizes[-1].parameters:,} parameters: "
         f"one pass over the data, held-out loss at log-spaced steps, {config.generator.training.schedule} learning "
-        f"rate after warm-up. {f'Tokenizer from {given}' if given else f'The tokenizer is a VQ-VAE {codes}'}. "
-        f"{config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+        f"rate after warm-up. {coder}.{'' if config.jets.world else drawn}"
     )
 
 

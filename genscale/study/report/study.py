@@ -120,13 +120,13 @@ class Study:
 
     def jets(self, split: str) -> JetStore:
         """The jets of a split, unverified: training has read them all."""
-        folder = self.folder / (self.config.jets.stores or "jets") / split
+        folder = self.folder / self.config.jets.folder / split
         return JetStore.open(folder, verify=False)
 
     @property
     def tokens(self) -> Path:
         """Folder of the token stores."""
-        return self.folder / (self.config.tokenizer.tokens or "tokens")
+        return self.folder / self.config.tokens
 
 
 @dataclass(frozen=True)

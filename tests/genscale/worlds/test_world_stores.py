@@ -10,7 +10,14 @@ from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
 from genscale.worlds import make_world
 from genscale.worlds.floors import estimate_floors
-from genscale.worlds.stores import SPLITS, code_points, tokenizer_of, write_world
+from genscale.worlds.stores import (
+    SPLITS,
+    code_points,
+    held_out_floors,
+    read_jets,
+    tokenizer_of,
+    write_world,
+)
 from tokenizer import Tokenizer
 
 SIZES = {"train": 150, "validation": 60, "test": 40}
@@ -174,3 +181,20 @@ def test_codes_that_look_alike_are_refused():
     coder.model.quantizer.points[3] = coder.model.quantizer.points[1]
     with pytest.raises(InputError, match="codes 1 and 3 decode to the same particle"):
         code_points(coder)
+
+
+def test_jets_are_read_back_and_held_out_floors_are_those_of_these_jets(written):
+    world, folder = written
+    store = TokenStore.open(folder / "tokens" / "validation")
+    jets = read_jets(store, world, np.arange(len(store)))
+    drawn = world.sample(60, np.random.default_rng([1, 1001, 0]))
+    assert np.array_equal(jets.codes, drawn.codes)
+    assert np.array_equal(jets.labels, drawn.labels)
+    found = held_out_floors(world, folder / "tokens" / "validation")
+    likelihood = world.log_likelihood(drawn)
+    posterior, _ = world.bayes(likelihood)
+    own = np.arange(60), drawn.labels
+    assert found["tagging_nats"] == pytest.approx(-np.log(posterior[own]).mean())
+    expected = -likelihood[own].sum() / (drawn.lengths + 1).sum()
+    assert found["generation_given_class_nats_per_token"] == pytest.approx(expected)
+    assert held_out_floors(world, folder / "tokens" / "validation", 30) != found
