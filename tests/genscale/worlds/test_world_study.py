@@ -23,9 +23,9 @@ STUDY = {
     "jets": {
         "world": "lund", "parameters": {"kt_bins": 3, "eta_bins": 3}, "train": 600, "validation": 120, "test": 600,
     },
-    "generator": {"sizes": ["pico", "nano"], "seeds": [1, 2], "training": TRAINING},
+    "generator": {"sizes": ["pico", "nano"], "seeds": [1], "training": TRAINING},
     "tagger": {
-        "widths": [4, 6], "seeds": [1, 2], "features": "kinematic4", "dropout": 0.0, "training": TRAINING,
+        "widths": [4, 6], "seeds": [1], "features": "kinematic4", "dropout": 0.0, "training": TRAINING,
     },
     "control": {"repetition": False},
     "fit": {"bootstrap": 4, "min_steps": 10},
