@@ -2,8 +2,8 @@
 
     python examples/fit_a_table.py [points.csv]
 
-Any CSV with columns N (parameters), D (data) and L (loss) will do; without one, the example reads the taggers of the
-quickstart. What the numbers mean: docs/scaling-laws.md.
+Any CSV with columns N (parameters), D (data) and L (loss) will do; without one, the example reads the taggers of an
+early quickstart. docs/scaling-laws.md explains the numbers.
 """
 
 import sys

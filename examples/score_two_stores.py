@@ -2,8 +2,8 @@
 
     python examples/score_two_stores.py [GENERATED REFERENCE]
 
-Both are jet stores; without them, the example takes those of the quickstart (scripts/quickstart makes them). Which
-number to trust for what: docs/fidelity.md.
+Both are jet stores; without them, the example takes those of the quickstart, which scripts/quickstart makes.
+docs/fidelity.md explains which number to trust for what.
 """
 
 import sys

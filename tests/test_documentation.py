@@ -20,11 +20,14 @@ import pytest
 import typer
 
 from genscale.cli import app, main
+from genscale.config import load_config
+from genscale.study.config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-#: The log and the results tell of earlier states.
+#: These tell of earlier states: commands and Python objects may be gone, but not files.
+RECORDS = [ROOT / "docs" / "log.md", *sorted((ROOT / "docs" / "results").rglob("*.md"))]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES.remove(ROOT / "docs" / "log.md")
+PAGES.remove(RECORDS[0])
 CONFIGS = sorted((ROOT / "configs").rglob("*.*"))
 
 FILE = re.compile(
@@ -34,6 +37,7 @@ NAME = re.compile(r"(?<![\w/.:-])(?:genscale|eval)(?:\.\w+)+")  # `tokenizer` is
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 NOT_RUN = re.compile(r"# (Takes|Needs) \w")
+FILES = (".json", ".csv", ".md", ".yaml", ".safetensors")
 LANGUAGES = {"python", "sh", "yaml", "json", "output", "text"}
 
 
@@ -66,7 +70,6 @@ def commands(page: Path) -> list[list[str]]:
 def config_classes() -> dict[str, type]:
     """The configuration that each command with KEY=VALUE arguments reads."""
     from genscale.comparison.family import FamilyConfig
-    from genscale.study.config import StudyConfig
     from genscale.training.generator import GeneratorRun
     from genscale.training.tagger import TaggerRun
     from genscale.training.tokenizer import TokenizerRun
@@ -112,7 +115,7 @@ def check_command(words: list[str]) -> None:
             takes_value = False
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *CONFIGS, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page):
     missing = [name for name in FILE.findall(page.read_text()) if not (ROOT / name).exists()]
     assert not missing
@@ -138,11 +141,7 @@ def test_configuration_keys_that_a_page_names_exist(page):
     }
     for code in INLINE.findall(BLOCK.sub("", page.read_text())):
         key = re.match(r"([a-z_]+)\.[a-z_.]+(?=[:=]|$)", code)
-        if (
-            key
-            and key[1] in parts
-            and Path(key[0]).suffix not in (".json", ".csv", ".md", ".yaml", ".safetensors")
-        ):
+        if key and key[1] in parts and Path(key[0]).suffix not in FILES:
             assert any(has_key(cls, key[0]) for cls in classes), f"no key {key[0]}"
 
 
@@ -160,20 +159,24 @@ def world(jet_stores, tokenizer_run, token_stores, make_jets, tmp_path_factory) 
         (folder / name).symlink_to(ROOT / name)
     for name, source in {"jets": jet_stores, "tokens": token_stores, "tokenizer": tokenizer_run}.items():
         shutil.copytree(source, folder / name)
-    few = [
-        "training.jets=64",
-        "training.batch_jets=32",
-        "training.evaluations=1",
-        "training.first_evaluation_jets=64",
+    short = [
+        f"training.{key}" for key in ("jets=64", "batch_jets=32", "evaluations=1", "first_evaluation_jets=64")
     ]
-    stores = [
-        f"tokens={folder}/tokens/train",
-        f"validation={folder}/tokens/validation",
+    tokens = [
+        f"{k}={folder}/{v}" for k, v in (("tokens", "tokens/train"), ("validation", "tokens/validation"))
+    ]
+    run(
+        "genscale",
+        "train",
+        "generator",
+        "--out",
+        folder / "runs/small",
         f"tokenizer={folder}/tokenizer",
-    ]
-    run("genscale", "train", "generator", "--out", folder / "runs/small", "size=pico", *stores, *few)
-    jets = [f"jets={folder}/jets/train", f"validation={folder}/jets/validation"]
-    run("genscale", "train", "tagger", "--out", folder / "runs/tagger", "d_model=4", *jets, *few)
+        *tokens,
+        *short,
+    )
+    jets = [f"{k}={folder}/{v}" for k, v in (("jets", "jets/train"), ("validation", "jets/validation"))]
+    run("genscale", "train", "tagger", "--out", folder / "runs/tagger", "d_model=4", *jets, *short)
     run("genscale", "generate", folder / "runs/small", "--jets", 150, "--out", folder / "samples")
     quickstart = folder / "runs/quickstart"
     for name, source in {
@@ -236,13 +239,10 @@ def assert_printed(shown: str, printed: str) -> None:
 def same_line(shown: str, printed: str) -> bool:
     """Whether two lines have the same words, and the same numbers within one percent."""
     number = r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?"
-    words, numbers = zip(
-        *((re.sub(number, "#", x).split(), re.findall(number, x)) for x in (shown, printed)), strict=True
-    )
-    if words[0] != words[1]:
+    if re.sub(number, "#", shown).split() != re.sub(number, "#", printed).split():
         return False
-    values = np.array([[float(x.replace(",", "")) for x in found] for found in numbers])
-    return bool(np.allclose(values[0], values[1], rtol=0.01))
+    values = [[float(x.replace(",", "")) for x in re.findall(number, line)] for line in (shown, printed)]
+    return bool(np.allclose(*values, rtol=0.01))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
@@ -255,6 +255,9 @@ def test_code_of_a_page_runs(page, world, tmp_path, monkeypatch, capsys):
         elif language == "python" and not NOT_RUN.match(code):
             exec(compile(code, str(page), "exec"), names)
             printed = capsys.readouterr().out
+        elif language == "yaml":
+            Path("study.yaml").write_text(code)
+            load_config(StudyConfig, Path("study.yaml"))
         elif language == "sh" and not NOT_RUN.match(code):
             for words in shell_lines(code):
                 assert words[0] == "genscale", f"{words}: say what it takes or needs"

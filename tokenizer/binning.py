@@ -1,4 +1,4 @@
-"""Plain bins in (ln pT, eta_rel, phi_rel): a tokenizer without a network, the baseline of the others.
+"""Plain bins in (ln pT, eta_rel, phi_rel): a tokenizer without a network, and the baseline for the others.
 
 It is also the only tokenizer whose cells have known volumes, so that token probabilities give densities of jets.
 """
@@ -99,7 +99,7 @@ class Binning(nn.Module):
 
 
 class Unchanged(nn.Module):
-    """The identity, in the place of a network."""
+    """The identity, in place of a network."""
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """Return the rows."""
@@ -143,7 +143,7 @@ class Bins(Quantizer):
 
 
 class BinSearch:
-    """Find the bin of each particle. Features carry no noise of a network, so that no particle is a near tie."""
+    """Find the bin of each particle. The features have no noise of a network, so all margins are infinite."""
 
     scale = 1.0
 

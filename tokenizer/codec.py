@@ -26,9 +26,9 @@ from tokenizer.preprocessing import Preprocessing
 from tokenizer.quantizers import VectorQuantizer
 from tokenizer.vqvae import VQVAE, Layout
 
-#: Jets with a latent nearer than this to the border between two codes, in units of the codebook's spread, are
-#: encoded again in double precision. Float32 noise of the encoder was at most 1.2e-6 at the released size; with
-#: 8,192 codes one jet in thirty is encoded again.
+#: A jet with a latent closer than this to the border between two codes, in units of the codebook's spread, is encoded
+#: again in double precision. The float32 noise of the encoder was at most 1.2e-6 at the released size; with 8,192
+#: codes, one jet in thirty is encoded again.
 NEAR_TIE = 2e-5
 
 
@@ -91,7 +91,7 @@ class Tokenizer:
     def coarsened(self, codebook_size: int, *, seed: int = 0) -> Tokenizer:
         """Return this tokenizer with fewer codes, from k-means of its codebook vectors; nothing else changes.
 
-        Effects of the size of the codebook can thus be measured without training another tokenizer.
+        This shows the effect of the size of the codebook without training another tokenizer.
 
         Parameters
         ----------
@@ -99,10 +99,6 @@ class Tokenizer:
             Number of codes, fewer than at present.
         seed : int
             Seed of the first centres (k-means++).
-
-        Returns
-        -------
-        Tokenizer
 
         Returns
         -------
@@ -120,7 +116,7 @@ class Tokenizer:
         if not 2 <= codebook_size < self.config.codebook_size:
             raise InputError(
                 f"codebook_size={codebook_size}: must be from 2 to {self.config.codebook_size - 1}, "
-                "fewer than the codes there are"
+                "fewer than at present"
             )
         self.model.quantizer.search()  # refuses an untrained codebook
         vectors = self.model.quantizer.codebook.detach().cpu().double().numpy()
@@ -330,7 +326,7 @@ class Tokenizer:
 
     @contextmanager
     def _inference(self, device: str) -> Iterator[VQVAE | Binning]:
-        """Lend the model on `device`, without dropout and gradients; afterwards it is as it was before."""
+        """Yield the model on `device`, without dropout and gradients; afterwards, restore its device and mode."""
         model = self.model
         was_training, was_on = model.training, model.quantizer.codebook.device
         model.to(device).eval()

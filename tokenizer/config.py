@@ -135,7 +135,7 @@ class VQVAEConfig:
             raise InputError(f"levels={levels}: fsq needs one for each of latent_dim={self.latent_dim}")
         least = 3 if self.quantizer == "fsq" else 2
         if min(levels) < least:
-            raise InputError(f"levels={levels}: {self.quantizer} needs at least {least} in each place")
+            raise InputError(f"levels={levels}: each must be at least {least} for {self.quantizer}")
 
     @property
     def resolved_levels(self) -> list[int]:
@@ -203,7 +203,9 @@ class BinningConfig:
         if self.spacing not in ("quantile", "uniform"):
             raise InputError(f"spacing={self.spacing!r}: must be quantile or uniform")
         if len(self.pt_range_gev) != 2 or not 0 < self.pt_range_gev[0] < self.pt_range_gev[1]:
-            raise InputError(f"pt_range_gev={self.pt_range_gev}: must be two rising positive numbers")
+            raise InputError(
+                f"pt_range_gev={self.pt_range_gev}: must be two positive numbers in increasing order"
+            )
 
     @property
     def codebook_size(self) -> int:
@@ -249,7 +251,7 @@ def balanced_levels(codebook_size: int, parts: int) -> list[int]:
     exponent = codebook_size.bit_length() - 1
     if codebook_size != 1 << exponent:
         raise InputError(
-            f"codebook_size={codebook_size}: not a power of two, so it is not divided by itself; give levels"
+            f"codebook_size={codebook_size}: not a power of two, so levels cannot be chosen automatically; give levels"
         )
     other = math.ceil(exponent / parts - 0.5)
     first = exponent - (parts - 1) * other

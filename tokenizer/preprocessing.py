@@ -152,14 +152,14 @@ def _as_lists_of_records(jets: ak.Array) -> ak.Array:
     if missing:
         found = ", ".join(ak.fields(jets)) or "none"
         raise InputError(
-            f"jets: field {missing[0]} is missing (found {found}); needed are {', '.join(FIELDS)}"
+            f"jets: field {missing[0]} is missing (found {found}); required are {', '.join(FIELDS)}"
         )
     for name in FIELDS:
         if jets[name].ndim != 2:
             raise InputError(f"jets: {name} must be a list of numbers per jet, found {jets[name].type}")
     for name in FIELDS[1:]:
         if not ak.all(ak.num(jets[name]) == ak.num(jets.pt)):
-            raise InputError(f"jets: {name} and pt differ in their numbers of particles")
+            raise InputError(f"jets: {name} and pt have different numbers of particles")
     jets = ak.zip({name: jets[name] for name in FIELDS})
     for name in FIELDS:
         bad = ~np.isfinite(jets[name])

@@ -1,4 +1,4 @@
-"""Quality of a tokenizer: its rate, its resolution, and the distances below which no generator can get."""
+"""Quality of a tokenizer: its rate, its resolution, and the distances that set a floor for any generator."""
 
 from __future__ import annotations
 
@@ -131,14 +131,14 @@ def quality(tokenizer: Tokenizer, jets: ak.Array, *, progress: bool = False, dev
         No jet has a particle that preprocessing keeps, or none has a mass; also the errors of `Tokenizer.encode`.
     """
     tokens = tokenizer.encode(jets, progress=progress, device=device)
-    # In the order of the tokens, so that each decoded particle stands beside its original.
+    # In the order of the tokens, so that each decoded particle is paired with its original.
     return judge(
         tokenizer, jets, tokens, tokenizer.decode(tokens, progress=progress, device=device, sort=False)
     )
 
 
 def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Array) -> Quality:
-    """Compare jets with their encoded and decoded versions, which exist already.
+    """Compare jets with their encoded and decoded versions, if these exist already.
 
     Parameters
     ----------
@@ -170,11 +170,11 @@ def judge(tokenizer: Tokenizer, jets: ak.Array, tokens: ak.Array, paired: ak.Arr
     before = {name: ak.to_numpy(ak.flatten(kept[name])).astype(float) for name in FIELDS}
     after = {name: ak.to_numpy(ak.flatten(paired[name])).astype(float) for name in FIELDS}
     original, decoded = jet_observables(jets), jet_observables(paired)
-    # A jet of no particles has no pT, and a jet of one massless particle no mass, to divide by.
+    # A jet without particles has no pT to divide by, and a jet of one massless particle no mass.
     filled = (original["pt_gev"] > 0) & (decoded["pt_gev"] > 0)
     massive = filled & (ak.to_numpy(ak.num(kept)) > 1) & (original["mass_gev"] > 0)
     if not massive.any():
-        raise InputError("quality: no jet has a mass; at least one must have two particles apart")
+        raise InputError("quality: no jet has a mass; at least one must have two separated particles")
     return Quality(
         n_jets=len(jets),
         n_particles=n_particles,

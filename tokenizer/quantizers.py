@@ -45,8 +45,8 @@ class Quantized(NamedTuple):
 class Search(Protocol):
     """A search for the codes of latents outside training.
 
-    The margin of a latent says by how much it is nearer to its code than to the second-nearest one. `scale` is the
-    spread of the codebook in the same units, with which float32 noise is compared.
+    The margin of a latent is the difference between its distances to the second-nearest and to the nearest code.
+    `scale` is the spread of the codebook in the same units, to which float32 noise is compared.
     """
 
     scale: float
@@ -141,7 +141,7 @@ class VectorQuantizer(Quantizer):
             threshold_ema_dead_code=dead_code_threshold,
             rotation_trick=False,
             commitment_weight=0.0,  # the loss is the model's, in training and validation alike
-            # Explicit, because the library remembers its own first guess for the rest of the process.
+            # Given explicitly, because the library keeps its own first guess for the rest of the process.
             sync_codebook=_is_distributed(),
         )
 
@@ -168,7 +168,7 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def place(self, vectors: Tensor) -> None:
-        """Take ``vectors``, shape (K, dim), for the codebook, as if training had led to it."""
+        """Use ``vectors``, shape (K, dim), as the codebook, as if they were the result of a training."""
         codebook = self.vq._codebook
         codebook.embed.copy_(vectors[None])
         codebook.embed_avg.copy_(vectors[None])
@@ -193,7 +193,7 @@ class VectorQuantizer(Quantizer):
 
 
 class ResidualQuantizer(Quantizer):
-    """Several codebooks in turn, each for the remainder that those before it leave; the tuple of codes is one code.
+    """Several codebooks in sequence, each for the remainder of the previous ones; the tuple of codes is one code.
 
     A particle still has one token. The quantizer is equivalent to one codebook whose vectors are all sums of one
     vector per stage, but only the far fewer vectors of the stages are learned.
@@ -280,7 +280,7 @@ class FiniteScalarQuantizer(Quantizer):
         """Return latents on the scale on which codes are whole numbers, from -(L // 2) to (L - 1) // 2."""
         reach = (
             (self.levels - 1).to(latents.dtype) * (1 + 1e-3) / 2
-        )  # slightly more, so that the ends are reached
+        )  # slightly more, so that the outermost codes are reached
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0).to(latents.dtype)
         return torch.tanh(latents + torch.atanh(offset / reach)) * reach - offset
 

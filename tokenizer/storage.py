@@ -99,7 +99,7 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     if description.get("version") not in range(1, VERSION + 1):
         raise InputError(
             f"{path}: format version {description.get('version')}, this program reads versions up to {VERSION}; "
-            "a newer program can read it"
+            "update genscale to read it"
         )
     kind = description.get("kind", "vqvae")  # the only kind of version 1
     if kind not in KINDS:
@@ -117,7 +117,7 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     except FileNotFoundError:
         raise InputError(f"{weights_path}: missing, though {DESCRIPTION} names it") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{weights_path}: not a whole safetensors file: {error}") from error
+        raise InputError(f"{weights_path}: not a complete safetensors file: {error}") from error
     found = fingerprint(config, weights)
     if found != expected:
         raise InputError(

@@ -47,7 +47,7 @@ class Layout:
         n_jets, length = mask.shape
         if bool(mask.all()):
             return cls(n_jets, length)
-        # A jet without particles must attend to something, because the softmax over nothing is NaN.
+        # A jet without particles must attend to something, because a softmax over nothing is NaN.
         keys = mask | ~mask.any(dim=1, keepdim=True)
         return cls(n_jets, length, rows=mask.flatten().nonzero()[:, 0], keys=keys[:, None, None, :])
 
@@ -111,9 +111,9 @@ class NormFormer(nn.Module):
 
     It starts as the identity on the components that input and output share: embedding and projection are each
     other's transpose, and new blocks are the identity. A new VQ-VAE therefore is plain k-means on the features, and
-    learns from there what the rest of the jet says about a particle. From a random start, by contrast, a feature
-    with little weight in the first latents is not resolved by the codes, never reaches the decoder, and is never
-    learned.
+    learns from there what the rest of the jet says about a particle. After a random initialisation, by contrast, a
+    feature with little weight in the first latents is not resolved by the codes, never reaches the decoder, and is
+    never learned.
     """
 
     def __init__(self, d_in: int, d_out: int, n_blocks: int, config: VQVAEConfig) -> None:
@@ -161,7 +161,7 @@ class VQVAE(nn.Module):
         self.decoder = NormFormer(config.latent_dim, N_FEATURES, config.n_decoder_blocks, config)
 
     def forward(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Return `loss`, under the name that data-parallel wrappers call."""
+        """Return `loss`; data-parallel wrappers call this method."""
         return self.loss(features, mask)
 
     def loss(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -189,7 +189,7 @@ class VQVAE(nn.Module):
         Raises
         ------
         InputError
-            The batch has no particle, or the loss of a model that was never trained is asked for outside training.
+            The batch has no particle, or the model was never trained and is not in training mode.
         """
         mask = mask.bool()
         used = mask.any(dim=0).nonzero()

@@ -1,4 +1,4 @@
-"""Results of measurements: a number with its intervals, or the reason why there is none; and their JSON form."""
+"""Results of measurements: a number with its intervals, or the reason why there is none; and their form in JSON."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def _number(x: float | None) -> float:
 
 
 def write_json(plain: Mapping[str, Any], path: str | os.PathLike[str] | None) -> str:
-    """Return the JSON text of ``plain``, and write it to ``path``, if given, through a temporary file beside it."""
+    """Return the JSON text of ``plain``, and write it to ``path`` through a temporary file in its folder, if given."""
     text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
     if path is not None:
         target = Path(path)

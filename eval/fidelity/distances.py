@@ -42,8 +42,8 @@ class Distance:
         From the finite number of directions; 0 in one dimension. It is common to all distances made with the same
         seed, and does not blur a ranking of models.
     error_generated : float
-        The part of ``error_jets`` that the generated sample alone makes. What the reference adds is common to all
-        distances from it and nearly drops out of their differences: to rank models, use this one.
+        The part of ``error_jets`` that is due to the generated sample. The part due to the reference is common to all
+        distances from it and nearly cancels in their differences: to rank models, use this one.
     p : int or None
         Order; None where a distance has none.
     n_directions : int
@@ -147,7 +147,7 @@ def sliced_wasserstein(
 
 
 def sliced_wasserstein_value(x: FloatArray, y: FloatArray, directions: FloatArray, p: Order = 1) -> float:
-    """Sliced Wasserstein distance alone, for the many repetitions of a floor: without scaling, weights or errors.
+    """Sliced Wasserstein distance without scaling, weights or errors, for the many repetitions of a floor.
 
     Parameters
     ----------
@@ -299,12 +299,7 @@ def _weights(weights: ArrayLike | None, n: int, name: str) -> FloatArray | None:
 
 
 def _sliced(
-    x: FloatArray,
-    y: FloatArray,
-    wx: FloatArray | None,
-    wy: FloatArray | None,
-    theta: FloatArray,
-    p: Order,
+    x: FloatArray, y: FloatArray, wx: FloatArray | None, wy: FloatArray | None, theta: FloatArray, p: Order
 ) -> Distance:
     if p not in (1, 2):
         raise InputError(f"p is {p}: 1 or 2 is needed")
@@ -356,7 +351,7 @@ def _projections(x: FloatArray, y: FloatArray, theta: FloatArray) -> Iterator[tu
 class _Plan:
     """The monotone coupling of two sorted samples: mass[k] goes from x[left[k]] to y[right[k]].
 
-    Equal weights and sizes need none: the k-th goes to the k-th, written as None.
+    For equal weights and sizes it is None: the k-th value goes to the k-th.
     """
 
     left: NDArray[np.int64]

@@ -212,11 +212,11 @@ def _one_ratio(top: Axes, bottom: Axes, panel: _Panel, n_bins: int) -> None:
         x = centres + (position - 1.5) * 0.18 * widths
         style: dict[str, Any] = {"fmt": "none", "elinewidth": 1.0, "color": colour}
         top.errorbar(centres, share, error, **style)
-        shown = (reference_counts >= 4) & (counts >= 4)  # below that a ratio is no more than noise
+        shown = (reference_counts >= 4) & (counts >= 4)  # with fewer jets a ratio is only noise
         ratio = np.divide(share, reference_share, out=np.ones_like(share), where=shown)
         spread = np.divide(error, reference_share, out=np.zeros_like(error), where=shown)
         bottom.errorbar(x[shown], ratio[shown], spread[shown], **(style | {"fmt": "o", "markersize": 2.4}))
-        # What lies outside the frame is said by an arrow at its edge: the worst bins must not vanish.
+        # An arrow at the edge of the frame marks a ratio outside it: the worst bins must not vanish.
         for beyond, edge, marker in ((ratio > 1.5, 1.46, "^"), (ratio < 0.5, 0.54, "v")):
             here = shown & beyond
             bottom.plot(x[here], np.full(here.sum(), edge), marker, color=colour, markersize=4)
@@ -397,7 +397,7 @@ def significance_heatmap(results: Mapping[str, FidelityResult]) -> Figure:
 def significance_bars(result: FidelityResult) -> Figure:
     """Significance of everything that was measured on one sample, on a symmetric log axis; grey: not resolved.
 
-    Energy flow polynomials, twenty numbers that say much the same, are left to the table.
+    The twenty energy flow polynomials, which are strongly correlated, are listed in the table only.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The floor under every distance: what two samples of the same size from one distribution give.
+"""The floor of a distance: the distance between two samples of the same sizes from one distribution.
 
 Two finite samples are never at distance zero. The floor is measured by splitting the reference at random,
 without replacement, into two disjoint parts whose sizes are in the ratio n : m of the comparison, several
@@ -77,14 +77,14 @@ class Floor:
         return float("inf") if value > self.mean else 0.0
 
     def p_value(self, value: float) -> float:
-        """Share of null distances at least as large, the observed one counted in: never below 1 / (R + 1)."""
+        """Fraction of null distances at least as large, including the observed one: never below 1 / (R + 1)."""
         return float((1 + np.count_nonzero(self.values >= value)) / (1 + self.values.size))
 
     def corrected(self, value: float) -> float:
-        """Distance with the floor taken off, in quadrature unless it is a squared one; zero when below it.
+        """Distance after subtraction of the floor, in quadrature unless it is a squared one; zero below the floor.
 
         Exact for the squared distance of order 2 when noise and shift are independent; for order 1 an
-        approximation that turns from value - O(floor^2) far above the floor to zero at it.
+        approximation that goes from value - O(floor^2) far above the floor to zero at the floor.
         """
         if self.squared:
             return max(value - self.mean, 0.0)

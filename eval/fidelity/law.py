@@ -1,8 +1,8 @@
 """Scaling laws of the distance between generated and reference jets: d = E + A/N^alpha + B/D^beta.
 
-What finite samples alone make of a distance depends on the number of jets, not on the model: it is taken off first
-(``Floor.corrected``). What stays at any size and any amount of data is the law's own floor E, to be compared with the
-distance that the tokenizer alone makes.
+The distance that is due to finite samples alone depends on the number of jets, not on the model: it is subtracted first
+(``Floor.corrected``). What remains at any model size and any amount of data is the law's own floor E, which is to be
+compared with the distance that the tokenizer alone causes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAWS: Final = {"N,D": ("additive", None), "N": ("power", "N"), "D": ("power", "D
 
 @dataclass(frozen=True)
 class DistanceLaws:
-    """Laws of a distance, its finite-sample floor taken off.
+    """Laws of a distance after subtraction of its finite-sample floor.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class DistanceLaws:
         ``N,D`` over all points, with the exponent of compute among its derived constants; ``N`` at the largest D and
         ``D`` at the largest N that saw it.
     n_unresolved : int
-        Distances that are not resolved from their floor: they are no points.
+        Number of distances that are not resolved from their floor, which are not fitted.
     """
 
     points: Points | Unavailable
@@ -57,8 +57,8 @@ def distance_row(score: Score) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``corrected`` is the distance with the floor taken off, and ``weight`` its squared relative precision with the
-        error that the generated sample alone makes, because the reference is common to all points.
+        ``corrected`` is the distance after subtraction of the floor, and ``weight`` its squared relative precision with
+        the error that the generated sample alone makes, because the reference is common to all points.
     """
     corrected = score.corrected
     error = score.distance.error_generated * score.value / corrected if corrected > 0 else np.inf

@@ -2,7 +2,7 @@
 
 Amram et al. (arXiv:2605.28940) find the sliced Wasserstein distance (SWD) of generated jets monotonically related to
 the validation loss over a ladder of models. A handful of models with errors cannot always tell. Everything here comes
-with an interval or a probability, and the verdict says over which models the rise is resolved.
+with an interval or a probability, and the verdict names the models over which the rise is resolved.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from eval.fidelity.floors import RESOLVED_AT
 
 FloatArray = NDArray[np.float64]
 
-#: Models that resolved steps must join, from the highest loss to the lowest, to support a monotonic relation.
+#: Least number of models in a chain of resolved steps from the highest loss to the lowest that supports monotonicity.
 LEAST_CHAIN: Final = 4
 
 #: Probability that a step of a chain is resolved, or a curve called falling, where there is no difference.
@@ -137,9 +137,8 @@ def loss_vs_fidelity(
     loss_errors : array-like of float, shape (K,), optional
         Errors of the losses relative to each other. None, the default, suits losses on the same held-out jets.
     models : sequence of str, optional
-        K names; runs of one name are seeds of one model. They are averaged, because they are no independent models of
-        the ladder, and what they scatter beyond the errors enters the error of every model. By default each run is a
-        model.
+        K names; runs of one name are seeds of one model. They are averaged, because they are not independent models of
+        the ladder, and their scatter beyond the errors enters the error of every model. By default each run is a model.
     n_bootstrap : int
         Resamplings behind the intervals and probabilities.
     seed : int

@@ -26,7 +26,7 @@ SPECTRA: Final = (
     ("particle_phi_rel", "", "phi"),
 )
 
-#: Fewest jets of either kind: with fewer the asymptotic error means nothing.
+#: Least number of jets of either kind: with fewer the asymptotic error is meaningless.
 FEWEST_JETS = 40
 
 

@@ -1,8 +1,8 @@
-"""Distances exactly as other papers report them, and the same with an error and a floor.
+"""Distances exactly as other papers report them, and the same distances with an error and a floor.
 
 Frechet and kernel physics distance (Kansal et al., arXiv:2211.10295) follow the JetNet library. Its conventions are
-kept, also where we would choose otherwise. What is judged against a floor is the plain distance of the two samples in
-hand, on all jets: docs/fidelity.md says which to trust for what.
+kept, also where we would choose otherwise. The distance that is compared with a floor is that of the two given samples
+with all their jets; docs/fidelity.md says which of the two to use for what.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def frechet_physics_distance(
     n_points : int
         Values of N, at even steps of 1/N.
     replace : bool
-        Draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two samples at
-        hand, which still has the bias of their size; without replacement it reaches zero for samples of one
+        Draw batches with replacement, as JetNet does. Then the extrapolation reaches the distance of the two given
+        samples, which still has the bias of their size; without replacement it reaches zero for samples of one
         distribution.
     seed : int
         Seed of the batches; JetNet's default.

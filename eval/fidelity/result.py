@@ -14,7 +14,7 @@ from eval.fidelity.floors import RESOLVED_AT, Floor
 #: Key of the sliced distance over all observables at once.
 JOINT = "joint"
 
-#: A resolved distance, its floor taken off, is larger than this many of its own errors.
+#: A resolved distance exceeds its floor by more than this many of its own errors.
 ERRORS_LEFT = 2.0
 
 
@@ -49,7 +49,7 @@ class Row:
     error : float
         Statistical error of the value.
     floor : float
-        Mean of what reference against reference gives at the same size.
+        Mean distance between reference jets at the same sample sizes.
     floor_spread : float
         Its standard deviation.
     significance : float
@@ -57,9 +57,9 @@ class Row:
     p_value : float
         Probability of such a value if both samples came from one distribution.
     corrected : float
-        Value with the floor taken off.
+        Value after subtraction of the floor.
     jets_to_resolve : int or None
-        Jets of each kind that would resolve the corrected value; None where nothing is left.
+        Jets of each kind that would resolve the corrected value; None if that is zero.
     resolved : bool
         Whether the difference is seen at this number of jets.
     tokenizer : float or None
@@ -91,15 +91,15 @@ class Row:
 
 @dataclass(frozen=True)
 class TokenizerFloor:
-    """The distance that encoding and decoding alone puts between a sample and the reference.
+    """The distance of a sample from the reference that encoding and decoding alone causes.
 
     Attributes
     ----------
     value : float
     standard_error : float
     corrected : float
-        Value with the finite-sample floor of the tokenizer's own sample size taken off, so that it can be compared with
-        a generated sample of another size.
+        Value after subtraction of the finite-sample floor at the tokenizer's own sample size, so that it can be
+        compared with a generated sample of another size.
     significance : float
         Spreads of that floor between it and the value.
     """
@@ -153,7 +153,7 @@ class Score:
 
     @property
     def corrected(self) -> float:
-        """Value with the floor taken off."""
+        """Value after subtraction of the floor."""
         return self.floor.corrected(self.value)
 
     @property
@@ -169,7 +169,7 @@ class Score:
 
     @property
     def jets_to_resolve(self) -> int | None:
-        """Jets of each kind that would resolve the corrected distance; None where nothing is left of it."""
+        """Jets of each kind that would resolve the corrected distance; None if that is zero."""
         if not self.corrected > 0:
             return None
         over_its_error = (ERRORS_LEFT * self.distance.standard_error / self.corrected) ** 2
@@ -196,7 +196,7 @@ class Score:
 
     @property
     def p_value(self) -> float:
-        """Share of the floor's splits that are at least as far apart."""
+        """Fraction of the floor's splits that are at least as far apart."""
         return self.floor.p_value(self.value)
 
     def row(self, group: str) -> Row:

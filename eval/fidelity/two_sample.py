@@ -23,7 +23,7 @@ from eval.tagging.rejection import area_under_curve
 
 FloatArray = NDArray[np.float64]
 
-#: Fewer jets of a kind than this in a training fold teach the trees only noise.
+#: Least number of jets of each kind in a training fold: from fewer the trees learn only noise.
 _FEWEST = 100
 
 
@@ -158,7 +158,7 @@ def classifier_two_sample_test(
     for fold in tqdm(range(n_folds), desc="two-sample test", disable=not progress):
         train = [sample[assigned != fold] for sample, assigned in zip(samples, folds, strict=True)]
         labels = np.repeat([1.0, 0.0], [len(part) for part in train])
-        # Both kinds weigh the same, so that unequal sizes do not shift the log-odds.
+        # Both kinds have the same total weight, so that unequal sizes do not shift the log-odds.
         weights = np.repeat([0.5 * labels.size / len(part) for part in train], [len(part) for part in train])
         model = HistGradientBoostingClassifier(
             max_iter=n_trees, max_depth=3, max_bins=32, min_samples_leaf=40, l2_regularization=1.0,

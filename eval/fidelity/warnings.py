@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 #: Fewer jets than this resolve only gross differences.
 FEW_JETS = 1000
 
-#: A distance in standard deviations that shows in a ratio plot: used to say how many jets are needed.
+#: A distance in standard deviations that is visible in a ratio plot: it sets how many jets are recommended.
 VISIBLE = 0.05
 
 #: Share of one sample outside the range of the other from which different cuts are suspected.

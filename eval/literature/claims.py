@@ -1,7 +1,7 @@
 """What a study's own measurements say about the claims of the literature.
 
 One rule for all claims (`eval.literature.verdicts`), and for each the difference that would matter. Margins are this
-project's choice and stand beside each claim with their reason. Exponents are compared across data sets; floors and
+project's choice and are given with each claim and their reason. Exponents are compared across data sets; floors and
 amplitudes only for the same jets, inputs and classes, since they change with each of these.
 
 Claims about data say which of two laws they mean: that of a single pass, in which every jet is seen once, or that of

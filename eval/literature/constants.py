@@ -1,4 +1,4 @@
-"""Measured constants beside published ones."""
+"""Comparison of measured constants with published ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eval.scaling.repetition.threshold import Threshold
 
 @dataclass(frozen=True)
 class Comparison:
-    """A measured constant beside a published one; ``comparable`` says whether the two may be compared at all."""
+    """A measured and a published constant; ``comparable`` says whether the two may be compared at all."""
 
     measured: Estimate
     published: Constant

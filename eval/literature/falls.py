@@ -54,8 +54,7 @@ def _fall_outcome(numbers: str, per_decade: Interval, dof: float) -> Outcome:
     if not dof > 0:
         return Outcome.unknown(f"{numbers}; {UNREPEATED}")
     verdict = Criterion.above(NO_FALL).verdict(per_decade)
-    reason = {
-        Verdict.SUPPORTS: "it falls",
-        Verdict.CONTRADICTS: "it does not fall",
-    }.get(verdict, f"the interval holds {NO_FALL:g} nats per decade, a fall too small to matter")
+    reason = {Verdict.SUPPORTS: "it falls", Verdict.CONTRADICTS: "it does not fall"}.get(
+        verdict, f"the interval holds {NO_FALL:g} nats per decade, a fall too small to matter"
+    )
     return Outcome(verdict, numbers, reason, per_decade)

@@ -51,8 +51,8 @@ class Findings:
     window : Estimate or None
         Learnable window of generation, in nats per jet below a table of bigrams.
     limited_by_training : frozenset of str
-        Tasks whose repetition control found that repeated jets do as well as fresh ones: what their single pass gives
-        is no law of data.
+        Tasks whose repetition control found that repeated jets do as well as fresh ones: their single-pass law is
+        not a law of data.
     same_jets : bool
         Whether jets, classes and inputs are those of the papers (JetClass): only then are losses compared.
     """

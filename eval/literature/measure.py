@@ -18,7 +18,7 @@ from eval.scaling.laws.registry import get_law
 from eval.scaling.points import Points
 from eval.scaling.repetition.fit import RepeatedData, repeated_data
 from eval.scaling.repetition.threshold import Threshold, overfitting_threshold
-from eval.scaling.selection import systematic
+from eval.scaling.selection import spreads_of, variants
 
 
 def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0) -> Mapping[str, Estimate]:
@@ -30,14 +30,14 @@ def single_pass_constants(points: Points, *, bootstrap: int = 200, seed: int = 0
     all constants of fewer than eight runs, which cannot be resampled whole.
     """
     try:
-        spreads = systematic(points, "additive", bootstrap=bootstrap, seed=seed)
-        hit = fit(points, "additive", bootstrap=0, starts=24, seed=seed).bounds_hit
+        ways = variants(points, "additive", bootstrap=bootstrap, seed=seed)
     except InputError:
         return {}
+    hit = ways[0].fit.bounds_hit
     few = Bootstrap.of(points, bootstrap, "auto").unit == POINTS_OF_FEW_GROUPS
     bounds = {p.name: (p.lower, p.upper) for p in get_law("additive").parameters}
     found = {}
-    for name, spread in spreads.items():
+    for name, spread in spreads_of(ways).items():
         estimate, reason = spread.estimate, ""
         if few:
             reason = (

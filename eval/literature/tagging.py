@@ -13,15 +13,7 @@ from scipy.stats import chi2 as chi2_distribution
 from eval.common.results import Estimate
 from eval.literature.findings import Findings
 from eval.literature.values import USLU, published
-from eval.literature.verdicts import (
-    Criterion,
-    Interval,
-    Outcome,
-    Verdict,
-    compare,
-    judge_difference,
-    usable,
-)
+from eval.literature.verdicts import Criterion, Interval, Outcome, Verdict, compare, judge_difference, usable
 from eval.tagging.law import RejectionLaw
 
 #: Scatter of ln R between taggers of equal loss, beyond statistics, with which R would not be a function of the loss.
@@ -59,7 +51,7 @@ def floor(f: Findings) -> Outcome:
 
 
 def _judged_by_interval(estimate: Estimate) -> Estimate:
-    """Return the estimate as not judged, because an interval that is too wide to quote may still lie beyond a margin."""
+    """Return the estimate as not judged, because an interval too wide to quote may still lie beyond a margin."""
     return replace(estimate, identified=None) if estimate.ci95 is not None else estimate
 
 

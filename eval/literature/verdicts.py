@@ -164,10 +164,7 @@ def compare(name: str, ours: Estimate, theirs: Constant, margin: float) -> Outco
     below = 0.0 if theirs.high is None else theirs.high - theirs.value
     above = 0.0 if theirs.low is None else theirs.value - theirs.low
     distance = ours.value - theirs.value
-    ends = (
-        distance - math.hypot(ours.value - low, below),
-        distance + math.hypot(high - ours.value, above),
-    )
+    ends = (distance - math.hypot(ours.value - low, below), distance + math.hypot(high - ours.value, above))
     numbers = f"{name} = {ours.text('ci95')} here, {theirs} published"
     return judge_difference(Estimate(distance, ci95=ends, identified=True), margin, numbers, interval)
 

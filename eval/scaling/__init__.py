@@ -1,4 +1,4 @@
-"""Scaling laws: forms, fits with intervals, learnable windows and plans. It needs numpy, scipy and tqdm alone.
+"""Scaling laws: forms, fits with intervals, learnable windows and plans. It needs numpy and scipy alone.
 
 A minimal example:
 

@@ -1,10 +1,10 @@
-"""Reference levels: the loss of models that know little of a token sequence, or nothing.
+"""Reference levels: the losses of models that know little or nothing about a token sequence.
 
-A generator is judged by what it knows beyond such models, which are tables of counts. The level of a table is the
-loss that it would have if it were counted on infinitely many jets: a conditional entropy. It is estimated from the
-counts of the training sequences with Grassberger's correction (arXiv:physics/0307138), which is slightly too low where
-many events are rare. The table itself, scored on held-out sequences as a generator is, lies above. The two numbers
-bracket the truth.
+A generator is judged by how far its loss lies below that of such models, which are tables of counts. The level of a
+table is the loss that it would have if it were counted on infinitely many jets: a conditional entropy. It is estimated
+from the counts of the training sequences with Grassberger's correction (arXiv:physics/0307138), which is slightly too
+low where many events are rare. The table itself, scored on held-out sequences as a generator is, lies above. The two
+numbers bracket the truth.
 
 For the held-out loss each table is smoothed by absolute discounting (Ney, Essen and Kneser, Computer Speech and
 Language 8 (1994) 1): a share of every count goes to the next simpler table, so that no event has probability zero and
@@ -80,7 +80,7 @@ class ReferenceModels:
     vocab_size : int
         Number of tokens that a model can choose from.
     start_token : int, optional
-        Leave this token out where it opens a sequence: it is given, not predicted.
+        Token that is left out where it opens a sequence, because it is given and not predicted.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class ReferenceModels:
         return {name: s.astype(np.float64) for name, s in sums.items()}
 
     def levels(self, held_out: Sequences) -> ReferenceLevels:
-        """Return the levels, beside the losses of the tables on held-out sequences with their errors."""
+        """Return the levels, and the losses of the tables on held-out sequences with their errors."""
         counts = _events(held_out, self.vocab_size, self.start_token).lengths
         n_tokens, n_jets = int(counts.sum()), int(np.count_nonzero(counts))
         losses, errors = {}, {}
@@ -139,7 +139,7 @@ def reference_levels(
     vocab_size : int
         Number of tokens that a model can choose from.
     start_token : int, optional
-        Leave this token out where it opens a sequence: it is given, not predicted.
+        Token that is left out where it opens a sequence, because it is given and not predicted.
 
     Returns
     -------

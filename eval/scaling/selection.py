@@ -403,11 +403,24 @@ def spread(
 
 
 def systematic(points: Points, law: str | Law = "additive", **options: Any) -> dict[str, Spread]:
-    """Every constant and derived exponent of a law over all ways to fit it; ``options`` go to `variants`.
+    """Every constant and derived exponent of a law over all ways to fit it; ``options`` go to `variants`."""
+    return spreads_of(variants(points, law, **options))
+
+
+def spreads_of(found: Sequence[Variant]) -> dict[str, Spread]:
+    """Every constant and derived exponent over the variants of one fit.
 
     An amplitude of N is another number for another N, and is compared among fits to the same one only.
+
+    Parameters
+    ----------
+    found : sequence of Variant
+        From `variants`.
+
+    Returns
+    -------
+    dict of str to Spread
     """
-    found = variants(points, law, **options)
     spreads = {}
     for parameter in found[0].fit.law.parameters:
         same = [v for v in found if v.size == "N" or parameter.name not in ("A", "N_c")]

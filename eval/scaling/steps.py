@@ -1,4 +1,4 @@
-"""Whether the loss falls with size and with data, by differences between neighbouring runs, without a law.
+"""Differences of the loss between neighbouring sizes and amounts of data: whether it falls, without a law.
 
 A law answers these questions through constants that are common to all points, and if a law misses its points the
 answer depends on the law. Differences of the losses themselves do not: those between neighbouring sizes that saw the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -30,10 +30,10 @@ FloatArray = NDArray[np.float64]
 #: Evaluations of a run at D farther apart than this ratio are not interpolated between.
 WIDEST_GAP = 2.5
 
-#: Two amounts of data with a smaller difference of ln D are one.
+#: Two amounts of data whose ln D differ by less are treated as equal.
 SAME_DATA = 2e-3
 
-#: Decades of N over which a fall with size is measured: fewer could not show a law.
+#: Least number of decades of N over which a decrease with size is measured; fewer could not show a law.
 SPAN = 1.5
 
 UNREPEATED = "no run was repeated with another seed, so the scatter of a loss is unknown"
@@ -169,28 +169,31 @@ def paired_steps(points: Points, *, doublings: int = 8) -> PairedSteps:
     for (n, _), curve in curves.items():
         most[n] = max(curve.last, most.get(n, 0.0))
     sizes = sorted(most)
+    levels, doublings_at = cache(partial(_levels, curves)), cache(partial(_doublings, curves))
+
+    def step(low: float, high: float, d: float) -> Step | None:
+        found = levels(d)
+        return None if found is None else found.step(low, high, d)
+
     size_steps = [
-        step
+        step(low, high, d)
         for low, high in pairwise(sizes)
         for d in _ladder(min(most[low], most[high]), doublings)
-        if (step := _size_step(curves, low, high, d)) is not None
     ]
     data_steps = [
-        step
+        found.step(n, d)
         for n in sizes
         for d in _ladder(most[n], doublings)
-        if (step := _data_step(curves, n, d)) is not None
+        if (found := doublings_at(d)) is not None
     ]
-    return PairedSteps(tuple(size_steps), tuple(data_steps), _span(curves, most))
-
-
-def _span(curves: dict[_Run, _Curve], most: dict[float, float]) -> Step | None:
     furthest = max(most.values())
     there = [n for n, d in most.items() if _same(d, furthest)]
     smaller = [n for n in there if np.log10(max(there) / n) > SPAN - 1e-6]
-    if not smaller:
-        return None
-    return _size_step(curves, max(smaller), max(there), min(most[max(smaller)], most[max(there)]))
+    return PairedSteps(
+        tuple(found for found in size_steps if found is not None),
+        tuple(found for found in data_steps if found is not None),
+        step(max(smaller), max(there), min(most[max(smaller)], most[max(there)])) if smaller else None,
+    )
 
 
 def _same(a: float, b: float) -> bool:
@@ -256,11 +259,31 @@ def _column(curves: dict[_Run, _Curve], *data: float) -> tuple[list[_Run], Float
     return list(complete), np.array(list(complete.values()), dtype=np.float64)
 
 
-def _size_step(curves: dict[_Run, _Curve], low: float, high: float, d: float) -> Step | None:
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    """Mean loss of every size at one D, with the scatter of runs: a fit of sizes and, where possible, seeds."""
+
+    sizes: list[float]
+    means: FloatArray
+    inverse: FloatArray
+    scatter: float
+    dof: int
+
+    def step(self, low: float, high: float, d: float) -> Step | None:
+        """Return the step between two sizes; None where one of them has no loss."""
+        if low not in self.sizes or high not in self.sizes:
+            return None
+        contrast = np.zeros(len(self.means))
+        contrast[self.sizes.index(high)], contrast[self.sizes.index(low)] = 1.0, -1.0
+        variance = self.scatter * float(contrast @ self.inverse @ contrast)
+        return Step("N", low, high, d, float(contrast @ self.means), float(np.sqrt(variance)), self.dof)
+
+
+def _levels(curves: dict[_Run, _Curve], d: float) -> _Levels | None:
     runs, losses = _column(curves, d)
-    sizes = sorted({n for n, _ in runs})
-    if low not in sizes or high not in sizes:
+    if not runs:
         return None
+    sizes = sorted({n for n, _ in runs})
     design = _indicator([n for n, _ in runs], sizes)
     seeds = sorted({seed for _, seed in runs})
     effects = _indicator([seed for _, seed in runs], seeds)[:, 1:]
@@ -268,18 +291,32 @@ def _size_step(curves: dict[_Run, _Curve], low: float, high: float, d: float) ->
     # Where no seed connects two sizes their difference cannot be told from that of their seeds.
     if np.linalg.matrix_rank(both) == both.shape[1]:
         design = both
-    contrast = np.zeros(design.shape[1])
-    contrast[sizes.index(high)], contrast[sizes.index(low)] = 1.0, -1.0
     means, residual, inverse = _least_squares(design, losses[:, 0])
     dof = len(runs) - design.shape[1]
-    variance = float(residual @ residual) / dof * float(contrast @ inverse @ contrast) if dof else np.nan
-    return Step("N", low, high, d, float(contrast @ means), float(np.sqrt(variance)), dof)
+    return _Levels(sizes, means, inverse, float(residual @ residual) / dof if dof else np.nan, dof)
 
 
-def _data_step(curves: dict[_Run, _Curve], n: float, d: float) -> Step | None:
+@dataclass(frozen=True, eq=False)
+class _Doublings:
+    """Change of the loss of every run between D/2 and D, with the scatter of runs about the mean of their size."""
+
+    sizes: list[float]
+    change: FloatArray
+    scatter: float
+    dof: float
+
+    def step(self, n: float, d: float) -> Step | None:
+        """Return the step of one size; None where it has no losses."""
+        mine = np.array([size == n for size in self.sizes], dtype=bool)
+        if not mine.any():
+            return None
+        error = float(np.sqrt(self.scatter / mine.sum()))
+        return Step("D", d / 2, d, n, float(self.change[mine].mean()), error, self.dof)
+
+
+def _doublings(curves: dict[_Run, _Curve], d: float) -> _Doublings | None:
     runs, losses = _column(curves, d / 2, d)
-    mine = np.array([size == n for size, _ in runs], dtype=bool)
-    if not mine.any():
+    if not runs:
         return None
     change = losses[:, 1] - losses[:, 0]
     sizes = [size for size, _ in runs]
@@ -287,15 +324,8 @@ def _data_step(curves: dict[_Run, _Curve], n: float, d: float) -> Step | None:
     _, residual, _ = _least_squares(design, change)
     dof = len(runs) - design.shape[1]
     total = float(residual @ residual)
-    error = np.sqrt(total / dof / mine.sum()) if dof else np.nan
-    return Step(
-        "D",
-        d / 2,
-        d,
-        n,
-        float(change[mine].mean()),
-        float(error),
-        _satterthwaite(design, runs, change, total),
+    return _Doublings(
+        sizes, change, total / dof if dof else np.nan, _satterthwaite(design, runs, change, total)
     )
 
 

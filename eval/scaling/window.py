@@ -1,4 +1,4 @@
-"""The learnable window: what a model can know beyond a reference model, and how much of it is learned.
+"""The learnable window: how much a model can learn beyond a reference model, and how much of it is learned.
 
 For the loss L_ref of a reference model that knows little and a fitted irreducible loss L_inf, the window is
 W = L_ref - L_inf, and the occupancy of a loss L is w = (L_ref - L) / W. The saturation scale of N, D or C is the least
@@ -106,7 +106,7 @@ class WindowResult:
     fit : FitResult
         The fit that the floor comes from.
     sensitivity : mapping of str to Estimate
-        The floor when some of the points are left out: it moves by more than the quoted errors.
+        The floor with some of the points left out, which often moves by more than the quoted errors.
     excluded : mapping of str to str
         Levels at or below the floor, which have no window, with the reason.
     """
@@ -232,7 +232,7 @@ def window(
     fit : FitResult
         A law with a floor: ``additive``, ``additive-tied`` or ``power`` of one variable.
     variants : sequence of Variant, optional
-        From ``sensitivity``: the floors of fits to some of the points, kept beside the result.
+        From ``sensitivity``: the floors of fits to some of the points, which are kept with the result.
     lowest_loss : float, optional
         Lowest measured loss; by default that of the fitted points.
     occupancies : tuple of float

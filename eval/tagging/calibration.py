@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
 from eval.common.errors import InputError
 from eval.common.results import plain_fields
+from eval.tagging.rejection import clopper_pearson
 from eval.tagging.score import check_probabilities
 
 FloatArray = NDArray[np.float64]
@@ -222,7 +223,7 @@ def reliability(
     count = np.diff(edges)
     mean = np.add.reduceat(p, edges[:-1]) / count
     total = np.add.reduceat(hit, edges[:-1])
-    tail = 0.5 * (1 - 0.6827)
+    low, high = clopper_pearson(total, count)
 
     def deviation(hits: FloatArray) -> float:
         return float(np.abs(np.add.reduceat(hits, edges[:-1]) - mean * count).sum() / len(p))
@@ -232,8 +233,8 @@ def reliability(
     return Reliability(
         stated=mean,
         observed=total / count,
-        low=np.where(total > 0, beta.ppf(tail, np.maximum(total, 0.5), count - total + 1), 0.0),
-        high=np.where(total < count, beta.ppf(1 - tail, total + 1, np.maximum(count - total, 0.5)), 1.0),
+        low=low,
+        high=high,
         count=count,
         error=found,
         floor=float(null.mean()),

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import beta
 
 from eval.common.errors import InputError
 from eval.common.style import (
@@ -29,6 +28,7 @@ from eval.common.style import (
 from eval.tagging.calibration import Calibration, Reliability
 from eval.tagging.law import RejectionLaw
 from eval.tagging.prediction import Prediction, RocBand
+from eval.tagging.rejection import clopper_pearson
 from eval.tagging.score import BACKGROUND, SignalScore
 
 MEASURED, LAW, LIMIT = GREY, BLUE, VERMILION
@@ -232,8 +232,6 @@ def reliability_curves(calibrations: Mapping[str, Calibration], signal: str | No
 
 def _binomial(kept: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the 68 % Clopper-Pearson interval of the rejection; unbounded above if no jet is kept."""
-    tail = 0.5 * (1 - 0.6827)
-    share_low = beta.ppf(tail, np.maximum(kept, 0.5), n - kept + 1)
-    share_high = beta.ppf(1 - tail, kept + 1, np.maximum(n - kept, 0.5))
+    low, high = clopper_pearson(kept, n)
     with np.errstate(divide="ignore"):
-        return 1 / np.where(kept < n, share_high, 1.0), np.where(kept > 0, 1 / share_low, np.inf)
+        return 1 / high, 1 / low

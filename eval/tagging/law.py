@@ -4,12 +4,12 @@ Vigl et al. (arXiv:2602.15781) find that the rejection of QCD at fixed signal ef
 independently of model size and data. With a law L(N, D) it predicts the rejection at any size, data or compute
 (``eval.tagging.prediction``).
 
-Three difficulties are treated here. *Few kept jets*: the law is fitted to the counts of kept jets by quasi-likelihood,
-not to 1/(counts), so that a tagger that keeps two jets, or none, has the small weight that it deserves, and none is
-dropped for being good. *Shared test jets*: all taggers are tested on the same jets, whose fluctuations do not average
-out over taggers; replicas that resample the jets for all taggers at once propagate them to every interval. *Scatter of
-runs* beyond counting: the scatter that statistical errors leave unexplained is estimated, and enters weights and
-intervals.
+Three difficulties are taken into account. *Few kept jets*: the law is fitted to the counts of kept jets by
+quasi-likelihood, not to 1/(counts), so that a tagger that keeps two jets, or none, has the small weight that its count
+deserves, and none is dropped because it is good. *Shared test jets*: all taggers are tested on the same jets, whose
+fluctuations do not average out over taggers; replicas that resample the jets for all taggers at once propagate them to
+every interval. *Scatter of runs* beyond counting: the scatter that statistical errors leave unexplained is estimated,
+and enters weights and intervals.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _fit_counts(
         Rejection(), x[None], rejection_of(kept, n_background), (kept + 0.5) / (kept + 0.5).mean(),
         Objective("mse-log"), source="taggers",
     )  # fmt: skip
-    start = fit_problem(problem, starts=16, seed=seed, source="taggers")
+    start = fit_problem(problem, starts=16, seed=seed)
     scatter, chi2, values = 0.0, np.nan, start.values[None]
     for _ in range(6):  # weights depend on the scatter, and the scatter on the residuals
         values, expected = _score(x[None], kept[None], n_background, values, inflation, scatter)

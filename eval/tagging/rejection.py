@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
 
 from eval.common.errors import InputError
 
@@ -70,8 +71,6 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
     InputError
         Scores are missing or not finite, or the efficiency is outside (0, 1].
     """
-    from scipy.stats import beta
-
     signal, background = (
         _scores(signal_scores, "signal_scores"),
         _scores(background_scores, "background_scores"),
@@ -82,9 +81,8 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
     threshold = float(np.partition(signal, signal.size - kept_signal)[signal.size - kept_signal])
     n, k = background.size, int(np.count_nonzero(background >= threshold))
     share = k / n
-    tail = 0.5 * (1 - 0.6827)
-    lowest = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    highest, highest95 = (float(beta.ppf(p, k + 1, n - k)) if k < n else 1.0 for p in (1 - tail, 0.95))
+    lowest, highest = map(float, clopper_pearson(k, n))
+    highest95 = float(beta.ppf(0.95, k + 1, n - k)) if k < n else 1.0
     return Rejection(
         efficiency=efficiency,
         threshold=threshold,
@@ -96,6 +94,15 @@ def rejection(signal_scores: ArrayLike, background_scores: ArrayLike, efficiency
         limit95=1 / highest95,
         n_kept=k,
     )
+
+
+def clopper_pearson(kept: ArrayLike, n: ArrayLike, level: float = 0.6827) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the Clopper-Pearson interval of a fraction, of which ``kept`` of ``n`` jets were counted."""
+    k, n = np.asarray(kept), np.asarray(n)
+    tail = 0.5 * (1 - level)
+    low = np.where(k > 0, beta.ppf(tail, np.maximum(k, 0.5), n - k + 1), 0.0)
+    high = np.where(k < n, beta.ppf(1 - tail, k + 1, np.maximum(n - k, 0.5)), 1.0)
+    return low, high
 
 
 def roc_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:

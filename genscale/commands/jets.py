@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genscale.commands.options import Out, Seed, Workers
 from genscale.errors import InputError
+
+if TYPE_CHECKING:
+    from genscale.data.manifest import Manifest
 
 app = typer.Typer()
 
@@ -68,13 +71,75 @@ def convert(
     ] = "auto",
     workers: Workers = 0,
     split: Annotated[str | None, typer.Option(help="train, val or test: recorded in the store.")] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="The class of all jets, which the files do not name."),
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The array of particles, in a file with several.")
+    ] = None,
+    jet_pt: Annotated[
+        float | None, typer.Option(help="pT of the jets in GeV, for files with fractions of it only.")
+    ] = None,
 ) -> None:
-    """Convert foreign jet files to a jet store."""
+    """Convert foreign jet files to a jet store.
+
+    Files of JetClass, JetNet, EnergyFlow, the top-tagging reference, Aspen Open Jets and ATLAS's top tagging are
+    recognised, as are Parquet tables and padded arrays of any generator (docs/data.md).
+    """
     from genscale.data.convert import convert as run
+    from genscale.data.readers import Options
     from genscale.processes import available_cores
 
-    manifest = run(sources, out, format, workers=workers or available_cores(), split=split)
-    typer.echo(f"{out}: {manifest.rows:,} jets")
+    manifest = run(
+        sources, out, format, workers=workers or available_cores(), split=split,
+        options=Options(array, jet_pt, class_name),
+    )  # fmt: skip
+    typer.echo(f"{out}: {_described(manifest)}")
+
+
+def _described(manifest: Manifest) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in manifest.class_counts.items() if count)
+    return f"{manifest.rows:,} jets ({counts or 'of no known class'})"
+
+
+@app.command()
+def select(
+    store: Annotated[Path, typer.Argument(help="A jet store.")],
+    out: Out,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Jets of this class; may be repeated.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            metavar="COLUMN=LOW:HIGH",
+            help="Jets with LOW <= column < HIGH, for example jet_pt=500:1000 or jet_mass=60:; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Write the jets of some classes, or within some ranges, to a store of their own."""
+    from genscale.data.subsets import parse_ranges
+    from genscale.data.subsets import select as run
+
+    manifest = run(store, out, classes or [], parse_ranges(ranges or []))
+    share, error = manifest.meta["efficiency"], manifest.meta["efficiency_error"]
+    typer.echo(f"{out}: {_described(manifest)}, {100 * share:.2f} ± {100 * error:.2f} % of {store}")
+
+
+@app.command()
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Jet stores.")],
+    out: Out,
+) -> None:
+    """Write the jets of several stores, with the classes of all of them, to one store."""
+    from genscale.data.subsets import merge as run
+
+    manifest = run(stores, out)
+    typer.echo(f"{out}: {_described(manifest)}")
+    if left_out := manifest.meta["columns_left_out"]:
+        typer.echo(f"left out, because not all stores have them: {', '.join(left_out)}")
 
 
 @app.command()

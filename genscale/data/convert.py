@@ -8,13 +8,13 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from genscale.data.manifest import Manifest
-from genscale.data.readers import READERS, Reader
+from genscale.data.readers import READERS, Options, Reader
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError
 from genscale.files import sha256
@@ -22,6 +22,9 @@ from genscale.processes import exit_with_parent
 
 #: Jets per shard: about 60 MB of JetClass jets, so that a worker needs a few hundred MB whatever the file size.
 ROWS_PER_SHARD = 20_000
+
+#: Jets that are read from every file before any is converted.
+_LOOKED_AT = 1000
 
 SPLITS = ("train", "val", "test")
 
@@ -45,6 +48,7 @@ def convert(
     progress: bool = True,
     split: str | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
+    options: Options | None = None,
 ) -> Manifest:
     """Convert foreign jet files to a jet store.
 
@@ -64,6 +68,8 @@ def convert(
         "train", "val" or "test". It is recorded in the store's meta, so that training can refuse a test split.
     rows_per_shard : int
         Number of jets in a shard (the last shard of each file may have fewer).
+    options : Options, optional
+        What the files do not say: the array to read, the jets' pT, the class of all jets.
 
     Returns
     -------
@@ -82,7 +88,8 @@ def convert(
         raise InputError(f"workers={workers}, rows_per_shard={rows_per_shard}: both must be at least 1")
     files = find_files(sources, format)
     reader = reader_of(files[0], format)
-    parts = list(_parts(files, reader, rows_per_shard))
+    options = options or Options()
+    parts = list(_parts(files, reader, rows_per_shard, options))
     if not parts:
         raise InputError(f"{files[0]}{' and the others' * (len(files) > 1)}: no jets inside")
     meta = {
@@ -91,6 +98,8 @@ def convert(
         "split": split,
         "rows_per_shard": rows_per_shard,
         "files": _provenance(files, progress),
+        # Only what was given, so that a conversion that was begun before there were these options is resumed.
+        **{key: value for key, value in asdict(options).items() if value is not None},
     }
     writer = StoreWriter(Path(out), "jets", meta)
     todo = [part for part in parts if not writer.has_shard(part.key)]
@@ -98,7 +107,7 @@ def convert(
         total=sum(p.stop - p.start for p in parts), unit="jet", disable=not progress, desc="convert"
     ) as bar:
         bar.update(bar.total - sum(part.stop - part.start for part in todo))
-        for part in _written(writer, todo, workers):
+        for part in _written(writer, todo, workers, options):
             bar.update(part.stop - part.start)
     return writer.finish()
 
@@ -147,15 +156,19 @@ def reader_of(file: Path, format: str = "auto") -> Reader:
     raise InputError(f"{file}: none of the known formats ({', '.join(READERS)})")
 
 
-def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int) -> Iterator[_Part]:
-    """Open every file once, so that damaged or unsuitable files are reported before hours of work, not after."""
+def _parts(files: Sequence[Path], reader: Reader, rows_per_shard: int, options: Options) -> Iterator[_Part]:
+    """Look into every file first, so that damaged or unsuitable files are reported before hours of work, not after."""
     columns: tuple[str, ...] | None = None
     for number, file in enumerate(files):
         if not reader.can_read(file):
             raise InputError(f"{file}: not a {reader.name} file")
-        source = reader.open(file)
-        rows, found = source.rows, source.columns
-        source.close()
+        source = reader.open(file, options)
+        try:
+            rows, found = source.rows, source.columns
+            if some := min(rows, _LOOKED_AT):
+                source.read(0, some)
+        finally:
+            source.close()
         if columns is not None and found != columns:
             different = sorted(set(columns) ^ set(found))
             raise InputError(f"{file}: columns differ from those of {files[0]}: {', '.join(different)}")
@@ -179,15 +192,15 @@ def _provenance(files: Sequence[Path], progress: bool) -> list[dict[str, str | i
     return records
 
 
-def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Iterable[_Part]:
+def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int, options: Options) -> Iterable[_Part]:
     """Write all parts, yielding each as soon as it is on disk."""
     if workers == 1 or len(parts) < 2:
-        yield from (_write(writer, part) for part in parts)
+        yield from (_write(writer, part, options) for part in parts)
         return
     # Workers are spawned: a forked child would inherit the threads of Arrow and uproot in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=exit_with_parent) as pool:
-        futures = [pool.submit(_write, writer, part) for part in parts]
+        futures = [pool.submit(_write, writer, part, options) for part in parts]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -195,8 +208,8 @@ def _written(writer: StoreWriter, parts: Sequence[_Part], workers: int) -> Itera
             pool.shutdown(cancel_futures=True)
 
 
-def _write(writer: StoreWriter, part: _Part) -> _Part:
-    source = READERS[part.format].open(part.file)
+def _write(writer: StoreWriter, part: _Part, options: Options) -> _Part:
+    source = READERS[part.format].open(part.file, options)
     try:
         rows = source.read(part.start, part.stop)
     finally:

@@ -98,6 +98,11 @@ def in_order(columns: Iterable[str]) -> tuple[str, ...]:
     return (*(n for n in before if n in names), *labels, *(n for n in TRUTH if n in names))
 
 
+def known(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those names that are columns of the schema or label columns, in the order of `in_order`."""
+    return in_order(name for name in names if name in DTYPES or name.startswith(LABEL_PREFIX))
+
+
 def dtype_of(column: str) -> str:
     """Return the type of a column, or of the elements of a particle column."""
     return "int8" if column.startswith(LABEL_PREFIX) else DTYPES[column]

@@ -99,5 +99,5 @@ def test_bad_bins_are_named(jets, trained):
         BinningConfig(bins=[8, 8])
     with pytest.raises(InputError, match="spacing='log'"):
         BinningConfig(spacing="log")
-    with pytest.raises(InputError, match="must be two rising positive numbers"):
+    with pytest.raises(InputError, match="must be two positive numbers in increasing order"):
         BinningConfig(pt_range_gev=[1000.0, 0.5])

@@ -222,7 +222,7 @@ def test_damaged_folders_are_named(trained, tmp_path):
 
     folder, _ = damaged("truncated")
     (folder / weights.name).write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a complete safetensors file"):
         Tokenizer.load(folder)
 
     folder, _ = damaged("one_bit")

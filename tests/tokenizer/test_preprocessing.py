@@ -76,7 +76,7 @@ def test_missing_field_and_wrong_shape_are_named():
         Preprocessing().select(ak.Array({"pt": [[1.0]], "eta_rel": [[0.0]]}))
     with pytest.raises(InputError, match="pt must be a list of numbers per jet"):
         Preprocessing().select(ak.Array({"pt": [1.0], "eta_rel": [0.0], "phi_rel": [0.0]}))
-    with pytest.raises(InputError, match="eta_rel and pt differ in their numbers of particles"):
+    with pytest.raises(InputError, match="eta_rel and pt have different numbers of particles"):
         Preprocessing().select(ak.Array({"pt": [[1.0]], "eta_rel": [[0.0, 0.0]], "phi_rel": [[0.0]]}))
 
 

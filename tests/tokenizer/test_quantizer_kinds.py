@@ -154,7 +154,7 @@ def test_balanced_levels():
         ({"levels": [8, 8, 8]}, "only for quantizer residual or fsq"),
         ({"quantizer": "fsq", "levels": [8, 8, 8]}, "fsq needs one for each of latent_dim=4"),
         ({"quantizer": "fsq", "latent_dim": 3, "levels": [8, 8, 4]}, "product is 256, codebook_size is 512"),
-        ({"quantizer": "fsq", "latent_dim": 8}, "fsq needs at least 3 in each place"),
+        ({"quantizer": "fsq", "latent_dim": 8}, "each must be at least 3 for fsq"),
         ({"quantizer": "residual", "codebook_size": 500}, "codebook_size=500: not a power of two"),
         ({"dead_code_threshold": 1.5}, "dead_code_threshold=1.5: must be below 1"),
     ],

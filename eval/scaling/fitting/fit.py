@@ -48,7 +48,6 @@ def fit(
     starts: int = 64,
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
-    progress: bool = False,
 ) -> FitResult:
     """Fit a scaling law to the losses of training runs (approach 3 to the compute-optimal line).
 
@@ -75,8 +74,6 @@ def fit(
         Constants that are fixed, with their values.
     seed : int
         Seed of starts and resamples.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -92,9 +89,7 @@ def fit(
         raise InputError(f"law {chosen.name}: is not a law of the loss; use eval.tagging.law")
     resampling = Bootstrap.of(points, bootstrap, unit)
     problem = _problem(points, chosen, Objective(loss, delta), fixed)
-    result = fit_problem(
-        problem, resampling, starts=starts, seed=seed, source=points.source, progress=progress
-    )
+    result = fit_problem(problem, resampling, starts=starts, seed=seed)
     window = dict(result.data_window)
     if points.C is not None or {"N", "D"} <= set(chosen.variables):
         window["C"] = _range(points.compute)
@@ -110,7 +105,7 @@ def profile(points: Points, result: FitResult, name: str) -> Profile:
     """Return the profile interval of one constant of a fit, as an alternative to the bootstrap.
 
     The bootstrap asks how the best fit changes if the points change; the profile asks which values of the constant are
-    compatible with the points at hand. A constant is well determined if both agree.
+    compatible with these points. A constant is well determined if both agree.
 
     Parameters
     ----------
@@ -150,8 +145,6 @@ def fit_problem(
     *,
     starts: int = 64,
     seed: int = 0,
-    source: str = "points",
-    progress: bool = False,
 ) -> FitResult:
     """Solve a problem, whatever the response of its law.
 
@@ -165,10 +158,6 @@ def fit_problem(
         Number of starts of the global search.
     seed : int
         Seed of starts and resamples.
-    source : str
-        Name of the points for error messages.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -190,7 +179,7 @@ def fit_problem(
         problem = replace(problem, objective=_following_noise(problem, seed))
     minima = search(problem, starts, rng)
     if not np.isfinite(minima.value).any():
-        raise InputError(f"{source}: law {law.name} has no finite objective on these points")
+        raise InputError(f"{problem.source}: law {law.name} has no finite objective on these points")
     winner = int(np.argmin(minima.value))
     best, value = polish(problem, minima.q[winner], float(minima.value[winner]))
     natural = problem.natural(best)
@@ -199,7 +188,7 @@ def fit_problem(
     if bootstrap.n:
         counts = bootstrap.counts(len(y), rng)
         moved = None if error is None else y * np.exp(error.draw(bootstrap.n, rng.spawn(1)[0]))
-        q, _ = resample(problem, distinct(problem, minima), counts, moved, progress)
+        q, _ = resample(problem, distinct(problem, minima), counts, moved)
     samples = None if q is None else problem.natural(q)
     low, high = on_bound(problem, best[None])
     hit = tuple(name for name, edge in zip(law.names, (low | high)[0], strict=True) if edge)

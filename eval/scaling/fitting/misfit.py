@@ -1,10 +1,10 @@
-"""How far a fitted law misses its points beyond noise, and what this error of the law does to its constants.
+"""How far a fitted law misses its points beyond noise, and what this error of the law means for its constants.
 
 Resampling knows only the scatter of the points. A law that is wrong by a smooth function of its variables misses
 neighbouring points alike, so that its constants are wrong by more than their intervals say. Here such a function is
 part of the model (Kennedy & O'Hagan 2001): Gaussian, with correlation exp(-|du|/l) in each transformed variable u,
 where l is the range of the points, hence neither rougher nor smoother than the points could show. Its amplitude
-follows from the residuals beside the scatter of repeated runs, and is uncertain: each resample of the bootstrap draws
+follows from the residuals and the scatter of repeated runs, and is uncertain: each resample of the bootstrap draws
 an amplitude and a function, moves the points by it, and fits them. Noise may hide an error of the law as well as mimic
 one. It widens the distribution of the amplitude, and with it the intervals, where a plain difference of RMS^2 and
 scatter^2 would often be zero.
@@ -31,13 +31,13 @@ from eval.scaling.points import Points
 FloatArray = NDArray[np.float64]
 
 RATIOS = np.geomspace(0.1, 100.0, 301)
-"""Amplitudes of an error of the law over the scatter of runs, all equally likely before the points are seen: a smaller
-error does not matter, and a larger one leaves no doubt."""
+"""Amplitudes of an error of the law over the scatter of runs, with equal prior probabilities: a smaller error does not
+matter, and a larger one is unmistakable."""
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """Residuals of a law beside the scatter of repeated runs.
+    """Residuals of a law, and the scatter of repeated runs.
 
     Attributes
     ----------

@@ -42,6 +42,8 @@ class Problem:
         Coordinates that are fitted; the others follow from ``fixed``.
     fixed : array of float, shape (p,)
         *Natural* coordinates of the fixed constants (ignored for free ones).
+    source : str
+        Name of the points for error messages.
     """
 
     law: Law
@@ -55,6 +57,7 @@ class Problem:
     high: FloatArray
     free: BoolArray
     fixed: FloatArray
+    source: str = "points"
 
     @classmethod
     def build(
@@ -103,7 +106,7 @@ class Problem:
         low, high = law.bounds(u, y)
         free = np.array([name not in fixed for name in law.names])
         values = np.array([fixed.get(name, 1.0) for name in law.names])
-        return cls(law, x, u, y, weight, objective, centre, low, high, free, law.coordinates(values))
+        return cls(law, x, u, y, weight, objective, centre, low, high, free, law.coordinates(values), source)
 
     def reduction(self, fixed: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Return matrix (p, m) and offsets (S, p) of the affine map from free to centred coordinates.

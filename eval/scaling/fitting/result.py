@@ -197,24 +197,27 @@ class FitResult:
             variables = found["variables"]
             law = get_law(found["law"], variables[0] if len(variables) == 1 and variables != ["L"] else None)
             samples = found.get("samples")
+            same = (
+                "objective",
+                "objective_kind",
+                "starts",
+                "starts_at_optimum",
+                "n_points",
+                "bootstrap_unit",
+            )
             return cls(
                 law=law,
                 params={name: Estimate.from_dict(found["params"][name]) for name in law.names},
                 derived={name: Estimate.from_dict(e) for name, e in found["derived"].items()},
-                objective=found["objective"],
-                objective_kind=found["objective_kind"],
                 status=Status(found["status"]),
-                starts=found["starts"],
-                starts_at_optimum=found["starts_at_optimum"],
-                n_points=found["n_points"],
                 bounds_hit=tuple(found["bounds_hit"]),
                 data_window={name: (ends[0], ends[1]) for name, ends in found["data_window"].items()},
                 samples=None if samples is None else np.array([samples[name] for name in law.names]).T,
-                bootstrap_unit=found["bootstrap_unit"],
                 loss=Objective(**found["loss"]),
                 model_error=found.get("model_error"),
                 flops_factor=found["flops_factor"],
                 warnings=tuple(found["warnings"]),
+                **{key: found[key] for key in same},
             )
         except KeyError as error:
             raise InputError(f"{path}: key {error.args[0]} is missing; is this a fit.json?") from None

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from eval.common.errors import InputError
 from eval.common.results import LEVELS, Estimate
@@ -81,7 +80,6 @@ def resample(
     starts: FloatArray,
     counts: FloatArray,
     y: FloatArray | None = None,
-    progress: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
     """Refit resamples ``counts`` (B, n) from ``starts`` (K, p); return coordinates (B, p) and objectives (B,).
 
@@ -91,8 +89,7 @@ def resample(
     size, k = len(counts), len(starts)
     q, value = np.empty((size, starts.shape[1])), np.empty(size)
     block = max(1, 400 // k)
-    blocks = range(0, size, block)
-    for first in tqdm(blocks, desc="bootstrap", disable=not progress or len(blocks) < 8, leave=False):
+    for first in range(0, size, block):
         part = counts[first : first + block]
         weight = np.repeat(part * problem.weight, k, axis=0)
         responses = None if y is None else np.repeat(y[first : first + block], k, axis=0)
@@ -173,8 +170,7 @@ def derived(
     reason = "; ".join(f"{name}: {reasons[name]}" for name in dict.fromkeys(pair) if reasons[name])
     return {
         name: Estimate.from_samples(
-            float(form(values[i], values[j])),
-            None if samples is None else form(samples[:, i], samples[:, j]),
+            float(form(values[i], values[j])), None if samples is None else form(samples[:, i], samples[:, j])
         ).judged("exponent", reason)
         for name, form in forms.items()
     }

@@ -189,12 +189,7 @@ class Kaplan(Law):
         log_sum = np.logaddexp(first, second)
         share = np.exp(first - log_sum)
         f = np.exp(np.minimum(alpha_d * log_sum, 300.0))
-        slopes = (
-            alpha_n * share,
-            alpha_d * (1 - share),
-            share * distance,
-            log_sum - share * first,
-        )
+        slopes = (alpha_n * share, alpha_d * (1 - share), share * distance, log_sum - share * first)
         return f, np.stack([f * slope for slope in slopes], axis=1)
 
     def centring(self, centre: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -58,18 +58,12 @@ def phase_diagram(threshold: Threshold, N: ArrayLike, U: ArrayLike) -> Figure:
 
 @styled
 def early_stopped_losses(result: RepeatedData) -> Figure:
-    """Early-stopped loss against unique data beside the single epoch at infinite N; and the gain omega(U)."""
+    """Early-stopped loss against unique data, the single-epoch law at infinite N, and the gain omega(U)."""
     figure = Figure(figsize=(9.6, 4.2))
     left, right = figure.subplots(1, 2)
     n, u, loss = result.points.variable("N"), result.points.variable("U"), result.points.L
     left.plot(
-        u[~result.above],
-        loss[~result.above],
-        "o",
-        ms=4,
-        mfc="none",
-        color="grey",
-        label="not in the law",
+        u[~result.above], loss[~result.above], "o", ms=4, mfc="none", color="grey", label="not in the law"
     )
     sizes = np.unique(n[result.above])
     for i, size in enumerate(sizes):
@@ -121,7 +115,7 @@ def repetition_cost(result: RepeatedData) -> Figure:
 
 @styled
 def input_laws(result: InputComparison) -> Figure:
-    """Figure 4 of Vigl et al.: losses against data for each input configuration; beside it floors and exponents.
+    """Figure 4 of Vigl et al.: losses against data for each input configuration, floors and exponents.
 
     Open markers on the right are not identified.
     """

@@ -1,9 +1,9 @@
 """The value of training on the same data many times: the law of the early-stopped loss, its gain and its cost.
 
 Vigl et al. (arXiv:2602.15781) train on U unique jets for many epochs and keep the lowest validation loss. Above the
-overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Set beside the
-single-epoch law of the same taggers it says how many more unique jets would have done as well (omega) and how much
-more compute it took than the compute-optimal single epoch.
+overfitting threshold this loss no longer depends on the model size: L = L_inf + B_rep/U^beta_rep. Compared with the
+single-epoch law of the same taggers it says how many more unique jets would have done as well (omega) and how much more
+compute it took than the compute-optimal single epoch.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from eval.common.errors import InputError
 from eval.common.results import SCHEMA_VERSION, Estimate, plain
 from eval.scaling.fitting.fit import fit
 from eval.scaling.fitting.result import FitResult
+from eval.scaling.laws.forms import Additive
 from eval.scaling.plan import Frontier
 from eval.scaling.points import Points
 
@@ -28,7 +29,7 @@ PAIRS = 2000
 
 @dataclass(frozen=True, eq=False)
 class RepeatedData:
-    """Early-stopped losses of repeated training, and what they say beside the single-epoch law.
+    """Early-stopped losses of repeated training, compared with the single-epoch law.
 
     Attributes
     ----------
@@ -129,7 +130,7 @@ def repeated_data(
     n, u = points.variable("N"), points.variable("U")
     if mask.shape != u.shape:
         raise InputError(f"above: shape {mask.shape}, there are {len(points)} runs")
-    if single is not None and (single.law.name != "additive" or single.samples is None):
+    if single is not None and (single.law != Additive() or single.samples is None):
         raise InputError(
             f"single: an additive law of N and D with bootstrap is needed, found {single.law.name}"
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from genscale.data.readers.base import Reader, Source
+from genscale.data.readers.base import Options, Reader, Source
 from genscale.data.readers.hdf5 import Hdf5Reader
 from genscale.data.readers.jetclass import JetClassReader
-from genscale.data.readers.npz import NpzReader
+from genscale.data.readers.npz import NpyReader, NpzReader
 from genscale.data.readers.parquet import ParquetReader
 
-__all__ = ["READERS", "Reader", "Source"]
+__all__ = ["READERS", "Options", "Reader", "Source"]
 
-_ALL: tuple[Reader, ...] = (JetClassReader(), ParquetReader(), Hdf5Reader(), NpzReader())
+_ALL: tuple[Reader, ...] = (JetClassReader(), ParquetReader(), Hdf5Reader(), NpzReader(), NpyReader())
 
 READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}

@@ -1,29 +1,29 @@
-"""HDF5 files of padded jets, read with h5py; `genscale.data.readers.padded` describes the layouts."""
+"""HDF5 files of jets, read with h5py; `genscale.data.readers.arrays` has the layouts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from genscale.data.readers.padded import PaddedFile
+from genscale.data.readers.arrays import ArrayFile
+from genscale.data.readers.base import Options, Reader
 from genscale.errors import InputError
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-class Hdf5Reader:
-    """Reader of HDF5 files: those of JetNet, and files with one padded array of particles."""
+class Hdf5Reader(Reader):
+    """Reader of HDF5 files."""
 
     name = "hdf5"
-    suffixes: tuple[str, ...] = (".h5", ".hdf5")
+    suffixes = (".h5", ".hdf5")
 
     def can_read(self, path: Path) -> bool:
         """Whether the file begins as HDF5 files do."""
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
 
-    def open(self, path: Path) -> PaddedFile:
-        """Open one file; raises InputError if it is damaged or has no array of particles."""
+    def _open(self, path: Path, options: Options) -> ArrayFile:
         import h5py
 
         try:
@@ -39,4 +39,4 @@ class Hdf5Reader:
             raise InputError(
                 f"{path}: not a whole HDF5 file ({reason}); download or copy it again"
             ) from error
-        return PaddedFile(path, arrays, file.close)
+        return ArrayFile(path, arrays, file.close, options)

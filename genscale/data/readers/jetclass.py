@@ -14,6 +14,7 @@ import awkward as ak
 
 from genscale.data import schema
 from genscale.data.conform import by_falling_pt
+from genscale.data.readers.base import Options, Reader
 from genscale.errors import InputError
 
 TREE = "tree"
@@ -21,19 +22,18 @@ TREE = "tree"
 _MAGIC = b"root"
 
 
-class JetClassReader:
+class JetClassReader(Reader):
     """Reader of JetClass ROOT files."""
 
     name = "jetclass"
-    suffixes: tuple[str, ...] = (".root",)
+    suffixes = (".root",)
 
     def can_read(self, path: Path) -> bool:
         """Whether the file begins as ROOT files do."""
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
 
-    def open(self, path: Path) -> JetClassFile:
-        """Open one file; raises InputError if it is damaged, or if its tree or a branch is missing."""
+    def _open(self, path: Path, options: Options) -> JetClassFile:
         return JetClassFile(path)
 
 
@@ -65,7 +65,7 @@ class JetClassFile:
         except Exception as error:
             self.close()
             raise _damaged(path, error) from error
-        self.columns = tuple(name for name in schema.COLUMNS if name in branches)
+        self.columns = schema.known(branches)
         if missing := [name for name in schema.REQUIRED_COLUMNS if name not in branches]:
             self.close()
             raise InputError(f"{path}: branches {_listed(missing)} are missing (found {_listed(branches)})")

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 from eval.common.errors import InputError
-from eval.fidelity.published import (
-    frechet_physics_distance,
-    kernel_physics_distance,
-    physics_features,
-)
+from eval.fidelity.published import frechet_physics_distance, kernel_physics_distance, physics_features
 from eval.jets.observables import compute_observables
 
 REFERENCE = Path(__file__).parent / "reference"

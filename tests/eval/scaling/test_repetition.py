@@ -18,12 +18,7 @@ from eval.scaling import (
     simulate,
 )
 from eval.scaling.plan import Frontier
-from eval.scaling.repetition.figures import (
-    early_stopped_losses,
-    input_laws,
-    phase_diagram,
-    repetition_cost,
-)
+from eval.scaling.repetition.figures import early_stopped_losses, input_laws, phase_diagram, repetition_cost
 from eval.scaling.repetition.fit import repeated_data
 from eval.scaling.repetition.inputs import compare_inputs
 from eval.scaling.repetition.threshold import TOLERANCE, Curve

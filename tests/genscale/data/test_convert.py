@@ -131,7 +131,8 @@ class TestConversion:
         one, two = (JetStore.open(tmp_path / f"w{workers}") for workers in (1, 2))
         assert one.fingerprint == two.fingerprint
 
-    def test_resumes_and_reaches_the_same_store(self, tmp_path, exported):
+    def test_resumes_and_reaches_the_same_store(self, tmp_path, exported, monkeypatch):
+        monkeypatch.setattr("genscale.data.convert._LOOKED_AT", 0)  # or the damage would be found at once
         whole = convert(exported, tmp_path / "whole", progress=False, rows_per_shard=4)
         shutil.copytree(tmp_path / "root", tmp_path / "copy" / "root")
         victim = sorted((tmp_path / "copy" / "root").iterdir())[-1]
@@ -217,7 +218,7 @@ class TestBadInput:
             convert([], tmp_path / "b", progress=False)
 
     def test_unknown_format_and_split(self, tmp_path, jetclass_file):
-        known = "format 'jetklass': one of auto, jetclass, parquet, hdf5, npz; nearest is jetclass"
+        known = "format 'jetklass': one of auto, jetclass, parquet, hdf5, npz, npy; nearest is jetclass"
         with pytest.raises(InputError, match=known):
             convert([jetclass_file], tmp_path / "b", format="jetklass", progress=False)
         with pytest.raises(InputError, match="split 'training': one of train, val, test"):
@@ -243,7 +244,7 @@ class TestBadInput:
     def test_not_root_at_all(self, tmp_path):
         (tmp_path / "a.root").write_text("jets")
         with pytest.raises(
-            InputError, match=r"a\.root: none of the known formats \(jetclass, parquet, hdf5, npz\)"
+            InputError, match=r"a\.root: none of the known formats \(jetclass, parquet, hdf5, npz, npy\)"
         ):
             convert([tmp_path / "a.root"], tmp_path / "b", progress=False)
         with pytest.raises(InputError, match=r"a\.root: not a jetclass file"):

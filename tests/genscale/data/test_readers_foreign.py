@@ -3,11 +3,13 @@
 import awkward as ak
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from genscale.data import schema
 from genscale.data.convert import convert
-from genscale.data.readers import READERS
+from genscale.data.readers import READERS, Options
 from genscale.data.store import JetStore
 from genscale.errors import InputError
 
@@ -128,7 +130,7 @@ class TestBadInput:
         array, _ = padded
         array[:, :, 0] /= array[:, :, 0].sum(axis=1, keepdims=True) + 1e-9
         path = write(tmp_path / "a.npz", {"x": array})
-        with pytest.raises(InputError, match=r"a\.npz: pT in array x looks like a fraction of the jet's"):
+        with pytest.raises(InputError, match=r"a\.npz: array x: pT looks like a fraction of the jet's"):
             READERS["npz"].open(path)
 
     @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ class TestBadInput:
 
     def test_too_few_columns(self, tmp_path):
         path = write(tmp_path / "a.npz", {"x": np.ones((4, 3, 2))})
-        with pytest.raises(InputError, match=r"array x has shape \[4, 3, 2\]; the last axis must be pT"):
+        with pytest.raises(InputError, match=r"array x has shape \[4, 3, 2\]; it must be .* pT in GeV"):
             READERS["npz"].open(path)
 
     def test_missing_columns(self, tmp_path):
@@ -166,7 +168,7 @@ class TestBadInput:
             READERS["parquet"].open(path).read(0, 2)
         ak.to_parquet(ak.zip({"part_pt": ak.Array([1.0, 2.0]), "part_etarel": good, "part_phirel": good},
                              depth_limit=1), path)  # fmt: skip
-        with pytest.raises(InputError, match="column part_pt has type float64; a list of numbers"):
+        with pytest.raises(InputError, match="column part_pt has type double; a list of numbers"):
             READERS["parquet"].open(path).read(0, 2)
 
     @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.parquet"])
@@ -185,3 +187,153 @@ class TestBadInput:
         np.savez(path, x=np.array([[1], [2, 3]], dtype=object))
         with pytest.raises(InputError, match="not a whole archive of plain arrays"):
             READERS["npz"].open(path)
+
+
+class TestPadded:
+    """What a padded array of any generator may look like, and what it must not."""
+
+    def centred(self, n=40, seed=0):
+        rng = np.random.default_rng(seed)
+        array = np.stack([rng.exponential(40, (n, MOST)) + 1, *rng.normal(0, 0.1, (2, n, MOST))], axis=2)
+        array[:, 4:][rng.random((n, 2)) < 0.5] = 0
+        return array
+
+    def directions(self, n=40):
+        rng = np.random.default_rng(7)
+        return rng.uniform(-2, 2, (n, 1)), rng.uniform(-np.pi, np.pi, (n, 1))
+
+    def moved(self, array, eta, phi):
+        real = array[:, :, 0] > 0
+        absolute = array.copy()
+        absolute[:, :, 1] = np.where(real, array[:, :, 1] + eta, 0)
+        absolute[:, :, 2] = np.where(real, (array[:, :, 2] + phi + np.pi) % (2 * np.pi) - np.pi, 0)
+        return absolute
+
+    def test_one_array(self, tmp_path):
+        array = self.centred()
+        np.save(tmp_path / "a.npy", array)
+        assert_same(read(tmp_path / "a.npy", tmp_path), array)
+
+    def test_absolute_angles_are_recentred(self, tmp_path):
+        array = self.centred()
+        np.save(tmp_path / "a.npy", self.moved(array, *self.directions()))
+        rows = read(tmp_path / "a.npy", tmp_path)
+        # The axis is now that of the sum; differences between particles are what they were.
+        for jet, particles in zip(rows, array, strict=True):
+            particles = particles[particles[:, 0] > 0]
+            pt, eta, phi = particles[np.argsort(-particles[:, 0])].T
+            np.testing.assert_allclose(np.diff(jet.part_deta), np.diff(eta), atol=1e-5)
+            np.testing.assert_allclose(np.diff(jet.part_dphi), np.diff(phi), atol=1e-5)
+            assert abs(np.average(jet.part_dphi, weights=pt)) < 0.01
+
+    def test_a_mixture_of_absolute_and_relative_is_refused(self, tmp_path):
+        array = self.centred()
+        eta, phi = self.directions()
+        eta[:28], phi[:28] = 0, 0
+        np.save(tmp_path / "a.npy", self.moved(array, eta, phi))
+        with pytest.raises(
+            InputError, match=r"are its angles relative to the jet axis\? The particles of \d+ %"
+        ):
+            READERS["npy"].open(tmp_path / "a.npy")
+
+    @pytest.mark.parametrize("order", ["Exyz", "xyzE"])
+    def test_four_momenta(self, tmp_path, order):
+        array = self.centred()
+        pt, eta, phi = np.moveaxis(array, 2, 0)
+        p = {"E": pt * np.cosh(eta), "x": pt * np.cos(phi), "y": pt * np.sin(phi), "z": pt * np.sinh(eta)}
+        np.save(tmp_path / "a.npy", np.stack([p[component] for component in order], axis=2))
+        rows = read(tmp_path / "a.npy", tmp_path)
+        for jet, particles in zip(rows, array, strict=True):
+            order_ = np.argsort(-particles[:, 0])[: jet.jet_nparticles]
+            np.testing.assert_allclose(np.hypot(jet.part_px, jet.part_py), particles[order_, 0], rtol=1e-5)
+            np.testing.assert_allclose(np.diff(jet.part_deta), np.diff(particles[order_, 1]), atol=1e-5)
+
+    def test_a_fourth_column_that_is_no_energy(self, tmp_path):
+        array = self.centred()
+        mask = (array[:, :, :1] > 0).astype(float)
+        np.save(tmp_path / "a.npy", np.concatenate([array, mask], axis=2))
+        assert_same(read(tmp_path / "a.npy", tmp_path), array)
+
+    def test_pt_in_the_last_column(self, tmp_path):
+        array = self.centred()
+        np.save(tmp_path / "a.npy", array[:, :, [1, 2, 0]])
+        assert_same(read(tmp_path / "a.npy", tmp_path), array)
+
+    def test_labels_and_their_names(self, tmp_path):
+        array = self.centred()
+        labels = np.arange(40) % 3
+        np.savez(tmp_path / "a.npz", jets=array, labels=labels)
+        store = convert([tmp_path / "a.npz"], tmp_path / "a", progress=False)
+        assert list(store.class_counts) == ["0", "1", "2"]
+        np.savez(tmp_path / "b.npz", jets=array, labels=labels, class_names=np.array(["QCD", "W", "Z"]))
+        convert([tmp_path / "b.npz"], tmp_path / "b", progress=False)
+        opened = JetStore.open(tmp_path / "b")
+        assert opened.class_names == ("QCD", "W", "Z")
+        assert opened.labels().tolist() == labels.tolist()
+
+    def test_an_array_by_its_name(self, tmp_path):
+        array = self.centred()
+        path = write(tmp_path / "two.h5", {"made": array, "group/raw": 2 * array})
+        options = Options(array="group/raw")
+        assert_same(read(path, tmp_path, options=options), 2 * array)
+        with pytest.raises(InputError, match=r"two\.h5: no array mad \(found .*made \[40, 6, 3\]"):
+            READERS["hdf5"].open(path, Options(array="mad"))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [(lambda a: a * [1000, 1, 1], "pT looks like MeV"),
+         (lambda a: a * [1, 180 / np.pi, 180 / np.pi], "look like degrees; they must be in radians"),
+         (lambda a: a.transpose(0, 2, 1), "so that its last axis looks like the particles"),
+         (lambda a: a[:, :, 0], "no array .jets, particles, "),
+         (lambda a: a * [0.001, 1, 1] * (a[:, :, :1] > 0), "looks like a fraction of the jet's")],
+    )  # fmt: skip
+    def test_typical_mistakes(self, tmp_path, change, message):
+        array = np.concatenate([self.centred(), self.centred(seed=1)], axis=1)
+        np.savez(tmp_path / "a.npz", a=change(array))
+        with pytest.raises(InputError, match=rf"a\.npz.*{message}") as caught:
+            convert([tmp_path / "a.npz"], tmp_path / "store", progress=False)
+        assert "\n" not in str(caught.value)
+        assert not list(tmp_path.glob("store*"))
+
+    def test_a_class_for_all_jets(self, tmp_path):
+        array = self.centred()
+        np.savez(tmp_path / "a.npz", a=array)
+        convert([tmp_path / "a.npz"], tmp_path / "a", progress=False, options=Options(class_name="gluon"))
+        store = JetStore.open(tmp_path / "a")
+        assert (store.class_names, store.manifest.class_counts) == (("gluon",), {"gluon": 40})
+        np.savez(tmp_path / "b.npz", a=array, y=np.zeros(40, int))
+        with pytest.raises(InputError, match=r"b\.npz: its jets have labels \(0\)"):
+            convert([tmp_path / "b.npz"], tmp_path / "b", progress=False, options=Options(class_name="gluon"))
+        with pytest.raises(InputError, match="class 'a gluon': a class is named by"):
+            Options(class_name="a gluon")
+        with pytest.raises(InputError, match="jet_pt=-5"):
+            Options(jet_pt=-5)
+
+
+@pytest.mark.parametrize("kind", ["nullable", "large", "fixed", "required"])
+def test_parquet_lists_of_every_type(tmp_path, kind):
+    """pyarrow writes nullable lists with offsets of 32 bits unless told otherwise; other writers have others."""
+    rng = np.random.default_rng(1)
+    pt, eta, phi = rng.exponential(40, (5, 4)) + 1, *rng.normal(0, 0.1, (2, 5, 4))
+    item = pa.field("item", pa.float64(), nullable=kind != "required")
+    types = {"large": pa.large_list(item), "fixed": pa.list_(item, 4)}
+    columns = {"part_pt": pt, "part_etarel": eta, "part_phirel": phi}
+    table = pa.table(
+        {name: pa.array(values.tolist(), types.get(kind, pa.list_(item))) for name, values in columns.items()}
+        | {"label_W": [True, False, True, False, False], "label_Z": [False, True, False, True, True]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    assert_same(read(tmp_path / "a.parquet", tmp_path, rows_per_shard=3), np.stack([pt, eta, phi], axis=2))
+    store = JetStore.open(tmp_path / "store")
+    assert (store.class_names, store.labels().tolist()) == (("W", "Z"), [0, 1, 0, 1, 1])
+
+
+def test_parquet_in_mev_and_with_absolute_angles(tmp_path, make_jets):
+    jets = make_jets(20, 1)
+    for name, change, message in (
+        ("mev", lambda j: ak.with_field(j, j.part_px * 1000, "part_px"), "pT looks like MeV"),
+        ("angle", lambda j: ak.with_field(j, j.part_deta + j.jet_eta, "part_deta"), "angles look absolute"),
+    ):
+        ak.to_parquet(change(jets), tmp_path / f"{name}.parquet")
+        with pytest.raises(InputError, match=rf"{name}\.parquet, from jet 0: {message}"):
+            convert([tmp_path / f"{name}.parquet"], tmp_path / "store", progress=False)
