@@ -66,8 +66,8 @@ class Literature:
 
 
 def section(study: Study) -> Section | None:
-    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
-    if not task_laws(study):
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws, or in a world."""
+    if study.config.jets.world or not task_laws(study):
         return None
     literature = compare_with_literature(study)
     return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
