@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.scaling import Points, get_law, simulate
+from eval.scaling import Points, fit, get_law, simulate
 from eval.scaling.simulate import grid
 from genscale.worlds.closure import GUARDS, Truth, below_floor, close
 from genscale.worlds.facts import Facts
@@ -77,8 +77,23 @@ def test_the_exponent_of_data_of_the_facts_is_found_in_their_own_curve():
     world = Facts(base=1024, digits=2, exponent=0.5)
     d = np.geomspace(1e3, 1e5, 9)
     points = Points.from_arrays(L=np.log(4) * world.unseen(d), D=d, N=np.full(9, 1e9))
-    from eval.scaling import fit
-
     found = fit(points, "power", variable="D", bootstrap=0)
     assert found.params["beta"].value == pytest.approx(1 / 3, abs=0.03)
     assert found.params["E"].value < 0.01 * points.L.max()
+
+
+def test_intervals_hold_the_known_exponent_and_floor_of_the_facts_as_often_as_they_say():
+    """Acceptance of the fitter on the curve of a perfect memory: 68 % intervals in at least 60 % of the seeds."""
+    world = Facts(base=1024, digits=2, exponent=0.5)
+    d, floor = np.geomspace(300, 3e4, 12), world.exact().tagging
+    curve = floor + np.log(4) * world.unseen(d)
+    held = []
+    for seed in range(15):
+        noise = np.exp(np.random.default_rng(seed).normal(0, 0.01, (3, 12)))
+        points = Points.from_arrays(L=(curve * noise).ravel(), D=np.tile(d, 3))
+        found = fit(points, "power", variable="D", bootstrap=60, starts=8, seed=seed).params
+        held.append([
+            ends[0] <= true <= ends[1]
+            for ends, true in ((found["E"].ci68, floor), (found["beta"].ci68, 1 / 3))
+        ])  # fmt: skip
+    assert (np.mean(held, axis=0) >= 0.6).all()
