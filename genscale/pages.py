@@ -1,4 +1,4 @@
-"""Pages of results: sections with sentences, figures and tables, in one HTML file and as files beside it."""
+"""Pages of results: sections with sentences, figures and tables, in one HTML file and as files next to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
     rows : sequence of sequences of str
         Cells of each row.
     notes : sequence of str
-        Text that the page shows when the pointer rests on each row; empty for none.
+        Text that is shown when the pointer rests on a row, one per row; empty for none.
     faint : sequence of bool
         Whether each row is shown in grey; empty for none.
     """
@@ -61,7 +61,7 @@ class Table:
     def of(
         cls, title: str, caption: str, items: Iterable[T], columns: Sequence[tuple[str, Callable[[T], str]]]
     ) -> Table:
-        """Make a table with one row per item from pairs of heading and function, so that neither can shift."""
+        """Make a table with one row per item; each column is a pair of a heading and a function of the item."""
         header = [heading for heading, _ in columns]
         return cls(title, caption, header, [[cell(item) for _, cell in columns] for item in items])
 
@@ -125,7 +125,7 @@ class Picture:
 
     @property
     def url(self) -> str:
-        """A link that holds the picture."""
+        """The picture as a data URL, so that the page needs no other file."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
@@ -137,9 +137,9 @@ class Section:
     ----------
     title : str
     found : sequence of str
-        Sentences for the head of the page, each with its numbers.
+        Sentences for the top of the page, each with its numbers.
     cautions : sequence of str
-        What a careful reader should know before believing the rest.
+        Limitations that a reader should know, for the top of the page.
     figures : sequence of Picture
     tables : sequence of Table
     data : mapping of str to object
@@ -170,7 +170,7 @@ class Section:
 
     @property
     def has_body(self) -> bool:
-        """Whether there is more than sentences for the head of the page."""
+        """Whether it has more than sentences for the top of the page."""
         return any((self.figures, self.tables, self.text, self.listing))
 
 

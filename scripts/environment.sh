@@ -27,7 +27,18 @@ make_environment() {
     # Forget what was installed from other versions of these files: it is about to be replaced.
     { grep -e " $files\$" "$venv/installed" 2>/dev/null || true; } >"$venv/installed.new"
     mv "$venv/installed.new" "$venv/installed"
+    if [[ ",$extras," == *,energyflow,* ]] && ! compile_wasserstein; then
+        echo "note: wasserstein cannot be compiled here (is there a C++ compiler?), so EnergyFlow is left out" >&2
+        extras=${extras//energyflow/}
+    fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$constraints" --editable "$root[$extras]"
     echo "$wanted" >>"$venv/installed"
+}
+
+# EnergyFlow needs wasserstein, whose wheels are for numpy 1: compile it for the numpy of this environment.
+compile_wasserstein() {
+    local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints")
+    "${pip[@]}" numpy wheel "setuptools>=77" &&
+        "${pip[@]}" --no-build-isolation --no-binary wasserstein "wasserstein==1.1.0"
 }

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genscale.commands.options import Seed, Workers
+from genscale.errors import InputError
 
 app = typer.Typer()
 
@@ -33,6 +34,12 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Only the five observables and their joint distance; no page.")
     ] = False,
+    efps: Annotated[
+        str | None,
+        typer.Option(
+            help="Also energy flow polynomials of more than four edges, for example 'd<=6'; slow; needs EnergyFlow."
+        ),
+    ] = None,
     workers: Workers = 0,
     seed: Seed = 0,
 ) -> None:
@@ -46,6 +53,8 @@ def evaluate(
     from genscale.fidelity import evaluate_stores
     from genscale.fidelity.page import findings
 
+    if quick and efps is not None:
+        raise InputError("--efps: not with --quick, which measures five observables only")
     if quick:
         result = evaluate_stores(
             generated, reference, out, tokenizer_floor=tokenizer_floor, n_jets=jets, n_directions=directions,
@@ -54,7 +63,7 @@ def evaluate(
     else:
         result = run(
             generated, reference, out, tokenizer_floor=tokenizer_floor, n_jets=jets, order=2 if order == 2 else 1,
-            n_directions=directions, seed=seed, workers=workers,
+            n_directions=directions, seed=seed, efps=efps, workers=workers,
         )  # fmt: skip
     for name, s in result.scores.items():
         if name in ("joint", *result.settings["joint_observables"]):

@@ -121,7 +121,7 @@ def study_status(folder: Annotated[Path, typer.Argument(help="Folder of a study'
 def study_report(folder: Annotated[Path, typer.Argument(help="Folder of a study's results.")]) -> None:
     """Make the report of a study from its results; of a study that is not finished, from those that are there."""
     from genscale.study.report.page import write_report
-    from genscale.study.report.study import read_config
+    from genscale.study.results.study import read_config
 
     write_report(folder, read_config(folder))
     typer.echo(f"report: {(folder / 'report.html').absolute()}")

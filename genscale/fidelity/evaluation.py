@@ -21,6 +21,8 @@ from eval.fidelity.published import FLOW_NAMES, products_of_polynomials, score_f
 from eval.fidelity.score import FidelityResult, score
 from eval.fidelity.two_sample import TwoSampleTest, classifier_two_sample_test
 from eval.fidelity.warnings import particle_warnings
+from eval.jets.constituents import Constituents
+from eval.jets.energyflow import flow_names, flow_polynomials
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.errors import InputError
 from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
@@ -103,6 +105,7 @@ def evaluate(
     order: Literal[1, 2] = 1,
     n_directions: int = 200,
     seed: int = 0,
+    efps: str | None = None,
     workers: int = 0,
     progress: bool = True,
 ) -> FidelityResult:
@@ -126,6 +129,8 @@ def evaluate(
         Number of directions of the sliced distance.
     seed : int
         Seed of everything that draws random numbers.
+    efps : str, optional
+        Energy flow polynomials of more than four edges, too, for example ``d<=6``; needs EnergyFlow.
     workers : int
         Processes; 0 means one per core. The numbers do not depend on it.
     progress : bool
@@ -149,11 +154,12 @@ def evaluate(
     made, real = samples[:2]
     names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
     groups = figure_groups(names)
+    extra = () if efps is None else flow_names(efps)
     with _processes(workers or available_cores()) as pool:
         tasks = _Tasks(pool)
         # In this order: what takes longest, what most waits for, what can fill the time, the rest.
         tasks.add("tagger", _tagger, made.particles, real.particles, seed)
-        pieces = [_observables(pool, sample, names) for sample in samples]
+        pieces = [_observables(pool, sample, names, efps) for sample in samples]
         tasks.add("particles", score_particles, made.particles, real.particles, order, 20, seed)
         tasks.add("figure particles", particle_png, samples)
         tables = _collect(pieces, sum(map(len, samples)), progress)
@@ -161,7 +167,7 @@ def evaluate(
         flow = [products_of_polynomials(np.stack([t[n] for n in FLOW_NAMES], axis=1)) for t in tables[:2]]
         tasks.add("kpd", score_kernel, *flow, 50, seed)
         tasks.add("fpd", score_frechet, *flow, 50, seed)
-        tasks.add("scores", _score, tables, names, order, n_directions, seed)
+        tasks.add("scores", _score, tables, (*names, *extra), order, n_directions, seed)
         for key, (_, shown) in groups.items():
             tasks.add(f"figure {key}", ratio_png, [{n: t[n] for n in shown} for t in tables], shown)
         done = tasks.results(progress)
@@ -230,15 +236,20 @@ class _Tasks:
 
 
 def _observables(
-    pool: ProcessPoolExecutor, sample: Sample, names: tuple[str, ...]
+    pool: ProcessPoolExecutor, sample: Sample, names: tuple[str, ...], efps: str | None
 ) -> list[Future[Observables]]:
     """Begin to compute the observables of a sample, chunk by chunk."""
     return [
         pool.submit(
-            compute_observables, ak.to_packed(sample.particles[low : low + CHUNK_JETS]), names, sample.name
+            _measured, ak.to_packed(sample.particles[low : low + CHUNK_JETS]), names, efps, sample.name
         )
         for low in range(0, len(sample), CHUNK_JETS)
     ]
+
+
+def _measured(particles: ak.Array, names: tuple[str, ...], efps: str | None, name: str) -> Observables:
+    jets = Constituents(particles, name)
+    return compute_observables(jets, names) | ({} if efps is None else flow_polynomials(jets, efps))
 
 
 def _collect(pieces: list[list[Future[Observables]]], n_jets: int, progress: bool) -> list[Observables]:

@@ -94,9 +94,9 @@ class DebugBackend:
 
 
 class LocalBackend:
-    """Runs cells in processes of this machine, with a fixed number of threads, and logs ``logs/<cell>.log``.
+    """Runs cells in processes of this machine with a fixed number of threads; their output goes to ``logs/<cell>.log``.
 
-    A process that has finished a cell gets the next one (`genscale.study.worker`).
+    A process that has finished a cell runs the next one (`genscale.study.worker`).
     """
 
     def __init__(self, slots: int = 0) -> None:
@@ -174,7 +174,7 @@ class _Work:
 
 
 def _end_with_parent() -> None:
-    """Make a child process (on Linux) die with its parent, so that no orphan keeps the lock of a run's folder."""
+    """Let a child process end with its parent (on Linux), so that no orphan keeps the lock of a run's folder."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -231,7 +231,7 @@ class SlurmBackend:
 
 @dataclass(frozen=True)
 class ResumableCell:
-    """A cell in the form that submitit runs; after its time limit, or preempted, it is submitted again and resumed."""
+    """A cell in the form that submitit runs; after its time limit or a preemption it is submitted again and resumed."""
 
     study: Path
     cell_id: str
@@ -246,7 +246,7 @@ class ResumableCell:
         run_cell(self.study, self.cell_id)
 
     def checkpoint(self) -> Any:
-        """Return the job that submitit submits if this one is cut off: the same cell."""
+        """Return the job that submitit submits if this one is interrupted: the same cell."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -131,11 +131,6 @@ def token_codes(config: StudyConfig) -> tuple[int, int]:
     return _Jobs(config).codes
 
 
-def codebook_folder(codes: int) -> str:
-    """Folder, within a study, of what is trained with this number of codes."""
-    return f"codebooks/k{codes}"
-
-
 def sample_name(run: str, jets: int | None = None) -> str:
     """Name of the sample that a run's weights make after this many jets, or (None) at its end."""
     name = run.split("/")[-1]
@@ -262,7 +257,7 @@ class _Jobs:
                 f"codebooks.merged: {codes} is not from 2 to {vocabulary - 3}, fewer than the tokenizer's codes",
             )
         for codes in (*stage.merged, vocabulary - 2):
-            folder, coder = codebook_folder(codes), self.coder
+            folder, coder = f"codebooks/k{codes}", self.coder
             if codes < vocabulary - 2:
                 coder = f"{folder}/tokenizer"
                 yield coder, Coarsen(self.coder, codes)

@@ -1,4 +1,4 @@
-"""Runs that say what limits the losses of a grid: repeated jets beside fresh ones, and other recipes at its corners."""
+"""Trainings that show what limits the losses of a grid: on repeated jets, and with other recipes at its corners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from genscale.models.ladder import learning_rate, tagger_learning_rate
 from genscale.study.config import CONTROL_EPOCHS, Grid, StudyConfig
 from genscale.training.task import TrainingConfig
 
-#: Changes of a recipe at the corners of a grid: key of the training, and what its value is multiplied by.
+#: Changes of the recipe at the corners of a grid: key of the training, and factor on its value.
 CHANGES: Final = {
     "half-batch": ("batch_jets", 0.5),
     "twice-batch": ("batch_jets", 2.0),
@@ -49,11 +49,11 @@ class Corner:
 
     @property
     def grid_run(self) -> str:
-        """The run of the grid that passes this corner, with the same seed."""
+        """The run of the grid with the same size and seed, which has a held-out loss at this number of jets."""
         return f"{self.task}/{self.name}-s{self.training.seed}"
 
     def cell(self, change: str) -> str:
-        """Id of the run with a change."""
+        """Id of the run with a change of `CHANGES`."""
         return f"control/{self.task}/{self.name}-d{self.training.jets}-{change}"
 
     def changed(self, change: str) -> TrainingConfig:

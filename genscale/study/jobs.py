@@ -128,6 +128,8 @@ class Train(Job):
 
     Attributes
     ----------
+    done_file : str
+        File whose presence says that the training is finished.
     of : TokenizerRun, GeneratorRun or TaggerRun
         Configuration of the run.
     flops : float

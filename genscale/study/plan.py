@@ -12,7 +12,7 @@ from genscale.errors import InputError
 from genscale.study.cells import Cell, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.report.page import Report
-from genscale.study.report.study import read_config
+from genscale.study.results.study import read_config
 
 REPORT = "report"
 

@@ -1,4 +1,4 @@
-"""What a study could decide: its design as `eval.literature` simulates it, and the table of its power."""
+"""Power of a study: its design in the form that `eval.literature` simulates, and which claims it could decide."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from genscale.training.generator import GeneratorRun
 from genscale.training.tagger import TaggerRun
 from genscale.training.tokenizer import TokenizerRun
 
-#: Power of a study's claims, in its folder.
+#: File in the folder of a study with the power of its grid for each claim.
 POWER_FILE = "power.json"
 
 #: Task of the runs in each folder of single passes.
@@ -100,7 +100,7 @@ def _count(shape: TaggerConfig | GeneratorConfig) -> ParameterCount:
 
 
 def earlier_noise(study: Path) -> dict[str, Noise]:
-    """Measure the scatter between seeds in the points of an earlier study, by task.
+    """Measure the standard deviation between seeds in the points of an earlier study, by task.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def earlier_noise(study: Path) -> dict[str, Noise]:
 
 
 def design_digest(design: Design) -> str:
-    """Digest of a design: power belongs to it, and not to a study of the same name with other runs."""
+    """Digest of a design, so that the power of a study is not used for one of the same name with other runs."""
     parts = [
         (kind, run.size, run.seed, run.unique, run.inputs, tuple(run.jets))
         for kind, runs in (
@@ -147,7 +147,7 @@ def design_digest(design: Design) -> str:
 def compute_power(
     config: StudyConfig, noise: Mapping[str, Noise], *, trials: int, progress: bool = False
 ) -> tuple[dict[str, Any], list[ClaimPower]]:
-    """Power of every simulated claim of a study, and its plain form for JSON."""
+    """Compute the power of a study for every claim that can be simulated; also returned in plain form for JSON."""
     design = study_design(config)
     found = study_power(design, noise, trials=trials, progress=progress)
     plain = {
@@ -166,7 +166,7 @@ def save_power(plain: Mapping[str, Any], path: Path) -> None:
 
 
 def load_power(folder: Path, config: StudyConfig) -> dict[str, float]:
-    """Power by claim from a study's folder; empty where it was not computed, or for another design."""
+    """Read the power by claim from a study's folder; empty if it was not computed, or for another design."""
     path = folder / POWER_FILE
     if not path.exists():
         return {}
@@ -188,14 +188,14 @@ def power_table(found: Sequence[ClaimPower]) -> str:
         lines.append(f"{p.key:18s} {right} {wrong}   {right_too} {wrong_too}  {p.holds} / {p.fails}")
     if untested := [p.key for p in found if not p.tested]:
         lines.append(
-            f"without power for {', '.join(untested)}: whatever is true, this grid decides them rightly with a "
-            'probability below one half, and their verdict will be "not tested"'
+            f"without power for {', '.join(untested)}: this grid decides them correctly with a probability below one "
+            'half, so that their verdict will be "not tested"'
         )
     return "\n".join(lines)
 
 
 def without_power(config: StudyConfig, scatter: float = SCATTER["tagging"]) -> str:
-    """Return one line about exponents that not even an ideal fit of the grid would decide; empty if there are none.
+    """Name, in one line, the exponents that not even an ideal fit of the grid could decide; empty if there are none.
 
     Parameters
     ----------
@@ -216,6 +216,6 @@ def without_power(config: StudyConfig, scatter: float = SCATTER["tagging"]) -> s
         return ""
     shown = ", ".join(f"{b.key} (±{b.half_width:.2g} at best, margin {b.margin:g})" for b in bounds)
     return (
-        f"without power for the published {shown}: this grid of taggers cannot decide them if seeds scatter by "
-        f"{scatter:.0%}; see genscale study power"
+        f"without power for the published {shown}: this grid of taggers cannot decide them if ln L varies by "
+        f"{100 * scatter:g} % between seeds; see genscale study power"
     )

@@ -1,4 +1,4 @@
-"""Running of a study: start cells whose requirements are done, skip finished ones, report each that ends."""
+"""Running a study: cells start when those that they need are done; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from genscale.study.costs import Costs, seconds_ahead
 from genscale.study.jobs import Train
 from genscale.study.plan import REPORT, new_since, planned_cells
 from genscale.study.report.page import Report
-from genscale.study.report.study import read_config
+from genscale.study.results.study import read_config
 
 
 @dataclass
@@ -154,6 +154,7 @@ def _claim(config: StudyConfig, folder: Path) -> None:
                 f"{folder}: holds a study with another configuration ({'; '.join(changed[:3])}); "
                 "choose another folder with --out, or remove this one"
             )
+        (folder / REPORT / Report.done_file).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / ".study.yaml.tmp"
     save_yaml(config, aside)

@@ -1,6 +1,6 @@
-"""Variations of a training: grids of keys and values, of which each run is a cell of a study.
+"""Variations of a training: grids of keys and values, each combination of which is a run of a study.
 
-A study can vary learning rates, batches or architectures, for example. Its laws do not use these runs.
+A study can vary learning rates, batches or architectures, for example. Laws are not fitted to these runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OF_STUDY: Final = ("jets", "tokens", "validation", "tokenizer")
 
 @dataclass(frozen=True)
 class Variation:
-    """One run: its task, and the keys in which it differs from the task's stage."""
+    """One run, given by the keys in which it differs from the stage of its task."""
 
     task: str
     name: str
@@ -86,7 +86,7 @@ class Variations:
         Raises
         ------
         InputError
-            Two runs would have the same name, or one run two names.
+            Two runs would have the same name, or one run would have two names.
         """
         for task in ("tokenizer", "generator", "tagger"):
             seen: dict[str, dict[str, Any]] = {}

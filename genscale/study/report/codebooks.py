@@ -1,15 +1,13 @@
-"""How the learnable window depends on the codebook: what the report says of coarser tokenizers."""
+"""Dependence of the learnable window on the codebook: generators on the tokens of coarser tokenizers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from genscale.inference.stores import token_levels
 from genscale.pages import Section, Table
-from genscale.records import RunRecord
-from genscale.study.cells import codebook_folder
-from genscale.study.report.study import Study
+from genscale.study.jobs import Train
+from genscale.study.results.study import Study
 
 CODEBOOKS_FILE = "codebooks.csv"
 
@@ -28,7 +26,7 @@ class Codebook:
     position : float
     bigram : float
     bigram_held_out : float
-        Loss of a bigram table on held-out jets, which the level is not above.
+        Loss of a bigram table on held-out jets, which is not below the level.
     loss : float
         Loss of the generator on held-out jets.
     loss_error : float
@@ -55,37 +53,33 @@ class Codebook:
 
 
 def section(study: Study) -> Section | None:
-    """Generators on coarser codebooks; None for a study without them."""
-    found = codebooks(study.folder)
-    if not found:
-        return None
-    return Section("Codebooks", tables=[_table(found)], data={CODEBOOKS_FILE: [asdict(e) for e in found]})
-
-
-def codebooks(folder: Path) -> list[Codebook]:
-    """What was measured with every codebook of a finished study, the coarsest first."""
+    """Generators on coarser codebooks, the coarsest first; None for a study without them."""
     found = []
-    for codes in sorted(int(place.name[1:]) for place in (folder / "codebooks").glob("k*")):
-        place = folder / codebook_folder(codes)
-        levels = token_levels(place)
-        metrics = RunRecord.load(place / "generator").saved.metrics
+    for cell in (
+        cell for cell in study.done if cell.id.startswith("codebooks/") and isinstance(cell.job, Train)
+    ):
+        folder = (study.folder / cell.id).parent
+        levels, metrics = token_levels(folder), study.records[cell.id].saved.metrics
         loss, bigram = metrics["loss"], levels.levels["bigram"]
         found.append(
             Codebook(
-                codes, **levels.levels, bigram_held_out=levels.held_out["bigram"], loss=loss,
-                loss_error=metrics["loss_error"], share=1 - loss / levels.levels["uniform"], below_bigram=bigram - loss,
-                below_bigram_per_jet=levels.tokens_per_jet * (bigram - loss),
+                int(folder.name.removeprefix("k")), **levels.levels, bigram_held_out=levels.held_out["bigram"],
+                loss=loss, loss_error=metrics["loss_error"], share=1 - loss / levels.levels["uniform"],
+                below_bigram=bigram - loss, below_bigram_per_jet=levels.tokens_per_jet * (bigram - loss),
             )
         )  # fmt: skip
-    return found
+    if not found:
+        return None
+    found.sort(key=lambda e: e.codes)
+    return Section("Codebooks", tables=[_table(found)], data={CODEBOOKS_FILE: [asdict(e) for e in found]})
 
 
 def _table(found: list[Codebook]) -> Table:
     return Table.of(
         "Codebooks",
-        "The same jets with coarser codebooks (codes merged by k-means of their vectors), one generator on each, in "
-        "nats per token where nothing else is said. The share of the uniform level that a generator learns goes to "
-        "zero as the codes become finer; what it learns beyond a bigram table goes to a limit of its own.",
+        "The same jets with coarser codebooks (codes merged by k-means of their vectors) and one generator on each; "
+        "losses in nats per token. As the codes become finer, the share of the uniform level that a generator learns "
+        "tends to zero, whereas what it learns beyond a bigram table tends to a limit.",
         found,
         [
             ("codes", lambda e: str(e.codes)),

@@ -12,8 +12,8 @@ from eval.scaling import contrast
 from genscale.errors import InputError
 from genscale.pages import Section, write_page
 from genscale.study.report import laws, window
-from genscale.study.report.fits import TaskLaws, task_laws, windows
-from genscale.study.report.study import Study, read_config
+from genscale.study.results.laws import TaskLaws, windows
+from genscale.study.results.study import Study, read_config
 
 CONTRAST_FILE = "contrast.csv"
 
@@ -58,12 +58,12 @@ class Contrast:
             reasons = "; ".join(f"{name}: {laws.window}" for name, laws in self.tasks.items())
             raise InputError(f"nothing to contrast, no task has a learnable window ({reasons})")
         cautions = [
-            "Occupancy starts at a bigram table for generation and at the class shares for tagging; windows are "
-            "compared in nats per jet."
+            "The learned fraction is zero at the loss of a bigram table for generation and at the entropy of the class "
+            "frequencies for tagging; windows are compared in nats per jet."
         ]
         if not self.same_jets:
             cautions.append(
-                "The studies trained on different jets: what differs may be the jets, not the task."
+                "The studies used different jets, so that a difference may come from the jets and not from the task."
             )
         data = {CONTRAST_FILE: contrast(found)}
         return [
@@ -93,7 +93,7 @@ class Contrast:
         return write_page(
             out / "contrast.html",
             f"The learnable window: {' beside '.join(self.tasks)}",
-            "What each task could still learn, and what compute would fill it.",
+            "What each task could still learn, and the compute that it would take.",
             self.sections(),
             figures=out,
         )
@@ -128,7 +128,7 @@ def contrast_studies(folders: Sequence[Path], *, progress: bool = True) -> Contr
     found: list[tuple[Path, str, TaskLaws]] = []
     origins, jets = [], set()
     for folder, study in tqdm(studies.items(), unit="study", desc="analyse", disable=not progress):
-        tasks = task_laws(study)
+        tasks = study.laws
         found += [(folder, name, laws) for name, laws in tasks.items()]
         train = study.jets("train")
         jets.add(train.fingerprint)

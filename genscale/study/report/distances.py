@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from eval.common.results import Unavailable
 from eval.fidelity.law import DistanceLaws, distance_laws, distance_row
 from eval.scaling.figures import fit_panels
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.fidelity import stages
-from genscale.study.report.study import Study, interval, verdict
+from genscale.study.report.words import verdict
+from genscale.study.results.study import Study
 
 DISTANCES_FILE = "points-fidelity.csv"
 
 
 def section(study: Study) -> Section | None:
-    """Laws of the joint distance; None for a study without samples."""
-    rows = _points(study)
+    """Laws of the joint distance; None for a study without samples.
+
+    The points have one row for every scored sample: N, D, C and the loss of its weights beside the joint distance.
+    ``genscale fit FILE --column L=corrected --where resolved=1`` fits a law to them.
+    """
+    rows = []
+    for (run, jets), result in study.samples.items():
+        record = study.records[run]
+        after = record.final if jets is None else next(e for e in record.evaluations if e.jets_seen >= jets)
+        rows.append(
+            {
+                "N": record.parameters["total"], "D": after.jets_seen, "C": after.flops, "loss": after.metrics["loss"],
+                **distance_row(result.joint),
+                "run": run, "size": record.size, "seed": record.seed, "task": record.task,
+                "n_generated": result.n_generated, "n_reference": result.n_reference,
+            }
+        )  # fmt: skip
     if not rows:
         return None
     least = min(study.config.fit.min_jets, max(row["D"] for row in rows))
@@ -30,36 +43,20 @@ def section(study: Study) -> Section | None:
     )
 
 
-def _points(study: Study) -> list[dict[str, Any]]:
-    """One row for every scored sample: N, D, C and the loss of its weights beside the joint distance.
-
-    ``genscale fit FILE --column L=corrected --where resolved=1`` fits a law to a table of them.
-    """
-    rows = []
-    for (run, jets), result in stages(study).items():
-        record = study.records[run]
-        after = record.final if jets is None else next(e for e in record.evaluations if e.jets_seen >= jets)
-        rows.append(
-            {
-                "N": record.parameters["total"], "D": after.jets_seen, "C": after.flops, "loss": after.metrics["loss"],
-                **distance_row(result.joint),
-                "run": run, "size": record.size, "seed": record.seed, "task": record.task,
-                "n_generated": result.n_generated, "n_reference": result.n_reference,
-            }
-        )  # fmt: skip
-    return rows
-
-
 def _found(laws: DistanceLaws) -> str:
     surface = laws.laws["N,D"]
     if isinstance(surface, Unavailable):
         return f"The joint distance has no law of N and D ({surface})."
-    known = [f"{name} = {interval(e)}" for name, e in surface.params.items() if e.identified]
+    known = [f"{name} = {e.text()}" for name, e in surface.params.items() if e.identified]
     unknown = [name for name, e in surface.params.items() if e.identified is False]
-    text = "The joint distance, floors taken off, is fitted by E + A/N^alpha + B/D^beta"
+    text = "The joint distance above its floor is described by E + A/N^alpha + B/D^beta"
     text += f" with {', '.join(known)}" if known else ""
     text += f"; not identified: {', '.join(unknown)}" if unknown else ""
-    text += f". {laws.n_unresolved} distances at their floor are no points of it" if laws.n_unresolved else ""
+    text += (
+        f". {laws.n_unresolved} distances that are not above their floor are not fitted"
+        if laws.n_unresolved
+        else ""
+    )
     return f"{text}."
 
 
@@ -76,8 +73,8 @@ def _figures(laws: DistanceLaws) -> list[Picture]:
         Picture(
             "laws-distance",
             "Laws of the distance",
-            "Joint distance of generated from reference jets, its finite-sample floor taken off, at "
-            "every stage of every run that was sampled and is resolved, with the fitted law.",
+            "Joint distance between generated and reference jets above its finite-sample floor, for all resolved "
+            "samples, with the fitted law.",
             figure,
         )
     ]
@@ -90,14 +87,14 @@ def _table(laws: DistanceLaws) -> Table:
             rows.append([name, str(law), "", "", ""])
             continue
         rows += [
-            [name, law.law.formula.replace("L", "d", 1), constant, interval(e), verdict(e)]
+            [name, law.law.formula.replace("L", "d", 1), constant, e.text(), verdict(e)]
             for constant, e in {**law.params, **law.derived}.items()
         ]
     return Table(
         "Laws of the distance",
-        "Of the joint distance d, in standard deviations of the reference, its finite-sample floor taken off. E stays "
-        "at any size and any amount of data: compare it with what the tokenizer alone makes. gamma is the exponent of "
-        "compute.",
+        "Laws of the joint distance d above its finite-sample floor, in standard deviations of the reference. E is the "
+        "limit of infinite size and data, to be compared with the distance that the tokenizer alone causes; gamma is "
+        "the exponent of compute.",
         ("law of", "formula", "constant", "value [68 %]", "identified"),
         rows,
     )

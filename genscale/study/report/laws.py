@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eval.common.results import Estimate, Unavailable
+from eval.common.results import Unavailable
 from eval.scaling.figures import fit_panels
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.fits import TaskLaws, task_laws
-from genscale.study.report.study import UNIT, Study, interval, verdict
+from genscale.study.report.words import verdict
+from genscale.study.results.laws import TaskLaws
+from genscale.study.results.study import UNIT, Study
 
 FITS_FILE = "fits.json"
 
@@ -16,8 +17,8 @@ APPROACHES = {1: "1 envelope", 2: "2 IsoFLOP", 3: "3 parametric"}
 
 
 def section(study: Study) -> Section | None:
-    """Laws of the tasks of a study; None for a study that only varies runs."""
-    tasks = task_laws(study)
+    """Laws of the tasks of a study; None for a study without grids."""
+    tasks = study.laws
     return show(tasks, data={FITS_FILE: {laws.kind: laws for laws in tasks.values()}}) if tasks else None
 
 
@@ -34,30 +35,21 @@ def show(tasks: Mapping[str, TaskLaws], data: Mapping[str, object] | None = None
     )
 
 
-def misfit_sentence(name: str, laws: TaskLaws) -> list[str]:
-    """How well the law of N and D describes its points, if there is one."""
-    return [] if laws.misfit is None else [f"{name.capitalize()}, L(N, D): {laws.misfit}."]
-
-
 def _findings(name: str, laws: TaskLaws) -> list[str]:
     name, surface = name.capitalize(), laws.surface
     if surface is None:
         return [f"{name}: no law of N and D could be fitted ({laws.laws['L(N,D)']})."]
-    lines = misfit_sentence(name, laws)
-    known = [f"{k} = {e.value:.3g}{_ends(e)}" for k, e in surface.params.items() if e.identified]
+    lines = [] if laws.misfit is None else [f"{name}, L(N, D): {laws.misfit}."]
+    known = [f"{k} = {e.text()}" for k, e in surface.params.items() if e.identified]
     unknown = [k for k, e in surface.params.items() if e.identified is False]
     if known:
         formula = surface.law.formula.split("=")[-1].strip()
         lines.append(f"{name}, L = {formula}: {', '.join(known)} (68 % intervals).")
     if unknown:
         lines.append(
-            f"{name}: {', '.join(unknown)} cannot be identified from these runs; larger ones are needed."
+            f"{name}: {', '.join(unknown)} cannot be identified from these runs; a wider range of N or D is needed."
         )
     return lines
-
-
-def _ends(e: Estimate) -> str:
-    return "" if e.ci68 is None else f" [{e.ci68[0]:.3g}, {e.ci68[1]:.3g}]"
 
 
 def _missing(name: str, laws: TaskLaws) -> list[str]:
@@ -75,7 +67,7 @@ def _summary(laws: TaskLaws) -> str:
         return f"{laws.kind}: {laws.laws['L(N,D)']}"
     lines = [f"{laws.kind}: {laws.surface.law.formula}"]
     for name, e in laws.surface.params.items():
-        lines.append(f"  {name:6s} {interval(e)}{'' if e.identified else '   not identified: ' + e.reason}")
+        lines.append(f"  {name:6s} {e.text()}{'' if e.identified else '   not identified: ' + e.reason}")
     return "\n".join(lines)
 
 
@@ -86,12 +78,12 @@ def _constants(tasks: Mapping[str, TaskLaws]) -> Table:
                 if isinstance(law, Unavailable):
                     continue
                 for constant, e in {**law[1].params, **law[1].derived}.items():
-                    yield [task, name, law[1].law.formula, constant, interval(e), verdict(e)]
+                    yield [task, name, law[1].law.formula, constant, e.text(), verdict(e)]
 
     return Table(
         "Constants",
-        "Fitted constants with 68 % bootstrap intervals. A constant is not identified when its 95 % interval runs "
-        "into a bound or spans decades; its value must then not be quoted. Whole runs are resampled, because the "
+        "Fitted constants with 68 % bootstrap intervals. A constant is not identified when it runs into a bound or "
+        "when its 95 % interval is too wide; its value must then not be quoted. Whole runs are resampled, because the "
         "points of a run share its noise. With fewer than eight runs, points are resampled instead, and the intervals "
         "are too short.",
         ("task", "law", "formula", "constant", "value [68 %]", "identified"),
@@ -107,14 +99,14 @@ def _exponents(tasks: Mapping[str, TaskLaws]) -> Table:
             exponents = laws.approaches.exponents()
             for number, result in laws.approaches.approaches.items():
                 a = exponents.get(number)
-                yield [task, APPROACHES[number], interval(a) if a else "", verdict(a) if a else str(result)]
+                yield [task, APPROACHES[number], a.text() if a else "", verdict(a) if a else str(result)]
             for text in laws.approaches.warnings:
                 yield [task, "note", "", text]
 
     return Table(
         "Compute-optimal exponents",
         "Exponent a of the compute-optimal size, N* = k C^a, by the three approaches of Hoffmann et al. In the "
-        "literature they disagree by more than their errors, so that their range is the honest error.",
+        "literature they disagree by more than their errors, so that their range is the more realistic uncertainty.",
         ("task", "approach", "a [68 %]", "identified"),
         list(rows()),
     )
@@ -133,8 +125,8 @@ def _ranking(tasks: Mapping[str, TaskLaws]) -> Table:
 
     return Table(
         "Which law predicts",
-        "Laws fitted to the runs below a compute cut and judged by their residuals of ln L above it. Trust the law "
-        "that predicts, not the one that fits.",
+        "Laws fitted to the runs below a cut in compute, with their residuals of ln L above it. For extrapolations, "
+        "the law that predicts best counts more than the one that fits best.",
         ("task", "law", "RMS above the cut", "bias above the cut", "AICc below the cut", ""),
         list(rows()),
     )

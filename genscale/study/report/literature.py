@@ -1,4 +1,4 @@
-"""The study beside the literature: its constants next to the published ones, and a verdict on every claim."""
+"""The study beside the literature: its constants beside the published ones, and a verdict on every claim."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
-from genscale.study.cells import splits_read
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
-from genscale.study.report.control import Limit, repetition_controls
-from genscale.study.report.fidelity import loss_fidelity
-from genscale.study.report.fits import task_laws
-from genscale.study.report.physics import physics
-from genscale.study.report.repetition import inputs_name, repetitions
-from genscale.study.report.study import Study, available, interval, verdict
+from genscale.study.report.words import verdict
+from genscale.study.results.absence import available
+from genscale.study.results.controls import Limit
+from genscale.study.results.repetition import inputs_name
+from genscale.study.results.study import Study
 
 CLAIMS_FILE = "claims.json"
 
 
 @dataclass(frozen=True)
 class Literature:
-    """What the literature says of what this study measured.
+    """Constants and claims of the literature, compared with what a study measured.
 
     Attributes
     ----------
@@ -67,7 +65,7 @@ class Literature:
 
 def section(study: Study) -> Section | None:
     """Published claims about the tasks of a study, judged by its own measurements; None without laws, or in a world."""
-    if study.config.jets.world or not task_laws(study):
+    if study.config.jets.world or not study.laws:
         return None
     literature = compare_with_literature(study)
     return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
@@ -75,8 +73,8 @@ def section(study: Study) -> Section | None:
 
 def compare_with_literature(study: Study) -> Literature:
     """Judge the published claims about the tasks that the study has."""
-    tasks, tagger = task_laws(study), physics(study)
-    repeated, repeated_tokens = (repetitions(study).get(task) for task in ("tagging", "generation"))
+    tasks, tagger = study.laws, study.tagging
+    repeated, repeated_tokens = (study.repetitions.get(task) for task in ("tagging", "generation"))
     tagging = tasks.get("tagging")
     steps = {name: paired_steps(task.points) for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
@@ -92,13 +90,12 @@ def compare_with_literature(study: Study) -> Literature:
         generation_threshold=available(repeated_tokens.threshold) if repeated_tokens else None,
         inputs=available(repeated.inputs) if repeated else None,
         rejection=(available(tagger.laws) if tagger else None) or {},
-        loss_fidelity=available(loss_fidelity(study)),
+        loss_fidelity=available(study.loss_fidelity),
         window=learnable.main.window_per_jet if learnable else None,
-        # The last splits are those for tests.
         limited_by_training=frozenset(
-            task for task, control in repetition_controls(study).items() if control.limit is Limit.TRAINING
+            task for task, control in study.controls.items() if control.limit is Limit.TRAINING
         ),
-        same_jets=_as_published(study.jets(splits_read(study.config)[-1]), study.config),
+        same_jets=any(_as_published(study.jets(split), study.config) for split in study.splits[-1:]),
     )
     judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)
@@ -124,7 +121,7 @@ def literature_tables(literature: Literature) -> list[Table]:
     """Constants beside published ones, and verdicts."""
     constants = [
         [
-            c.published.key, c.published.variant, interval(c.measured), verdict(c.measured), str(c.published),
+            c.published.key, c.published.variant, c.measured.text(), verdict(c.measured), str(c.published),
             c.published.source, _comparable(c),
         ]
         for c in literature.constants
@@ -149,22 +146,24 @@ def literature_tables(literature: Literature) -> list[Table]:
     return [
         Table(
             "Claims of the literature",
-            "What the literature claims, and what this study says about it. A claim is supported where the whole 95 % "
-            "interval lies within the difference that would matter, and contradicted where all of it lies beyond.",
+            "What this study says about published claims. A claim is supported if the whole 95 % "
+            "interval lies within the difference that would matter, and contradicted if all of it lies beyond. Power "
+            "is the probability that a study of this design decides the claim correctly.",
             ("claim", "source", "this study", "why", "power", "difference that matters"),
             claims,
         ),
         Table(
             "Steps between neighbouring runs",
-            "Differences of the loss between neighbouring runs, each jet seen once, which need no law: between sizes "
-            "at the largest D that both saw, and by the last doubling of D at each N. Errors come from repeated seeds.",
+            "Differences of the loss between neighbouring single-pass runs, for which no law is assumed: between sizes "
+            "at the largest D that both saw, and over the last doubling of D at each N. Errors come from repeated "
+            "seeds.",
             ("task", "variable", "from", "to", "other variable", "change", "error", "degrees of freedom"),
             steps,
         ),
         Table(
             "Published constants",
-            "Measured constants beside published ones. Losses and amplitudes depend on the jets; exponents may carry "
-            "over.",
+            "Measured constants beside published ones. Losses and amplitudes depend on the jets; exponents may be the "
+            "same for other jets.",
             ("constant", "variant", "here [68 %]", "identified", "published", "source", "comparable"),
             constants,
         ),

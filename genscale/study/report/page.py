@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from genscale.config import to_mapping
+from genscale.errors import InputError
 from genscale.files import write_atomic, write_json
 from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
@@ -23,16 +24,17 @@ from genscale.study.report import (
     repetition,
     runs,
     tokenizers,
+    unfinished,
     variations,
     window,
     worlds,
 )
-from genscale.study.report.study import Study
+from genscale.study.results.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
 TOPICS = (
-    runs, worlds, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature, tokenizers,
-    variations,
+    unfinished, runs, worlds, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature,
+    tokenizers, variations,
 )  # fmt: skip
 
 
@@ -42,22 +44,30 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
     Parameters
     ----------
     folder : Path
-        The study's folder, with all cells but the report done.
+        The study's folder. If not all of its cells are done, the page says at its top which are missing.
     config : StudyConfig
+        The study.
 
     Returns
     -------
     Path
         The HTML page.
+
+    Raises
+    ------
+    InputError
+        No training of the study is finished.
     """
     study = Study(folder, config)
+    if study.records.keys() <= {"tokenizer"}:
+        raise InputError(f"{folder}: no training of this study is finished; start it with genscale study run")
     sections = [section for topic in TOPICS if (section := topic.section(study)) is not None]
     summary = "\n\n".join("\n".join(section.summary) for section in sections if section.summary)
     write_atomic(folder / "summary.txt", summary + "\n")
     return write_page(
         folder / "report.html",
         f"Scaling of jets: {config.name}",
-        "Does scaling help here, and where does it stop? Generation and tagging on the same jets.",
+        "How the losses of generators and taggers depend on model size, data and compute.",
         [*sections, _reproduce(config)],
         figures=folder / "figures",
         tables=folder / "tables",
@@ -70,6 +80,8 @@ class Report(Job):
 
     Attributes
     ----------
+    done_file : str
+        File whose presence says that the report is made.
     config : StudyConfig
         The study.
     """
@@ -86,8 +98,8 @@ class Report(Job):
 
 def _reproduce(config: StudyConfig) -> Section:
     text = (
-        f"Save the configuration below as {config.name}.yaml and run: genscale study run {config.name}.yaml. The same "
-        "seeds give the same numbers on the same kind of processor. Every training logs to TensorBoard: "
+        f"Save the configuration below as {config.name}.yaml and run genscale study run {config.name}.yaml. The same "
+        "seeds give the same numbers on the same kind of processor. Learning curves can be viewed with TensorBoard: "
         f"tensorboard --logdir runs/{config.name}."
     )
     listing = OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))

@@ -2,132 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from eval.common.errors import InputError
 from eval.common.results import Unavailable
-from eval.scaling import FitResult
-from eval.tagging.calibration import Calibration, calibrate
 from eval.tagging.figures import rejection_against_loss, reliability_curves, roc_limit
-from eval.tagging.law import RejectionLaw, rejection_laws
-from eval.tagging.prediction import (
-    ExpectedLoss,
-    Prediction,
-    RocBand,
-    expected_loss,
-    predict_rejection,
-    roc_law,
-)
-from eval.tagging.score import SignalScore, TaggerScore, score_tagger
-from genscale.inference.prediction import Predictions, load_predictions
+from eval.tagging.law import RejectionLaw
+from eval.tagging.score import SignalScore
 from genscale.pages import Picture, Section, Table
-from genscale.study.cells import study_cells
-from genscale.study.jobs import Predict
-from genscale.study.report.fits import task_laws
-from genscale.study.report.study import Size, Study, attempt, interval, once, sentence, verdict
+from genscale.study.report.words import sentence, verdict
+from genscale.study.results.sizes import Size
+from genscale.study.results.study import Study
+from genscale.study.results.tagging import Physics
 
 TAGGING_FILE = "tagging.json"
-
-#: Class whose ROC curve is compared with its predicted limit, if the study has it; otherwise the first signal.
-SHOWN_SIGNAL = "Hbb"
-
-
-@dataclass(frozen=True)
-class Physics:
-    """Predictions of every single-epoch tagger on the test jets, and what they say together.
-
-    Where the test jets for rejections have more background, every class counts equally in losses and accuracies.
-
-    Attributes
-    ----------
-    scores : dict
-        Run id, with ``-d<jets>`` for weights on the way, to loss, ROC curves and rejections; empty where the test jets
-        do not allow any (``laws`` says why).
-    calibration : dict of Calibration
-        The same for the first seed of the largest model: can its probabilities be believed?
-    laws : dict of RejectionLaw
-        R(L) of each signal at its working point, over all runs.
-    predictions : dict
-        Signal to the rejections expected at more data, and in the limit.
-    roc : list of RocBand
-        ROC curves of one signal at the largest D, ten times that, and in the limit.
-    """
-
-    scores: Mapping[str, TaggerScore] = field(default_factory=dict)
-    calibration: Mapping[str, Calibration] | Unavailable = field(default_factory=dict)
-    laws: Mapping[str, RejectionLaw] | Unavailable = field(default_factory=dict)
-    predictions: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
-    roc: Sequence[RocBand] = ()
-
-
-@once
-def physics(study: Study) -> Physics | None:
-    """Score the predictions of all single-epoch taggers on the test jets; None for a study without taggers."""
-    if not study.runs("tagger"):
-        return None
-    seed = study.config.fit.seed
-    scores: dict[str, TaggerScore] = {}
-    calibration: dict[str, Calibration] | Unavailable = {}
-    largest = f"tagger/d{max(study.config.tagger.widths)}-"
-    for cell in study_cells(study.config):
-        if not isinstance(cell.job, Predict) or not cell.done(study.folder):
-            continue
-        found = load_predictions(cell.output(study.folder) / cell.job.done_file)
-        jets = (found.probabilities, found.labels, found.classes)
-        run = cell.id.replace("predictions/", "tagger/")
-        try:
-            scores[run] = score_tagger(*jets, balanced=True, **study.options)
-        except InputError as error:  # of the test jets, the same for all runs
-            return Physics(laws=Unavailable(f"taggers not scored: {error}"))
-        if run.startswith(largest) and run in study.records and not calibration:
-            calibrated = _calibration(found, seed)
-            calibration = calibrated if isinstance(calibrated, Unavailable) else {run: calibrated}
-    laws = attempt("R(L) not fitted", lambda: rejection_laws(list(scores.values()), seed=seed))
-    tagging = task_laws(study)["tagging"]
-    if isinstance(laws, Unavailable) or tagging.surface is None:
-        return Physics(scores, calibration, laws)
-    where = _wheres(tagging.surface, float(tagging.points.variable("D").max()))
-    predictions = {
-        name: [predict_rejection(law, loss, seed=seed) for loss in where] for name, law in laws.items()
-    }
-    signal = SHOWN_SIGNAL if SHOWN_SIGNAL in laws else next(iter(laws))
-    curves = roc_law(list(scores.values()), signal, seed=seed)
-    return Physics(scores, calibration, laws, predictions, [curves.at(loss) for loss in where])
-
-
-def _calibration(found: Predictions, seed: int) -> Calibration | Unavailable:
-    """Calibration on as many jets of every class, because that is what the probabilities assume."""
-    shares = _equal_shares(found.labels)
-    return attempt(
-        "not calibrated",
-        lambda: calibrate(found.probabilities[shares], found.labels[shares], found.classes, seed=seed),
-    )
-
-
-def _equal_shares(labels: np.ndarray) -> np.ndarray:
-    """Places of as many jets of every class as there are of the rarest, (n,), in order."""
-    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return np.sort(np.concatenate([of_class[: min(map(len, places))] for of_class in places]))
-
-
-def _wheres(surface: FitResult, most_jets: float) -> list[ExpectedLoss]:
-    """The largest D of the runs and ten times that, each at infinite N, and the limit of both."""
-    return [
-        expected_loss(surface, D=most_jets),
-        expected_loss(surface, D=10 * most_jets),
-        expected_loss(surface),
-    ]
 
 
 def section(study: Study) -> Section | None:
     """Rejections, R(L) and calibration of the taggers; None for a study without taggers."""
-    found = physics(study)
+    found = study.tagging
     if found is None:
         return None
-    sizes = [size for size in study.sizes("tagger") if all(run in found.scores for run in size.runs)]
+    sizes = [size for size in study.sizes["tagging"] if all(run in found.scores for run in size.runs)]
     tables = [_rejections(found, sizes)] if sizes else []
     tables += [] if isinstance(found.laws, Unavailable) else [_laws(found.laws), _predictions(found)]
     return Section(
@@ -149,7 +46,7 @@ def _findings(found: Physics, sizes: list[Size]) -> list[str]:
     accuracy, spread = best.mean(lambda run: found.scores[run].accuracy)
     error = best.mean(lambda run: found.scores[run].accuracy_error)[0]
     seeds = f", mean over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
-    signals = found.scores[next(iter(best.runs))].signals
+    signals = found.scores[best.runs[0]].signals
     rejections = ", ".join(
         f"{name} {_rejection(found, best, name)} at {_percent(s)} efficiency" for name, s in signals.items()
     )
@@ -167,8 +64,9 @@ def _findings(found: Physics, sizes: list[Size]) -> list[str]:
     limits = [predictions[-1] for predictions in found.predictions.values()]
     known = [p for p in limits if p.rejection.identified]
     lines.append(
-        f"R(L) = A exp(B L) + C describes {len(good)} of {len(found.laws)} signals within test statistics (p > 0.05); "
-        f"the rejection in the limit of infinite data and size is identified for {len(known)} of {len(limits)}."
+        f"R(L) = A exp(B L) + C describes {len(good)} of {len(found.laws)} signals within the statistical errors of "
+        "the test jets (p > 0.05); the rejection in the limit of infinite data and size is identified for "
+        f"{len(known)} of {len(limits)}."
     )
     return lines
 
@@ -232,14 +130,14 @@ def _rejections(found: Physics, sizes: list[Size]) -> Table:
 def _laws(laws: Mapping[str, RejectionLaw]) -> Table:
     return Table.of(
         "Rejection against loss",
-        "Fits of R(L) = A exp(B L) + C over all taggers. chi2 and its probability p refer to test statistics alone; "
-        "the scatter is by how much runs of equal loss differ beyond them, in ln R.",
+        "Fits of R(L) = A exp(B L) + C to all taggers. chi2 and its probability p include only the statistical errors "
+        "of the test jets; the scatter is the further standard deviation of ln R between runs of equal loss.",
         laws.items(),
         [
             ("signal", lambda item: item[0]),
-            ("A [68 %]", lambda item: interval(item[1].fit.params["A"])),
-            ("B [68 %]", lambda item: interval(item[1].fit.params["B"])),
-            ("C [68 %]", lambda item: interval(item[1].fit.params["C"])),
+            ("A [68 %]", lambda item: item[1].fit.params["A"].text()),
+            ("B [68 %]", lambda item: item[1].fit.params["B"].text()),
+            ("C [68 %]", lambda item: item[1].fit.params["C"].text()),
             ("chi2 / dof", lambda item: f"{item[1].chi2:.1f} / {item[1].dof}"),
             ("p", lambda item: f"{item[1].p_value:.2g}" if item[1].dof else "no degrees of freedom"),
             ("scatter", lambda item: f"{item[1].scatter:.3f}"),
@@ -252,13 +150,13 @@ def _predictions(found: Physics) -> Table:
     return Table.of(
         "Predicted rejections",
         "Rejections that the laws L(N, D) and R(L) together predict for a tagger of infinite N, with the uncertainties "
-        "of both. Far below the lowest loss measured, this extrapolates two laws.",
+        "of both. At losses far below the lowest measured one, both laws are extrapolated.",
         [(name, p) for name, predictions in found.predictions.items() for p in predictions],
         [
             ("signal", lambda item: item[0]),
             ("at", lambda item: item[1].where),
-            ("expected loss [68 %]", lambda item: interval(item[1].loss)),
-            ("expected rejection [68 %]", lambda item: interval(item[1].rejection)),
+            ("expected loss [68 %]", lambda item: item[1].loss.text()),
+            ("expected rejection [68 %]", lambda item: item[1].rejection.text()),
             ("identified", lambda item: verdict(item[1].rejection)),
             ("note", lambda item: item[1].note),
         ],
@@ -272,8 +170,8 @@ def _figures(found: Physics, sizes: list[Size]) -> Iterator[Picture]:
             "rejection",
             "Rejection against loss",
             "QCD rejection of every tagger against its loss on the same test jets, with the fitted R(L) = A "
-            "exp(B L) + C and its 68 % band. Diamonds are what the laws predict for infinite N at more data, "
-            "open where that is not identified.",
+            "exp(B L) + C and its 68 % band. Diamonds are the predictions of the laws for infinite N at more data; "
+            "open diamonds are not identified.",
             rejection_against_loss(found.laws, found.predictions),
         )
     if found.roc:
@@ -291,7 +189,8 @@ def _figures(found: Physics, sizes: list[Size]) -> Iterator[Picture]:
         yield Picture(
             "calibration",
             "Calibration",
-            "Share of jets whose likeliest class is right, minus the probability that the tagger states, in bins "
-            "of equal counts. " + " ".join(f"{run}: {c.verdict}." for run, c in found.calibration.items()),
+            "Fraction of jets whose most probable class is right, minus the probability that the tagger assigns to it, "
+            "in bins of equal counts. "
+            + " ".join(f"{run}: {c.verdict}." for run, c in found.calibration.items()),
             reliability_curves(found.calibration),
         )

@@ -1,10 +1,10 @@
-"""The tokenizer that the generators share: what of a jet survives it."""
+"""The tokenizer that the generators share: how well decoded jets agree with the original ones."""
 
 from __future__ import annotations
 
 from genscale.files import read_json
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.study import Study
+from genscale.study.results.study import Study
 
 #: Half-width of the relative residual of decoded from original jets above which the tokenizer is called coarse.
 COARSE_RESOLUTION = 0.1
@@ -18,14 +18,14 @@ def section(study: Study) -> Section | None:
     quality = read_json(file)
     rows = [(group, name, r) for group in ("particle", "jet") for name, r in quality[group].items()]
     cautions = [
-        f"The tokenizer resolves {group} {name.removesuffix('_relative')} to only {r['half_width_68']:.0%}; no "
-        "generator here can do better."
+        f"The tokenizer resolves the {group} {name.removesuffix('_relative')} only to "
+        f"{100 * r['half_width_68']:.0f} %; no generator on its tokens can do better."
         for group, name, r in rows
         if "relative" in name and r["half_width_68"] > COARSE_RESOLUTION
     ]
     used = quality["codes_used"] / quality["codebook_size"]
     if used < 0.9:
-        cautions.append(f"Only {used:.0%} of the codebook is used.")
+        cautions.append(f"Only {100 * used:.0f} % of the codebook is used.")
     table = Table.of(
         "Resolution",
         f"{quality['codes_used']} of {quality['codebook_size']} codes are used, with a perplexity of "

@@ -1,12 +1,12 @@
-"""What the variations of a study came to: one table of all held-out losses, and the last of each run in the report."""
+"""The variations of a study: a table of all held-out losses, and the last one of each run in the report."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from genscale.pages import Section, Table
-from genscale.records import RunRecord, points
-from genscale.study.report.study import Study
+from genscale.records import points
+from genscale.study.results.study import Study
 from genscale.study.variations import Variation
 
 VARIATIONS_FILE: Final = "variations.csv"
@@ -14,7 +14,9 @@ VARIATIONS_FILE: Final = "variations.csv"
 
 def section(study: Study) -> Section | None:
     """Held-out losses of the varied runs; None for a study that varies none."""
-    runs = {v.cell: (v, RunRecord.load(study.folder / v.cell)) for v in study.config.variations.runs()}
+    runs = {
+        v.cell: (v, study.records[v.cell]) for v in study.config.variations.runs() if v.cell in study.records
+    }
     if not runs:
         return None
     rows: list[dict[str, Any]] = []

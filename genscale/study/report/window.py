@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from eval.common.results import Unavailable
 from eval.scaling.figures import window_figure
 from genscale.pages import Picture, Section, Table
-from genscale.study.report.fits import TaskLaws, task_laws, windows
-from genscale.study.report.study import Study, interval, verdict
+from genscale.study.report.words import verdict
+from genscale.study.results.laws import TaskLaws, windows
+from genscale.study.results.study import Study
 
 
 def section(study: Study) -> Section | None:
-    """Windows of the tasks of a study; None for a study that only varies runs."""
-    tasks = task_laws(study)
-    return show(tasks) if tasks else None
+    """Windows of the tasks of a study; None for a study without grids."""
+    return show(study.laws) if study.laws else None
 
 
 def show(tasks: Mapping[str, TaskLaws], data: Mapping[str, object] | None = None) -> Section:
@@ -40,8 +40,8 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
         return [f"{name.capitalize()}: L_inf is not identified, and with it neither is the learnable window."]
     level = window.main
     return [
-        f"{name.capitalize()}: the learnable window below the {level.name} level is {interval(level.window_per_jet)} "
-        f"nats per jet, and the best run fills {level.reached.value:.0%} of it{_floor_range(laws)}."
+        f"{name.capitalize()}: the learnable window below the {level.name} level is {level.window_per_jet.text()} "
+        f"nats per jet, of which the best run has learned {100 * level.reached.value:.0f} %{_floor_range(laws)}."
     ]
 
 
@@ -53,7 +53,9 @@ def _floor_range(laws: TaskLaws) -> str:
     floors = [e.value for e in window.sensitivity.values() if e.identified]
     if not floors:
         return ""
-    text = f"; with the choice of points its L_inf moves from {min(floors):.4g} to {max(floors):.4g}"
+    text = (
+        f"; depending on the choice of points, its L_inf varies from {min(floors):.4g} to {max(floors):.4g}"
+    )
     if max(floors) > window.lowest_loss:
         text += f" (but L_inf cannot exceed the lowest loss measured, {window.lowest_loss:.4g})"
     return text
@@ -66,15 +68,15 @@ def _levels(tasks: Mapping[str, TaskLaws]) -> Table:
     ]
     return Table(
         "Windows",
-        "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per "
-        "jet; how much of it the best run fills, and the compute at which a compute-optimal run fills 90 % (n. i.: not "
-        "identified; the reason shows when the pointer rests on the row).",
+        "The learnable window L_ref - L_inf below each reference level, in the unit of the loss and in nats per jet; "
+        "the fraction of it that the best run has learned (filled); and the compute at which a compute-optimal run "
+        "learns 90 % (n. i.: not identified; the reason is shown when the pointer rests on the row).",
         ("task", "reference", "L_ref", "L_inf", "window", "nats per jet", "filled", "C at 90 %"),
         [
             [
-                task, level.name, f"{level.reference:.3f}", interval(window.floor), interval(level.window),
-                interval(level.window_per_jet), f"{level.reached.value:.1%}",
-                interval(scale) + (" n. i." if scale.identified is False else ""),
+                task, level.name, f"{level.reference:.3f}", window.floor.text(), level.window.text(),
+                level.window_per_jet.text(), f"{level.reached.value:.1%}",
+                scale.text() + (" n. i." if scale.identified is False else ""),
             ]
             for (task, window, level), scale in zip(levels, scales, strict=True)
         ],
@@ -85,10 +87,10 @@ def _levels(tasks: Mapping[str, TaskLaws]) -> Table:
 def _sensitivity(tasks: Mapping[str, TaskLaws]) -> Table:
     return Table(
         "Stability of the floor",
-        "How the floor L_inf moves with the choice of points. It usually moves by more than its quoted interval.",
+        "Dependence of the floor L_inf on the choice of points, which is usually larger than its quoted interval.",
         ("task", "points", "L_inf [68 %]", "identified"),
         [
-            [task, name, interval(e), verdict(e)]
+            [task, name, e.text(), verdict(e)]
             for task, window in windows(tasks).items()
             for name, e in window.sensitivity.items()
         ],
@@ -100,9 +102,10 @@ def _figure(tasks: Mapping[str, TaskLaws]) -> Picture:
     return Picture(
         "window",
         "The learnable window" + (f": {' beside '.join(found)}" if len(found) > 1 else ""),
-        "Left: how much of each task's learnable window a compute-optimal run with C FLOPs fills, from the loss of a "
-        "bigram table (generation) or the entropy of the class shares (tagging) at 0 to the fitted floor L_inf at 1; "
-        "solid within the range of the runs, dashed beyond. Right: the window and what the best run has learned of it, "
-        "in nats per jet. A wide band means that the runs do not constrain the floor (n. i.: not identified).",
+        "Left: the fraction of each task's learnable window that a compute-optimal run with C FLOPs learns, from 0 at "
+        "the loss of a bigram table (generation) or the entropy of the class frequencies (tagging) to 1 at the fitted "
+        "floor L_inf; solid within the range of the runs, dashed beyond. Right: the window, and the part of it that "
+        "the best run has learned, in nats per jet. A wide band means that the runs do not constrain the floor (n. i.: "
+        "not identified).",
         window_figure(found),
     )

@@ -12,42 +12,17 @@ from eval.common.results import Estimate, Unavailable
 from genscale.files import read_json
 from genscale.pages import Picture, Section, Table
 from genscale.study.cells import FLOORS
-from genscale.study.report.fits import task_laws, windows
-from genscale.study.report.study import TASKS, UNIT, Study, attempt, interval, once
-from genscale.worlds import make_world
-from genscale.worlds.closure import Closure, Found, Truth, close
+from genscale.study.results.laws import windows
+from genscale.study.results.study import TASKS, UNIT, Study
+from genscale.worlds.closure import Closure, Found
 from genscale.worlds.page import span_figure
-from genscale.worlds.stores import held_out_floors
 
 CLOSURE_FILE = "known-limits.json"
-
-#: The floor of each kind of model: generators of a study are not told the class.
-FLOOR_OF = {"generator": "generation_nats_per_token", "tagger": "tagging_nats"}
-
-
-@once
-def closures(study: Study) -> dict[str, Closure | Unavailable]:
-    """Fits beside the truth by task, ``generation``, ``tagging`` or both; empty for jets that are not of a world."""
-    if not study.config.jets.world:
-        return {}
-    world = make_world(study.config.jets.world, study.config.jets.parameters)
-
-    def measure(kind: str) -> Closure:
-        held_out = study.config.grids[kind].training.validation_jets
-        floors = held_out_floors(world, study.tokens / "validation", held_out)
-        truth = Truth(floors[FLOOR_OF[kind]], 0.0, **world.exponents())
-        return close(study.points(kind), truth, seed=study.config.fit.seed)
-
-    return {
-        task: attempt("not compared with the truth", lambda kind=kind: measure(kind))  # type: ignore[misc]
-        for task, kind in TASKS.items()
-        if study.runs(kind)
-    }
 
 
 def section(study: Study) -> Section | None:
     """Laws, spans, coverage and verdicts of each task beside the truth; None for jets that are not of a world."""
-    found = closures(study)
+    found = study.closures
     if not found:
         return None
     known = {task: closure for task, closure in found.items() if isinstance(closure, Closure)}
@@ -85,7 +60,7 @@ def _sentence(task: str, closure: Closure) -> str:
     best, truth = closure.laws[0], closure.truth
     text = (
         f"{task.capitalize()} in a world with a floor of {truth.floor:.4f} nats: {best.name} gives L_inf = "
-        f"{interval(best.params['E'])}, {abs(best.bias):.4f} too {'high' if best.bias > 0 else 'low'}"
+        f"{best.params['E'].text()}, {abs(best.bias):.4f} too {'high' if best.bias > 0 else 'low'}"
     )
     if not closure.grids:
         return f"{text}."
@@ -109,14 +84,14 @@ def _floors(study: Study) -> Table:
 
 def _window(study: Study, known: dict[str, Closure]) -> Table:
     """Learnable windows as fitted, and as they are."""
-    found = windows(task_laws(study))
+    found = windows(study.laws)
     rows = []
     for task, closure in known.items():
         if task not in found:
             continue
         level, floor = found[task].main, closure.truth.floor
         rows.append([
-            task, level.name, interval(level.window), f"{level.reference - floor:.4f}", f"{level.reached.value:.1%}",
+            task, level.name, level.window.text(), f"{level.reference - floor:.4f}", f"{level.reached.value:.1%}",
             f"{(level.reference - closure.lowest_loss) / (level.reference - floor):.1%}",
         ])  # fmt: skip
     return Table(
@@ -172,7 +147,7 @@ def _fits(title: str, caption: str, rows: Sequence[Found]) -> Table:
 def _number(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    return interval(estimate) + (" n. i." if estimate.identified is False else "")
+    return estimate.text() + (" n. i." if estimate.identified is False else "")
 
 
 def _shares(task: str, closure: Closure) -> Table:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import awkward as ak
 import numpy as np
@@ -178,11 +176,3 @@ def test_bad_input_is_named():
         score(toy(50, 1), toy(1, 2))
     with pytest.raises(InputError, match="observables is empty"):
         score(toy(50, 1), toy(50, 2), observables=[])
-
-
-def test_eval_does_not_import_torch_or_matplotlib():
-    code = "import sys, eval, eval.fidelity.score, eval.fidelity.loss, eval.tagging.rejection; " + (
-        "print([m for m in ('torch', 'matplotlib', 'fastjet', 'ot') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

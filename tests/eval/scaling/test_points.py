@@ -1,8 +1,5 @@
 """The table of points: what is read, what is kept, and which row and column a complaint names."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -126,9 +123,3 @@ def test_the_losses_of_one_run_are_a_group(tmp_path):
     named = read_points(write(tmp_path, "N,D,L,run,group\n1,1,3,a,x\n1,2,2,a,y\n3,1,1,c,z\n"))
     assert list(named.group) == ["x", "y", "z"]
     assert read_points(write(tmp_path, "N,D,L,run\n1,1,3,\n1,2,2,\n")).group is None
-
-
-def test_importing_the_library_imports_neither_torch_nor_matplotlib():
-    code = "import sys, eval.scaling; print({'torch', 'matplotlib', 'genscale'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

@@ -229,3 +229,21 @@ def test_command_prints_verdicts(stores, tmp_path):
     assert out.exists()
     with pytest.raises(InputError):
         load_sample(tmp_path / "no", "generated")
+
+
+def test_flow_polynomials_of_higher_degree(stores, tmp_path):
+    pytest.importorskip("energyflow", reason="energyflow is not installed (extra energyflow)")
+    out = tmp_path / "mine.json"
+    result = evaluate(
+        stores["alike"], stores["reference"], out, n_jets=100, efps="d<=5,n<=3", workers=1, progress=False
+    )
+    assert {"efp_2_5_0", "efp_3_5_0"} <= set(result.observables)
+    assert result.observables["efp_2_5_0"].floor.mean > 0
+    assert "efp_2_5_0" in out.with_suffix(".html").read_text()
+
+
+def test_flow_polynomials_are_not_quick(stores, tmp_path):
+    command = ["evaluate", str(stores["alike"]), str(stores["reference"]), "--quick", "--efps", "d<=6"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, InputError)
+    assert "--efps: not with --quick" in str(result.exception)

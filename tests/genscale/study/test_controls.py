@@ -12,7 +12,8 @@ from genscale.study.cells import splits_read, study_cells
 from genscale.study.config import RepetitionStage, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
 from genscale.study.jobs import Predict
-from genscale.study.report.control import Limit, RecipeDistance, compare
+from genscale.study.report.control import limit_sentence
+from genscale.study.results.controls import Limit, RecipeDistance, compare
 from genscale.training.task import TrainingConfig
 
 #: Fresh jets gain 0.05 nats per doubling: 0.1 nats from D/4 to D.
@@ -54,7 +55,7 @@ def test_equal_losses_with_little_scatter_are_limited_by_training():
     assert control.scatter == pytest.approx(np.sqrt((2 * 0.001**2 + 2 * 4 * 0.002**2) / 5))
     assert control.error == pytest.approx(control.scatter / np.sqrt(2))
     assert control.limit is Limit.TRAINING
-    assert "limited by training, not by data" in control.sentence("tagging")
+    assert "limited by training, not by data" in limit_sentence("tagging", control)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_without_a_second_seed_the_held_out_jets_give_the_error():
     assert control.degrees == 0
     assert control.error == pytest.approx(0.005)
     assert control.limit is Limit.DATA
-    assert "80 % of the gain needs new jets" in control.sentence("generation")
+    assert "80 % of this fall needs new jets" in limit_sentence("generation", control)
 
 
 def test_repeated_runs_differ_from_those_of_the_grid_in_their_jets_only():

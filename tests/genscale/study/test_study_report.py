@@ -5,15 +5,19 @@ import math
 
 import pytest
 
+from eval.common.errors import InputError
 from eval.common.results import Estimate, Unavailable
 from eval.scaling import Misfit, WindowResult
 from eval.scaling.window import Level
+from genscale.config import from_mapping
 from genscale.records import Evaluation, RunRecord
 from genscale.study.config import StudyConfig
 from genscale.study.report import window
-from genscale.study.report.fits import TaskLaws
 from genscale.study.report.runs import cautions, compare_sizes, learning_curves
-from genscale.study.report.study import Study, attempt, available, once
+from genscale.study.report.runs import section as setup
+from genscale.study.results.absence import attempt, available
+from genscale.study.results.laws import TaskLaws
+from genscale.study.results.study import Study
 
 
 def record(n: int, jets: int, loss: float, seed: int = 1, error: float = 0.001) -> RunRecord:
@@ -39,11 +43,12 @@ def study(tmp_path, *records: RunRecord) -> Study:
 
 def test_losses_of_different_jets_seen_are_not_compared(tmp_path):
     found = study(tmp_path, record(10, 1000, 1.0), record(20, 1000, 0.9), record(40, 100, 1.2))
-    (line,) = compare_sizes("tagging", found.sizes("tagger"))
+    (line,) = compare_sizes("tagging", found.sizes["tagging"])
     assert (
-        "from 10 to 20 parameters, after 1,000 jets each, the held-out loss goes from 1.0000 ± 0.0010" in line
+        "from 10 to 20 parameters, each trained on 1,000 jets, the held-out loss changes from 1.0000 ± 0.0010"
+        in line
     )
-    assert not any("ends above" in line for line in cautions(found))
+    assert not any("higher loss" in line for line in cautions(found))
 
 
 def test_sizes_are_means_over_their_seeds(tmp_path):
@@ -55,32 +60,33 @@ def test_sizes_are_means_over_their_seeds(tmp_path):
         record(20, 1000, 0.7),
         record(20, 1000, 0.9, 2),
     )
-    small, large = found.sizes("tagger")
+    small, large = found.sizes["tagging"]
     assert (small.loss, large.loss) == (pytest.approx(1.0), pytest.approx(0.8))
     assert large.spread == pytest.approx(0.2 / math.sqrt(2))
     assert large.error == pytest.approx(math.hypot(0.001, large.spread / math.sqrt(2)))
     (line,) = compare_sizes("tagging", [small, large])
-    assert "goes from 1.0000 ± 0.2000 to 0.8000 ± 0.1000" in line
-    assert "means over 2 seeds, which scatter by 0.2828 and 0.1414" in line
+    assert "changes from 1.0000 ± 0.2000 to 0.8000 ± 0.1000" in line
+    assert "means over 2 seeds, with a standard deviation of 0.2828 and 0.1414" in line
 
 
 def test_a_single_size_is_not_compared_with_itself(tmp_path):
     found = study(tmp_path, record(10, 1000, 0.8))
-    (line,) = compare_sizes("tagging", found.sizes("tagger"))
+    (line,) = compare_sizes("tagging", found.sizes["tagging"])
     assert line.startswith("Tagging: 10 parameters reach a held-out loss of 0.8000 ± 0.0010 nats per jet")
 
 
 def test_a_larger_size_that_ends_higher_is_named(tmp_path):
     lines = cautions(study(tmp_path, record(10, 1000, 1.0), record(20, 1000, 1.1)))
     assert (
-        "tagger: the larger d20 ends above the smaller d10, at 1.1000 ± 0.0010 and 1.0000 ± 0.0010." in lines
+        "tagger: the larger model d20 ends at a higher loss than d10: 1.1000 ± 0.0010 and 1.0000 ± 0.0010."
+        in lines
     )
 
 
 def test_one_bad_seed_does_not_make_a_size_end_higher(tmp_path):
     seeds = [record(20, 1000, loss, seed) for seed, loss in enumerate((0.9, 0.9, 1.2), 1)]
     lines = cautions(study(tmp_path, record(10, 1000, 1.0), *seeds))
-    assert not any("ends above" in line for line in lines)
+    assert not any("higher loss" in line for line in lines)
 
 
 def test_jets_seen_more_than_once_are_named(tmp_path):
@@ -97,33 +103,30 @@ def test_learning_curves_have_one_line_per_size(tmp_path):
         record(20, 1000, 0.7),
         record(40, 100, 0.9),
     )
-    (ax,) = learning_curves({"tagging": found.sizes("tagger")}).axes
+    (ax,) = learning_curves(found.sizes).axes
     lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
     assert len(lines) == 3
     assert list(lines[0].get_xdata()) == [500, 1000]
     assert list(lines[0].get_ydata()) == pytest.approx([1.5, 1.0])  # the mean of both seeds
 
 
-def test_results_are_measured_once_and_absence_has_a_reason(tmp_path):
-    calls = []
-
-    @once
-    def measure(study: Study) -> int:
-        calls.append(study)
-        return len(calls)
-
-    a, b = study(tmp_path), study(tmp_path)
-    assert [measure(a), measure(a), measure(b), measure(a)] == [1, 1, 2, 1]
-
+def test_absence_has_a_reason():
     def refuse() -> int:
-        from eval.common.errors import InputError
-
         raise InputError("two points are too few")
 
     missing = attempt("not fitted", refuse)
     assert missing == Unavailable("not fitted: two points are too few")
     assert available(missing) is None
     assert attempt("not fitted", lambda: 3) == available(3) == 3
+
+
+def test_a_report_names_the_test_jets_of_its_own_that_taggers_are_judged_on(tmp_path):
+    jets = {"train": 60_000, "test": 6_000, "mpi": False, "rejection_of": {"QCD": 9_000}}
+    config = from_mapping(StudyConfig, {"generator": {"sizes": []}, "jets": jets}, "study")
+    counts, judged, mpi = setup(Study(tmp_path, config)).text[:3]
+    assert counts.startswith("60,000 training, 6,000 validation jets of 10 classes")
+    assert "with 9,000 jets of QCD" in judged
+    assert "Multiparton interactions are switched off" in mpi
 
 
 @pytest.mark.parametrize(("highest", "refuted"), [(3.55, False), (3.59, True)])
@@ -138,5 +141,5 @@ def test_a_floor_above_a_measured_loss_is_called_impossible(highest, refuted):
     misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02, model_error=0.01)
     laws = TaskLaws("generator", None, {"L(N,D)": missing}, missing, found, missing, misfit)  # type: ignore[arg-type]
     (sentence,) = window.findings("generation", laws)
-    assert f"moves from 3.5 to {highest}" in sentence
+    assert f"varies from 3.5 to {highest}" in sentence
     assert ("L_inf cannot exceed the lowest loss measured, 3.57" in sentence) == refuted

@@ -10,7 +10,8 @@ from genscale.errors import InputError
 from genscale.study.backends import make_backend
 from genscale.study.cells import study_cells
 from genscale.study.config import StudyConfig
-from genscale.study.report import worlds as topic
+from genscale.study.report.worlds import CLOSURE_FILE
+from genscale.study.results import study as results
 from genscale.study.run import run_study
 from genscale.worlds.closure import close
 
@@ -66,12 +67,12 @@ def test_what_does_not_fit_is_refused_before_any_work(changes, message):
 
 
 def test_a_study_reports_what_it_found_beside_the_truth(tmp_path, monkeypatch):
-    monkeypatch.setattr(topic, "close", partial(close, grids=2, bootstrap=4, starts=4))
+    monkeypatch.setattr(results, "close", partial(close, grids=2, bootstrap=4, starts=4))
     page = run_study(study(), tmp_path / "study", make_backend("debug"), progress=False)
     text = page.read_text()
     assert "Known limits" in text
     assert "Jets of the world lund, kt_bins=3, eta_bins=3" in text
-    found = json.loads((tmp_path / "study" / topic.CLOSURE_FILE).read_text())
+    found = json.loads((tmp_path / "study" / CLOSURE_FILE).read_text())
     assert set(found) == {"generation", "tagging"}
     for task in found.values():
         assert task["laws"][0]["params"]["E"]["value"] > 0

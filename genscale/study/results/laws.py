@@ -1,8 +1,8 @@
-"""The laws of a study's single-epoch runs: fits, learnable windows, and how far each can be trusted."""
+"""Laws of the single-pass runs of a task: fits, learnable windows, and how well each law describes its points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from eval.scaling import (
     Ranking,
     ReferenceLevels,
     WindowResult,
-    class_levels,
     compare_laws,
     fit,
     misfit,
@@ -24,8 +23,7 @@ from eval.scaling import (
     window,
 )
 from eval.scaling.approaches.comparison import Comparison, compare_approaches
-from genscale.inference.stores import token_levels
-from genscale.study.report.study import TASKS, Study, attempt, available, once
+from genscale.study.results.absence import attempt, available
 
 Law = tuple[Points, FitResult]
 
@@ -39,14 +37,15 @@ class TaskLaws:
     kind : str
         Task of its runs, ``generator`` or ``tagger``.
     points : Points
-        Those with enough jets seen to be fitted.
+        Held-out losses with enough jets seen to be fitted.
     laws : dict
-        ``L(N,D)``, ``L(N)`` at the largest D, ``L(D)`` at the largest N that saw it, each with its points.
+        ``L(N,D)``, ``L(N)`` at the largest D, and ``L(D)`` at the largest N that saw it, each with its points.
     approaches : Comparison
         Approaches 1, 2 and 3 to the compute-optimal size.
     window : WindowResult
+        The learnable window.
     ranking : Ranking
-        Laws of N and D by how well they predict the largest runs from the smaller ones.
+        Laws of N and D, ordered by how well they predict the largest runs from the smaller ones.
     misfit : Misfit or None
         How well L(N, D) describes its points.
     """
@@ -73,20 +72,36 @@ class TaskLaws:
         }
 
 
-@once
-def task_laws(study: Study) -> dict[str, TaskLaws]:
-    """Fit the laws of each task of a study: ``generation``, ``tagging``, or both."""
-    return {task: _fit_task(study, kind) for task, kind in TASKS.items() if study.runs(kind)}
-
-
 def windows(tasks: Mapping[str, TaskLaws]) -> dict[str, WindowResult]:
     """Learnable windows of the tasks that have one."""
     found = {task: available(laws.window) for task, laws in tasks.items()}
     return {task: result for task, result in found.items() if result is not None}
 
 
-def _fit_task(study: Study, kind: str) -> TaskLaws:
-    points, options = study.points(kind), study.options
+def fit_task(
+    kind: str,
+    points: Points,
+    levels: Callable[[], ReferenceLevels | Mapping[str, float]],
+    options: Mapping[str, Any],
+) -> TaskLaws:
+    """Fit the laws of one task.
+
+    Parameters
+    ----------
+    kind : str
+        Task of the runs, ``generator`` or ``tagger``.
+    points : Points
+        Held-out losses with enough jets seen.
+    levels : callable
+        Returns the losses of models that know nothing, or only the frequencies of tokens or classes; it is called
+        where a law of N and D could be fitted.
+    options : mapping of str to Any
+        ``bootstrap`` and ``seed`` of all fits.
+
+    Returns
+    -------
+    TaskLaws
+    """
     n, d = points.variable("N"), points.variable("D")
 
     def law(select: np.ndarray, form: str, variable: str | None) -> Law | Unavailable:
@@ -104,7 +119,7 @@ def _fit_task(study: Study, kind: str) -> TaskLaws:
     result = surface[1]
 
     def learnable() -> WindowResult:
-        return window(_levels(study, kind), result, variants=sensitivity(points, "additive", **options))
+        return window(levels(), result, variants=sensitivity(points, "additive", **options))
 
     return TaskLaws(
         kind,
@@ -115,10 +130,3 @@ def _fit_task(study: Study, kind: str) -> TaskLaws:
         attempt("laws not compared", lambda: compare_laws(points, seed=options["seed"])),
         misfit(points, result),
     )
-
-
-def _levels(study: Study, kind: str) -> ReferenceLevels | Mapping[str, float]:
-    """Losses of models that know nothing, or only the frequencies of tokens or classes."""
-    if kind == "tagger":
-        return class_levels([int(n) for n in np.bincount(study.jets("validation").labels()) if n])
-    return token_levels(study.tokens)
