@@ -102,6 +102,9 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
 def _anchored(config: StudyConfig) -> StudyConfig:
     """Return the configuration with absolute paths, because cells may run elsewhere, for example on a cluster."""
     jets, tokenizer = config.jets, config.tokenizer
+    if jets.parameters.get("run"):  # of a teacher
+        run = str(Path(jets.parameters["run"]).absolute())
+        jets = dataclasses.replace(jets, parameters={**jets.parameters, "run": run})
     if jets.stores:
         jets = dataclasses.replace(
             jets, stores=_checked("jets.stores", jets.stores, splits_read(config, study_cells(config)))

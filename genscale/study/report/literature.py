@@ -64,8 +64,8 @@ class Literature:
 
 
 def section(study: Study) -> Section | None:
-    """Published claims about the tasks of a study, judged by its own measurements; None without laws."""
-    if not study.laws:
+    """Published claims about the tasks of a study, judged by its own measurements; None without laws, or in a world."""
+    if study.config.jets.world or not study.laws:
         return None
     literature = compare_with_literature(study)
     return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})

@@ -182,6 +182,9 @@ def _jets(config: StudyConfig, read: Sequence[str]) -> list[str]:
     jets = config.jets
     if jets.stores:
         return [f"Jets from {jets.stores}."]
+    if jets.world:
+        changed = "".join(f", {key}={value}" for key, value in jets.parameters.items())
+        return [f"Jets of the world {jets.world}{changed}, whose limits are known."]
     names = {"train": "training", "validation": "validation", "test": "test"}
     counts = ", ".join(f"{getattr(jets, split):,} {name}" for split, name in names.items() if split in read)
     lines = [
@@ -208,13 +211,17 @@ def _generators(sizes: Sequence[Size], config: StudyConfig) -> str:
         if cooldown
         else ""
     )
-    codes = f"with {config.tokenizer.model.codebook_size} codes"
+    coder = f"The tokenizer is a VQ-VAE with {config.tokenizer.model.codebook_size} codes"
+    if config.jets.world or given:
+        coder = f"Tokenizer {'of the world' if config.jets.world else f'from {given}'}"
+    drawn = (
+        f" {config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+    )
     return (
         f"{sum(len(size.runs) for size in sizes)} generators of {sizes[0].parameters:,} to {sizes[-1].parameters:,} "
         "parameters, each with one pass over the data, held-out losses at log-spaced steps, and a learning rate that "
         f"is constant after warm-up{falls}. "
-        f"{f'Tokenizer from {given}' if given else f'The tokenizer is a VQ-VAE {codes}'}. "
-        f"{config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+        f"{coder}.{'' if config.jets.world else drawn}"
     )
 
 
