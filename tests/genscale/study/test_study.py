@@ -273,7 +273,7 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
         study = OmegaConf.load(folder / "study.yaml")
         study[left_out]["widths" if left_out == "tagger" else "sizes"] = []
         study["repetition"]["widths"], study["repetition"]["sizes"], study["inputs"]["width"] = [], [], 0
-        study["control"]["recipe"] = False
+        study["control"]["recipe"], study["fit"]["bootstrap"] = False, 2
         OmegaConf.save(study, folder / "study.yaml")
 
     both = contrast_studies([generation, tagging], progress=False)
@@ -497,9 +497,8 @@ def test_what_a_training_would_refuse_is_refused_before_any_work(tiny, change, m
 
 def test_relative_stores_are_found_from_where_the_command_runs(jet_stores, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(jet_stores).parent)
-    config = load_config(
-        StudyConfig, tiny, [f"jets.stores={Path(jet_stores).name}", "generator.sizes=[]", *NO_REPETITION]
-    )
+    few = ["generator.sizes=[]", "tagger.widths=[4]", "control.repetition=false", *NO_REPETITION]
+    config = load_config(StudyConfig, tiny, [f"jets.stores={Path(jet_stores).name}", *few])
     run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
     assert (tmp_path / "out" / "report.html").exists()
 
