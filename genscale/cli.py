@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from genscale.commands import evaluate, generate, jets, laws, study, tag, tokenizer, train
+from genscale.commands import evaluate, generate, jets, laws, study, tag, tokenizer, train, world
 from genscale.errors import run_guarded
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.add_typer(tag.app)
 app.add_typer(evaluate.app)
 app.add_typer(laws.app)
 app.add_typer(study.app, name="study")
+app.add_typer(world.app, name="world")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ import typer
 from genscale.cli import app, main
 from genscale.config import load_config
 from genscale.study.config import StudyConfig
+from genscale.worlds import WORLDS
 
 ROOT = Path(__file__).parents[1]
 #: These tell of earlier states: commands and Python objects may be gone, but not files.
@@ -109,7 +110,7 @@ def check_command(words: list[str]) -> None:
             assert word in {*options, "--help"}, f"{' '.join(words)}: no option {word}"
             takes_value = word in options and not getattr(options[word], "is_flag", False)
         elif not takes_value and re.match(r"[a-z_.]+=", word):
-            cls = config_classes()[" ".join(path)]
+            cls = WORLDS[rest[0]] if path[0] == "world" else config_classes()[" ".join(path)]
             assert has_key(cls, word.partition("=")[0]), f"{' '.join(words)}: no key {word}"
         else:
             takes_value = False

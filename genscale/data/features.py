@@ -174,6 +174,7 @@ _SIGNIFICANCE_OF = {"part_d0": "part_d0sig", "part_dz": "part_dzsig"}
 #: Named sets for configurations.
 FEATURE_SETS: Final[dict[str, tuple[str, ...]]] = {
     "kinematic3": ("part_pt_log", "part_deta", "part_dphi"),
+    "kinematic4": ("part_pt_log", "part_e_log", "part_deta", "part_dphi"),
     "uslu9": ("part_pt_log", "part_deta", "part_dphi", "part_charge", *_KINDS),
     "part17": _FULL[4:],
     "full21": _FULL,

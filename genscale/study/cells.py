@@ -21,18 +21,20 @@ from genscale.config import from_mapping, to_mapping
 from genscale.data.features import resolve_features
 from genscale.errors import InputError, require
 from genscale.models.counting import generator_flops, tagger_flops
-from genscale.study.config import Grid, Inputs, StudyConfig
+from genscale.study.config import WORLD, Grid, Inputs, StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners, repeated_trainings
 from genscale.study.jobs import (
     Coarsen,
     Decode,
     Encode,
     Fidelity,
+    Floors,
     Generate,
     Job,
     Predict,
     Quality,
     Run,
+    Sample,
     Simulate,
     Train,
 )
@@ -49,6 +51,9 @@ ASSUMED_PARTICLES: Final = 40
 SPLITS: Final = ("train", "validation", "test")
 REJECTION: Final = "rejection"
 TOKEN_SPLITS: Final = ("train", "validation")
+
+#: The cell of a world's floors.
+FLOORS: Final = "floors"
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ def study_cells(config: StudyConfig) -> list[Cell]:
     jobs = {
         name: job
         for group in (
-            planned.tokenizer, planned.generators, planned.codebooks, planned.taggers, planned.repetition,
-            planned.controls, planned.variations,
+            planned.world, planned.tokenizer, planned.generators, planned.codebooks, planned.taggers,
+            planned.repetition, planned.controls, planned.variations,
         )
         for name, job in group()
     }  # fmt: skip
@@ -115,9 +120,9 @@ def _makers(job: Job, jobs: Mapping[str, Job]) -> Iterator[str]:
         yield from (str(folder) for folder in (Path(path), *Path(path).parents) if str(folder) in jobs)
 
 
-def splits_read(config: StudyConfig) -> tuple[str, ...]:
-    """Return the splits of the jets that are read by some cell of the study."""
-    read = {path for cell in study_cells(config) for path in cell.job.reads}
+def splits_read(config: StudyConfig, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the splits of the jets of a study that are read by some of its cells."""
+    read = {path for cell in cells for path in cell.job.reads}
     return tuple(split for split, store in _Jobs(config).jets.items() if store in read)
 
 
@@ -150,7 +155,7 @@ class _Jobs:
     def jets(self) -> dict[str, str]:
         """Jet stores by split."""
         splits = (*SPLITS, REJECTION) if self.more_background else SPLITS
-        return {split: f"{self.config.jets.stores or 'jets'}/{split}" for split in splits}
+        return {split: f"{self.config.jets.folder}/{split}" for split in splits}
 
     @property
     def more_background(self) -> bool:
@@ -161,26 +166,45 @@ class _Jobs:
     @property
     def tokens(self) -> dict[str, str]:
         """Token stores by split."""
-        return {split: f"{self.config.tokenizer.tokens or 'tokens'}/{split}" for split in TOKEN_SPLITS}
+        return {split: f"{self.config.tokens}/{split}" for split in TOKEN_SPLITS}
 
     @property
     def coder(self) -> str:
         """The tokenizer."""
+        if self.config.jets.world:
+            return f"{WORLD}/tokenizer"
         return self.config.tokenizer.folder or "tokenizer"
 
     @cached_property
     def codes(self) -> tuple[int, int]:
         """Size of the vocabulary and length of the longest jet of the tokenizer."""
-        if self.config.tokenizer.folder:
-            given = Tokenizer.load(self.config.tokenizer.folder)
+        if self.config.jets.world or self.config.tokenizer.folder:
+            given = self._given_tokenizer()
             return given.vocab_size, given.max_constituents
         model = self.config.tokenizer.model
         return model.codebook_size + 2, model.preprocessing.max_constituents
 
+    def _given_tokenizer(self) -> Tokenizer:
+        jets = self.config.jets
+        if not jets.world:
+            return Tokenizer.load(self.config.tokenizer.folder)
+        from genscale.worlds import make_world
+        from genscale.worlds.stores import tokenizer_of
+
+        return tokenizer_of(make_world(jets.world, jets.parameters))
+
+    def world(self) -> Named:
+        """The jets, tokens and tokenizer of a world, and its floors."""
+        jets = self.config.jets
+        if jets.world:
+            sizes = {split: getattr(jets, split) for split in SPLITS}
+            yield WORLD, Sample(jets.world, dict(jets.parameters), sizes, jets.seed)
+            yield FLOORS, Floors(jets.world, dict(jets.parameters))
+
     def simulations(self) -> Named:
         """Jets of every split, unless they are given."""
         jets = self.config.jets
-        if jets.stores:
+        if jets.stores or jets.world:
             return
         for i, split in enumerate(SPLITS):
             yield f"jets/{split}", Simulate(getattr(jets, split), list(jets.classes), jets.seed + i, jets.mpi)
@@ -191,7 +215,7 @@ class _Jobs:
     def tokenizer(self) -> Named:
         """The tokenizer and its tokens, unless they are not needed or given."""
         config, stage = self.config, self.config.tokenizer
-        if not (config.generator.sizes or config.variations.generator):
+        if config.jets.world or not (config.generator.sizes or config.variations.generator):
             return
         if not stage.folder:
             with _naming("tokenizer"):
@@ -212,6 +236,8 @@ class _Jobs:
         for size, training, at in _grid(self.config.generator, stage.at):
             run = f"generator/{size}-s{training.seed}"
             yield run, self.of_size("generator", run, size, training)
+            if self.config.jets.world:  # its particles are names of tokens, whose distances mean nothing
+                continue
             for jets in (*at, None):
                 name = sample_name(run, jets)
                 seed = sample_seed(stage.seed, name)

@@ -76,6 +76,53 @@ class Simulate(Job):
 
 
 @dataclass(frozen=True)
+class Sample(Job):
+    """Sample a world whose limits are known."""
+
+    done_file = "world.json"
+
+    name: str
+    parameters: dict[str, Any]
+    jets: dict[str, int]
+    seed: int
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Nothing that the study makes."""
+        return ()
+
+    def run(self, study: Path, out: Path) -> None:
+        """Write jet stores, token stores and the tokenizer."""
+        from genscale.worlds import make_world
+        from genscale.worlds.stores import write_world
+
+        write_world(make_world(self.name, self.parameters), out, self.jets, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Floors(Job):
+    """Compute the floors of a world."""
+
+    done_file = "floors.json"
+
+    name: str
+    parameters: dict[str, Any]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Nothing that the study makes."""
+        return ()
+
+    def run(self, study: Path, out: Path) -> None:
+        """Write the floors."""
+        from genscale.worlds import make_world
+        from genscale.worlds.floors import write_floors
+
+        world = make_world(self.name, self.parameters)
+        write_floors(world, out / self.done_file, world.floor_jets)
+
+
+@dataclass(frozen=True)
 class Train(Job):
     """Train a tokenizer, a generator or a tagger.
 

@@ -1,7 +1,7 @@
 """The configuration of a study: one YAML file, and what each of its keys means."""
 
 from genscale.study.config.grids import GeneratorStage, Grid, TaggerStage
-from genscale.study.config.jets import JetsConfig
+from genscale.study.config.jets import WORLD, JetsConfig
 from genscale.study.config.stages import (
     CONTROL_EPOCHS,
     CodebooksStage,
@@ -16,6 +16,6 @@ from genscale.study.config.stages import (
 from genscale.study.config.study import StudyConfig
 
 __all__ = [
-    "CONTROL_EPOCHS", "CodebooksStage", "ControlStage", "FitStage", "GeneratorStage", "Grid", "Inputs", "InputsStage",
-    "JetsConfig", "RepetitionStage", "SamplesStage", "StudyConfig", "TaggerStage", "TokenizerStage",
+    "CONTROL_EPOCHS", "WORLD", "CodebooksStage", "ControlStage", "FitStage", "GeneratorStage", "Grid", "Inputs",
+    "InputsStage", "JetsConfig", "RepetitionStage", "SamplesStage", "StudyConfig", "TaggerStage", "TokenizerStage",
 ]  # fmt: skip

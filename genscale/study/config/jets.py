@@ -1,12 +1,16 @@
-"""The jets of a study: simulated, or given as stores."""
+"""The jets of a study: simulated, given as stores, or drawn from a world whose limits are known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from genscale.data.schema import CLASSES
 from genscale.data.simulation.processes import find_processes
 from genscale.errors import require
+
+#: Folder, within a study, of what is sampled from a world.
+WORLD: Final = "world"
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,10 @@ class JetsConfig:
     stores : str
         Folder with jet stores ``train``, ``validation`` and ``test`` (``genscale convert`` makes them from JetClass
         files). If empty, jets are simulated.
+    world : str
+        Name of a world (``genscale world list``) whose jets and tokens are used instead.
+    parameters : dict of str to Any
+        Parameters of the world that differ from their defaults.
     classes : list of str
         Classes to simulate.
     train : int
@@ -37,6 +45,8 @@ class JetsConfig:
     """
 
     stores: str = ""
+    world: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=lambda: list(CLASSES))
     train: int = 60_000
     validation: int = 6_000
@@ -61,8 +71,18 @@ class JetsConfig:
             not (self.stores and self.rejection_of),
             "jets.rejection_of: jets are simulated only without jets.stores; put a store named rejection there instead",
         )
+        require(
+            not self.world or not (self.stores or self.rejection_of),
+            "jets.world: goes without jets.stores and jets.rejection_of",
+        )
+        require(bool(self.world) or not self.parameters, "jets.parameters: needs jets.world")
         least = 0 if self.stores else len(self.classes)
         for name in ("train", "validation", "test"):
             jets = getattr(self, name)
             require(jets >= least, f"jets.{name}: {jets} is less than one jet of each class")
         require(self.seed >= 0, f"jets.seed: {self.seed} is negative")
+
+    @property
+    def folder(self) -> str:
+        """Folder of the stores, within that of the study or by itself."""
+        return f"{WORLD}/jets" if self.world else self.stores or "jets"

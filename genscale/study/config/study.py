@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from genscale.errors import require
 from genscale.study.config.grids import GeneratorStage, Grid, TaggerStage
-from genscale.study.config.jets import JetsConfig
+from genscale.study.config.jets import WORLD, JetsConfig
 from genscale.study.config.stages import (
     CONTROL_EPOCHS,
     CodebooksStage,
@@ -75,6 +75,10 @@ class StudyConfig:
             bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),
             "generator.sizes, tagger.widths and variations: all are empty, so that the study would do nothing",
         )
+        require(
+            not self.jets.world or not (self.tokenizer.folder or self.codebooks.merged),
+            "jets.world: has a tokenizer of its own, so that tokenizer.folder and codebooks.merged must be empty",
+        )
         repeated = self.repetition
         require(not repeated.widths or bool(self.tagger.widths), "repetition.widths: needs tagger.widths")
         require(not repeated.sizes or bool(self.generator.sizes), "repetition.sizes: needs generator.sizes")
@@ -108,6 +112,11 @@ class StudyConfig:
             )
         least = max((_first_fitted(task, grid, self.fit) for task, grid in self.grids.items()), default=0)
         object.__setattr__(self, "fit", replace(self.fit, min_jets=self.fit.min_jets or least))
+
+    @property
+    def tokens(self) -> str:
+        """Folder of the token stores, within that of the study or by itself."""
+        return f"{WORLD}/tokens" if self.jets.world else self.tokenizer.tokens or "tokens"
 
     @property
     def grids(self) -> dict[str, Grid]:

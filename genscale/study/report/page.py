@@ -27,12 +27,13 @@ from genscale.study.report import (
     unfinished,
     variations,
     window,
+    worlds,
 )
 from genscale.study.results.study import Study
 
 #: Topics in the order of the page; each has a function ``section(study)``.
 TOPICS = (
-    unfinished, runs, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature,
+    unfinished, runs, worlds, control, laws, window, codebooks, fidelity, distances, physics, repetition, literature,
     tokenizers, variations,
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from eval.common.style import shades, styled
 from genscale.pages import Picture, Section, Table
-from genscale.study.cells import REJECTION, splits_read
+from genscale.study.cells import REJECTION
 from genscale.study.config import StudyConfig
 from genscale.study.results.sizes import Size
 from genscale.study.results.study import TASKS, UNIT, Study
@@ -19,7 +19,7 @@ from genscale.study.results.study import TASKS, UNIT, Study
 def section(study: Study) -> Section:
     """Jets, trainings and learning curves of a study."""
     sizes, config = study.sizes, study.config
-    text = _jets(config) if splits_read(config) else [f"Tokens from {config.tokenizer.tokens}."]
+    text = _jets(config, study.splits) if study.splits else [f"Tokens from {config.tokenizer.tokens}."]
     if "generation" in sizes:
         text.append(_generators(sizes["generation"], config))
     if "tagging" in sizes:
@@ -178,11 +178,13 @@ def learning_curves(sizes: Mapping[str, Sequence[Size]], min_jets: int = 0) -> F
 # -- words ----------------------------------------------------------------------------------------------------
 
 
-def _jets(config: StudyConfig) -> list[str]:
+def _jets(config: StudyConfig, read: Sequence[str]) -> list[str]:
     jets = config.jets
     if jets.stores:
         return [f"Jets from {jets.stores}."]
-    read = splits_read(config)
+    if jets.world:
+        changed = "".join(f", {key}={value}" for key, value in jets.parameters.items())
+        return [f"Jets of the world {jets.world}{changed}, whose limits are known."]
     names = {"train": "training", "validation": "validation", "test": "test"}
     counts = ", ".join(f"{getattr(jets, split):,} {name}" for split, name in names.items() if split in read)
     lines = [
@@ -209,13 +211,17 @@ def _generators(sizes: Sequence[Size], config: StudyConfig) -> str:
         if cooldown
         else ""
     )
-    codes = f"with {config.tokenizer.model.codebook_size} codes"
+    coder = f"The tokenizer is a VQ-VAE with {config.tokenizer.model.codebook_size} codes"
+    if config.jets.world or given:
+        coder = f"Tokenizer {'of the world' if config.jets.world else f'from {given}'}"
+    drawn = (
+        f" {config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+    )
     return (
         f"{sum(len(size.runs) for size in sizes)} generators of {sizes[0].parameters:,} to {sizes[-1].parameters:,} "
         "parameters, each with one pass over the data, held-out losses at log-spaced steps, and a learning rate that "
         f"is constant after warm-up{falls}. "
-        f"{f'Tokenizer from {given}' if given else f'The tokenizer is a VQ-VAE {codes}'}. "
-        f"{config.samples.jets:,} jets are drawn from each generator and scored against as many test jets."
+        f"{coder}.{'' if config.jets.world else drawn}"
     )
 
 

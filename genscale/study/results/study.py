@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +26,15 @@ from genscale.study.cells import Cell, sample_name, splits_read, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners
 from genscale.study.jobs import Predict, Train
+from genscale.study.results.absence import attempt
 from genscale.study.results.controls import RecipeDistance, RepetitionControl, compare
 from genscale.study.results.laws import TaskLaws, fit_task
 from genscale.study.results.repetition import Repetition, fit_repetition, inputs_name
 from genscale.study.results.sizes import Size
 from genscale.study.results.tagging import Physics, score_taggers
+from genscale.worlds import make_world
+from genscale.worlds.closure import Closure, Truth, close
+from genscale.worlds.stores import held_out_floors
 
 #: Tables of points in the folder of a study.
 POINTS_FILE: Final = "points.csv"
@@ -39,6 +43,9 @@ REPETITION_POINTS: Final = "repetition.csv"
 #: Tasks of a study: the kind of their runs, and what their loss is a mean over.
 TASKS: Final = {"generation": "generator", "tagging": "tagger"}
 UNIT: Final = {"generator": "token", "tagger": "jet"}
+
+#: The floor of each kind of model in a world: generators of a study are not told the class.
+FLOOR_OF: Final = {"generator": "generation_nats_per_token", "tagger": "tagging_nats"}
 
 
 def read_config(folder: Path) -> StudyConfig:
@@ -144,17 +151,21 @@ class Study:
     @cached_property
     def splits(self) -> list[str]:
         """Splits of the jets that the study reads, as far as they are there."""
-        return [split for split in splits_read(self.config) if (self._jets / split).is_dir()]
+        return [split for split in splits_read(self.config, self.cells) if (self._jets / split).is_dir()]
 
     @property
     def _jets(self) -> Path:
-        return self.folder / (self.config.jets.stores or "jets")
+        return self.folder / self.config.jets.folder
+
+    @property
+    def _tokens(self) -> Path:
+        return self.folder / self.config.tokens
 
     @cached_property
     def laws(self) -> dict[str, TaskLaws]:
         """Laws of each task with single-pass runs: ``generation``, ``tagging``, or both."""
         levels: dict[str, Callable[[], ReferenceLevels | Mapping[str, float]]] = {
-            "generator": lambda: token_levels(self.folder / (self.config.tokenizer.tokens or "tokens")),
+            "generator": lambda: token_levels(self._tokens),
             "tagger": lambda: class_levels(
                 [int(n) for n in np.bincount(self.jets("validation").labels()) if n]
             ),
@@ -163,6 +174,22 @@ class Study:
             task: fit_task(TASKS[task], self.points(TASKS[task]), levels[TASKS[task]], self.options)
             for task in self.sizes
         }
+
+    @cached_property
+    def closures(self) -> dict[str, Closure | Unavailable]:
+        """Fits beside what is true in the study's world, by task; empty for jets that are of no world."""
+        if not self.config.jets.world:
+            return {}
+        world = make_world(self.config.jets.world, self.config.jets.parameters)
+
+        def measured(kind: str) -> Closure:
+            held_out = self.config.grids[kind].training.validation_jets
+            floors = held_out_floors(world, self._tokens / "validation", held_out)
+            truth = Truth(floors[FLOOR_OF[kind]], 0.0, **world.exponents())
+            return close(self.points(kind), truth, seed=self.config.fit.seed)
+
+        what = "not compared with the truth"
+        return {task: attempt(what, partial(measured, TASKS[task])) for task in self.sizes}
 
     @cached_property
     def controls(self) -> dict[str, RepetitionControl]:
