@@ -75,14 +75,8 @@ class Estimate:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        plain: dict[str, Any] = {
-            "value": _finite(self.value),
-            "ci68": None if self.ci68 is None else [_finite(x) for x in self.ci68],
-            "ci95": None if self.ci95 is None else [_finite(x) for x in self.ci95],
-            "identified": self.identified,
-        }
-        return plain | ({"reason": self.reason} if self.reason else {})
+        """Return plain values for JSON, with a reason only if there is one."""
+        return plain_fields(self, without=() if self.reason else ("reason",))
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Estimate:
@@ -212,7 +206,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(entry) for entry in value]
     if isinstance(value, float):
-        return _finite(value)
+        return float(value) if np.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
         return value
     raise TypeError(f"{type(value).__name__}: has no plain form")
@@ -221,11 +215,6 @@ def plain(value: Any) -> Any:
 def plain_fields(value: Any, without: Container[str] = ()) -> dict[str, Any]:
     """Return the fields of a dataclass in plain form, for a ``to_dict`` that adds to them or leaves some out."""
     return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in without}
-
-
-def _finite(x: float) -> float | None:
-    # JSON has no infinity; null stands for "no finite number".
-    return float(x) if np.isfinite(x) else None
 
 
 def _number(x: float | None) -> float:

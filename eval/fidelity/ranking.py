@@ -90,9 +90,9 @@ def rank(
     """Rank samples by their sliced Wasserstein distance of order 1 from one reference.
 
     All distances use the same directions, the same reference and the same number of jets, so that the noise and the
-    finite-sample floor that they share drop out of their differences. With the dual potentials phi (of a sample) and psi
-    (of the reference), averaged over directions, the variance of a difference is Var(phi_a)/n + Var(phi_b)/n +
-    Var(psi_a - psi_b)/m (del Barrio and Loubes, arXiv:1705.01299, applied to both costs at once).
+    finite-sample floor that they share drop out of their differences. The variance of a difference is Var(phi_a)/n +
+    Var(phi_b)/n + Var(psi_a - psi_b)/m, with the dual potentials phi of a sample and psi of the reference, averaged
+    over directions (del Barrio and Loubes, arXiv:1705.01299, applied to both costs at once).
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from eval.scaling.repetition.threshold import Threshold
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MeasuredConstant:
     """A measured and a published constant; ``comparable`` says whether the two may be compared at all."""
 
     measured: Estimate
@@ -21,7 +21,7 @@ class Comparison:
     comparable: bool
 
 
-def constants_table(findings: Findings) -> list[Comparison]:
+def constants_table(findings: Findings) -> list[MeasuredConstant]:
     """Every constant of ``CONSTANTS`` that was measured here, in that order."""
     f = findings
     measured: dict[tuple[str, str], Estimate] = {}
@@ -39,7 +39,7 @@ def constants_table(findings: Findings) -> list[Comparison]:
         for key, name in {"L_inf_rep": "E", "B_rep": "B", "beta_rep": "beta"}.items():
             measured[key, inputs] = law.params[name]
     return [
-        Comparison(ours, constant, constant.transfers or (f.same_jets and constant.source != ATLAS))
+        MeasuredConstant(ours, constant, constant.transfers or (f.same_jets and constant.source != ATLAS))
         for constant in CONSTANTS
         if (ours := measured.get((constant.key, constant.variant))) is not None
     ]

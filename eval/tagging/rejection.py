@@ -105,24 +105,6 @@ def clopper_pearson(kept: ArrayLike, n: ArrayLike, level: float = 0.6827) -> tup
     return low, high
 
 
-def roc_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Return signal and background efficiencies at every distinct threshold, from (0, 0) to (1, 1).
-
-    Jets of equal score are kept or dropped together, so that ties give a diagonal segment and no spurious gain.
-    """
-    signal, background = (
-        _scores(signal_scores, "signal_scores"),
-        _scores(background_scores, "background_scores"),
-    )
-    scores = np.concatenate([signal, background])
-    is_signal = np.arange(scores.size) < signal.size
-    order = np.argsort(-scores, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)
-    kept_signal = np.cumsum(is_signal[order])[last_of_tie]
-    kept_background = last_of_tie + 1 - kept_signal
-    return np.append(0.0, kept_signal / signal.size), np.append(0.0, kept_background / background.size)
-
-
 def area_under_curve(signal_scores: ArrayLike, background_scores: ArrayLike) -> tuple[float, float]:
     """Return the area under the ROC curve and its standard error.
 

@@ -46,9 +46,10 @@ def study_run(
     require(flops_per_second > 0, f"--flops-per-second {flops_per_second:g}: must be positive")
     if dry_run:
         from genscale.study.costs import Costs
+        from genscale.study.plan import planned_cells
         from genscale.study.power import without_power
 
-        typer.echo(Costs(config, flops_per_second, ms_per_step).table())
+        typer.echo(Costs(planned_cells(config), flops_per_second, ms_per_step).table())
         if line := without_power(config):
             typer.echo(line)
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from genscale.fidelity.comparison import compare
 from genscale.fidelity.evaluation import evaluate, evaluate_stores
+from genscale.fidelity.samples import Selection
 
-__all__ = ["evaluate", "evaluate_stores"]
+__all__ = ["Selection", "compare", "evaluate", "evaluate_stores"]

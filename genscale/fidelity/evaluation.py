@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,13 @@ from eval.jets.constituents import Constituents
 from eval.jets.energyflow import flow_names, flow_polynomials
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY, compute_observables
 from genscale.errors import InputError
-from genscale.fidelity.samples import Sample, load_samples, sample_pair_warnings
+from genscale.fidelity.samples import (
+    Sample,
+    Selection,
+    load_samples,
+    sample_pair_warnings,
+    selection_report,
+)
 from genscale.files import write_atomic
 from genscale.processes import available_cores, exit_with_parent, one_thread_each
 
@@ -45,6 +51,7 @@ def evaluate_stores(
     *,
     tokenizer_floor: Path | None = None,
     n_jets: int = 0,
+    selection: Selection | None = None,
     n_directions: int = 200,
     seed: int = 0,
     figures: Path | None = None,
@@ -65,6 +72,8 @@ def evaluate_stores(
         Store of jets that were only encoded and decoded.
     n_jets : int
         At most this many jets of each store; 0 means all.
+    selection : Selection, optional
+        What is compared of these jets.
     n_directions : int
         Number of directions of the sliced distance.
     seed : int
@@ -81,9 +90,9 @@ def evaluate_stores(
     InputError
         For files that cannot be read and samples that cannot be compared, naming them.
     """
-    samples = load_samples(generated, reference, tokenizer_floor, n_jets)
+    samples = load_samples(generated, reference, tokenizer_floor, n_jets, selection)
     tables = [compute_observables(sample.particles, DEFAULT_FIVE, sample.name) for sample in samples]
-    result = score(*tables, n_directions=n_directions, seed=seed)
+    result = _with_selection(score(*tables, n_directions=n_directions, seed=seed), selection, samples)
     result = dataclasses.replace(result, warnings=(*sample_pair_warnings(*samples[:2]), *result.warnings))
     if figures is not None:
         from eval.fidelity.figures import ratio_plots
@@ -102,6 +111,7 @@ def evaluate(
     *,
     tokenizer_floor: Path | None = None,
     n_jets: int = 0,
+    selection: Selection | None = None,
     order: Literal[1, 2] = 1,
     n_directions: int = 200,
     seed: int = 0,
@@ -123,6 +133,8 @@ def evaluate(
         Store of jets that were only encoded and decoded.
     n_jets : int
         At most this many jets of each store; 0 means all.
+    selection : Selection, optional
+        What is compared of these jets.
     order : 1 or 2
         Order of the Wasserstein distances.
     n_directions : int
@@ -150,7 +162,7 @@ def evaluate(
 
     if out.suffix != ".json":
         raise InputError(f"--out {out}: a name that ends in .json; page, CSV and figures go beside it")
-    samples = load_samples(generated, reference, tokenizer_floor, n_jets)
+    samples = load_samples(generated, reference, tokenizer_floor, n_jets, selection)
     made, real = samples[:2]
     names = tuple(name for name in REGISTRY if name != "jet_charge" or all(s.has_charge for s in samples))
     groups = figure_groups(names)
@@ -172,7 +184,7 @@ def evaluate(
             tasks.add(f"figure {key}", ratio_png, [{n: t[n] for n in shown} for t in tables], shown)
         done = tasks.results(progress)
     found = {name: value for name, value in done.items() if not isinstance(value, Unavailable)}
-    result: FidelityResult = found["scores"]
+    result = _with_selection(found["scores"], selection, samples)
     classifiers = {"trees_on_observables": "boosted trees", "tagger_on_constituents": "tagger"}
     result = dataclasses.replace(
         result,
@@ -192,6 +204,15 @@ def evaluate(
         result, samples, {key: (title, done[f"figure {key}"]) for key, title in titles.items()}, out
     )
     return result
+
+
+def _with_selection(
+    result: FidelityResult, selection: Selection | None, samples: Sequence[Sample]
+) -> FidelityResult:
+    if not selection:
+        return result
+    settings = {**result.settings, "selection": selection_report(selection, samples)}
+    return dataclasses.replace(result, settings=settings)
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from eval.fidelity.result import Row
 from eval.fidelity.score import FidelityResult
 from eval.jets.observables import DEFAULT_FIVE, REGISTRY
-from genscale.fidelity.samples import Sample
+from genscale.fidelity.samples import Sample, selection_lines
 from genscale.pages import Picture, Section, Table, png, write_page
 
 #: Caption of ratio plots.
@@ -206,7 +206,9 @@ def _reproduce(result: FidelityResult, made: Sample, real: Sample) -> Section:
 def findings(result: FidelityResult) -> list[str]:
     """The result in a few sentences, most important first."""
     joint = result.joint
+    passing = selection_lines(result.settings["selection"]) if "selection" in result.settings else []
     lines = [f"Joint distance {_pm(joint.value, joint.distance.standard_error)}: {joint.verdict}."]
+    lines += [f"{line}." for line in passing]
     lines += [f"{test.verdict[0].upper()}{test.verdict[1:]}." for test in result.classifiers.values()]
     scores = list(result.observables.values())
     seen = sorted((s for s in scores if s.resolved), key=lambda s: -s.significance)

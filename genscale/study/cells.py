@@ -120,9 +120,9 @@ def _makers(job: Job, jobs: Mapping[str, Job]) -> Iterator[str]:
         yield from (str(folder) for folder in (Path(path), *Path(path).parents) if str(folder) in jobs)
 
 
-def splits_read(config: StudyConfig) -> tuple[str, ...]:
-    """Return the splits of the jets that are read by some cell of the study."""
-    read = {path for cell in study_cells(config) for path in cell.job.reads}
+def splits_read(config: StudyConfig, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the splits of the jets of a study that are read by some of its cells."""
+    read = {path for cell in cells for path in cell.job.reads}
     return tuple(split for split, store in _Jobs(config).jets.items() if store in read)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from genscale.study.cells import Cell, study_cells
-from genscale.study.config import StudyConfig
+from genscale.study.cells import Cell
 from genscale.study.jobs import Decode, Encode, Fidelity, Generate, Job, Predict, Quality, Simulate, Train
 
 #: Jets per second of one core, measured with the laptop studies: simulation with and without multiparton interactions,
@@ -30,23 +29,17 @@ class Costs:
 
     Attributes
     ----------
-    config : StudyConfig
-        The study.
+    cells : sequence of Cell
+        Cells of the study.
     flops_per_second : float
         Rate of training. 6e10 is that of one CPU core at widths of 64 and more.
     ms_per_step : float
         Time of an optimizer step beside its floating-point operations.
-    cells : list of Cell
-        Cells of the study.
     """
 
-    config: StudyConfig
+    cells: Sequence[Cell]
     flops_per_second: float = 6e10
     ms_per_step: float = 1.0
-    cells: list[Cell] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", study_cells(self.config))
 
     def seconds(self, job: Job) -> float:
         """Estimate for a job; 0 for what takes seconds only, and for stores that were given."""
@@ -85,6 +78,15 @@ class Costs:
         assert isinstance(run, Train)
         return run.flops / run.of.training.total_jets / 3
 
+    def seconds_ahead(self) -> dict[str, float]:
+        """Seconds of the longest chain of cells that begins with each cell, which determines the total time."""
+        ahead = dict.fromkeys((cell.id for cell in self.cells), 0.0)
+        for cell in reversed(self.cells):  # cells come after those that they need
+            ahead[cell.id] += self.seconds(cell.job)
+            for need in cell.needs:
+                ahead[need] = max(ahead[need], ahead[cell.id])
+        return ahead
+
     def table(self) -> str:
         """Table of the cells with the FLOPs of their trainings and held-out losses, and the hours of all of them."""
         lines = [f"{'cell':34s} {'work':16s} {'FLOPs':>9s} {'held-out':>9s} {'steps':>9s} {'hours':>8s}"]
@@ -98,36 +100,12 @@ class Costs:
                 counts = f"{job.flops:9.2e} {job.held_out_flops:9.2e} {job.of.training.total_steps:9,d}"
             hours[kind] += of_cell
             lines.append(f"{cell.id:34s} {job.kind:16s} {counts} {of_cell:8.3f}")
-        lines.append(f"{'report':34s} report")
         trained = [cell.job for cell in self.cells if isinstance(cell.job, Train)]
         lines.append(
-            f"{len(self.cells) + 1} cells; the trainings need {sum(job.flops for job in trained):.2e} FLOPs, their "
+            f"{len(self.cells)} cells; the trainings need {sum(job.flops for job in trained):.2e} FLOPs, their "
             f"held-out losses {sum(job.held_out_flops for job in trained):.2e}. Hours of one core: "
             f"{', '.join(f'{kind} {h:.2f}' for kind, h in hours.items())}, in total {sum(hours.values()):.2f}, at "
             f"{self.flops_per_second:.1e} FLOP/s and {self.ms_per_step:g} ms for each step besides "
             "(--flops-per-second, --ms-per-step)"
         )
         return "\n".join(lines)
-
-
-def seconds_ahead(costs: Costs, cells: Sequence[Cell]) -> dict[str, float]:
-    """Seconds of the longest chain of cells that begins with each cell, which determines the total time.
-
-    Parameters
-    ----------
-    costs : Costs
-        Estimates for the study.
-    cells : sequence of Cell
-        Cells, each after those that it needs.
-
-    Returns
-    -------
-    dict of str to float
-        By the name of the cell.
-    """
-    ahead = dict.fromkeys((cell.id for cell in cells), 0.0)
-    for cell in reversed(cells):
-        ahead[cell.id] += costs.seconds(cell.job)
-        for need in cell.needs:
-            ahead[need] = max(ahead[need], ahead[cell.id])
-    return ahead

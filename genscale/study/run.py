@@ -18,9 +18,9 @@ from genscale.files import locked
 from genscale.processes import on_stop_signals
 from genscale.records import RunRecord
 from genscale.study.backends import Backend, Job
-from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read
+from genscale.study.cells import REJECTION, TOKEN_SPLITS, Cell, splits_read, study_cells
 from genscale.study.config import StudyConfig
-from genscale.study.costs import Costs, seconds_ahead
+from genscale.study.costs import Costs
 from genscale.study.jobs import Train
 from genscale.study.plan import REPORT, new_since, planned_cells
 from genscale.study.report.page import Report
@@ -76,7 +76,7 @@ def run_study(config: StudyConfig, folder: Path, backend: Backend, *, progress: 
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}] {postfix}",
         )  # fmt: skip
         running: list[_Running] = []
-        ahead = seconds_ahead(Costs(config), cells)
+        ahead = Costs(cells).seconds_ahead()
 
         def interrupt(number: int) -> None:
             raise Interrupted(number, folder)
@@ -106,7 +106,9 @@ def _anchored(config: StudyConfig) -> StudyConfig:
         run = str(Path(jets.parameters["run"]).absolute())
         jets = dataclasses.replace(jets, parameters={**jets.parameters, "run": run})
     if jets.stores:
-        jets = dataclasses.replace(jets, stores=_checked("jets.stores", jets.stores, splits_read(config)))
+        jets = dataclasses.replace(
+            jets, stores=_checked("jets.stores", jets.stores, splits_read(config, study_cells(config)))
+        )
     if tokenizer.folder:
         folder, tokens = str(Path(tokenizer.folder).absolute()), tokenizer.tokens
         if tokens:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.literature.claims import Judgement, judge
-from eval.literature.constants import Comparison, constants_table
+from eval.literature.constants import MeasuredConstant, constants_table
 from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
@@ -32,13 +32,13 @@ class Literature:
 
     Attributes
     ----------
-    constants : list of Comparison
+    constants : list of MeasuredConstant
     judgements : list of Judgement
     steps : mapping of str to PairedSteps
         By task: differences between neighbouring runs, which need no law.
     """
 
-    constants: list[Comparison]
+    constants: list[MeasuredConstant]
     judgements: list[Judgement]
     steps: Mapping[str, PairedSteps]
 
@@ -111,7 +111,7 @@ def _as_published(jets: JetStore, config: StudyConfig) -> bool:
     )
 
 
-def _comparable(c: Comparison) -> str:
+def _comparable(c: MeasuredConstant) -> str:
     if c.published.value is None:
         return ""
     return "yes" if c.comparable else "no: other jets or inputs"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from eval.common.style import shades, styled
 from genscale.pages import Picture, Section, Table
-from genscale.study.cells import REJECTION, splits_read
+from genscale.study.cells import REJECTION
 from genscale.study.config import StudyConfig
 from genscale.study.results.sizes import Size
 from genscale.study.results.study import TASKS, UNIT, Study
@@ -19,7 +19,7 @@ from genscale.study.results.study import TASKS, UNIT, Study
 def section(study: Study) -> Section:
     """Jets, trainings and learning curves of a study."""
     sizes, config = study.sizes, study.config
-    text = _jets(config) if splits_read(config) else [f"Tokens from {config.tokenizer.tokens}."]
+    text = _jets(config, study.splits) if study.splits else [f"Tokens from {config.tokenizer.tokens}."]
     if "generation" in sizes:
         text.append(_generators(sizes["generation"], config))
     if "tagging" in sizes:
@@ -178,14 +178,13 @@ def learning_curves(sizes: Mapping[str, Sequence[Size]], min_jets: int = 0) -> F
 # -- words ----------------------------------------------------------------------------------------------------
 
 
-def _jets(config: StudyConfig) -> list[str]:
+def _jets(config: StudyConfig, read: Sequence[str]) -> list[str]:
     jets = config.jets
     if jets.stores:
         return [f"Jets from {jets.stores}."]
     if jets.world:
         changed = "".join(f", {key}={value}" for key, value in jets.parameters.items())
         return [f"Jets of the world {jets.world}{changed}, whose limits are known."]
-    read = splits_read(config)
     names = {"train": "training", "validation": "validation", "test": "test"}
     counts = ", ".join(f"{getattr(jets, split):,} {name}" for split, name in names.items() if split in read)
     lines = [

@@ -9,7 +9,8 @@ from genscale.study.results.study import Study
 
 #: Outputs of each stage of a study, by the folder of their cells.
 STAGES = {
-    "jets": "jet stores", "tokenizer": "tokenizer", "tokens": "token stores", "quality": "tokenizer resolution",
+    "world": "world", "floors": "floors of the world", "jets": "jet stores", "tokenizer": "tokenizer",
+    "tokens": "token stores", "quality": "tokenizer resolution",
     "generator": "generators", "samples": "samples", "fidelity": "scores", "codebooks": "steps of the codebooks",
     "tagger": "taggers", "predictions": "predictions", "repetition": "trainings on repeated data",
     "inputs": "trainings with other inputs", "control": "controls", "variations": "variations",

@@ -151,7 +151,7 @@ class Study:
     @cached_property
     def splits(self) -> list[str]:
         """Splits of the jets that the study reads, as far as they are there."""
-        return [split for split in splits_read(self.config) if (self._jets / split).is_dir()]
+        return [split for split in splits_read(self.config, self.cells) if (self._jets / split).is_dir()]
 
     @property
     def _jets(self) -> Path:

@@ -77,6 +77,34 @@ def test_each_law_names_its_parameters_and_says_what_they_mean(name, variable, v
         law.source = "elsewhere"
 
 
+@pytest.mark.parametrize(("name", "variable", "values"), CASES)
+def test_the_terms_of_a_law_are_those_of_its_formula(name, variable, values):
+    """E plus the terms is the law if it is said to be separable, and only then."""
+    law, x = given_law(name, variable)
+    terms = sum(values[term.amplitude] / x[term.variable] ** values[term.exponent] for term in law.terms)
+    if law.separable:
+        np.testing.assert_allclose(values["E"] + terms, law.predict(values, **x), rtol=1e-12)
+    elif law.terms and "E" in values:
+        with np.errstate(all="ignore"):
+            assert not np.allclose(values["E"] + terms, law.predict(values, **x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[6]])
+def test_a_law_of_size_and_data_is_a_power_of_a_sum_of_powers(case):
+    name, _, values = case
+    law, x = given_law(name, None)
+    s = law.power_sum({key: np.array([value]) for key, value in values.items()})
+    bracket = s.floor + np.exp(s.log_a) / x["N"] ** s.alpha + np.exp(s.log_b) / x["D"] ** s.beta
+    np.testing.assert_allclose(bracket**s.power, law.predict(values, **x), rtol=1e-10)
+    with pytest.raises(InputError, match="has no N and D to trade"):
+        get_law("power", "N").power_sum({"E": np.ones(1)})
+
+
+def test_laws_are_equal_if_their_data_are():
+    assert get_law("additive") == get_law("additive") != get_law("additive-tied")
+    assert get_law("power", "D") != get_law("power", "U")
+
+
 def test_effective_data_gives_the_published_losses():
     # Muennighoff et al. 2023, fitted (R_D*, R_N*), base law of their notebook.
     law = get_law("effective-data")

@@ -1,6 +1,7 @@
 """Repeated data and input configurations: known truths come back, within intervals that cover them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,20 @@ def test_cost_is_compute_over_the_least_compute_of_that_loss():
         assert cost.value == pytest.approx(240 * size * amount * 12 / best, rel=1e-6)
     values = [cost.value for cost in exact.cost.values()]
     assert exact.mean_cost.value == pytest.approx(np.exp(np.mean(np.log(values))))
+
+
+def test_a_loss_that_no_compute_would_reach_and_one_that_any_would_have_finite_ratios():
+    """Resamples with a floor above the loss give a ratio of zero; those of exponent zero, one over a single FLOP."""
+    points, above = repeated_runs(0.0, 0)
+    single = single_epoch(0.0, 0)
+    samples = np.tile(single.values, (40, 1))
+    samples[:20, 0] = 2.0  # E
+    samples[20:, 1:] = 1e-3  # A, alpha, B, beta
+    found = repeated_data(points, above, replace(single, samples=samples))
+    for cost in (*found.cost.values(), found.mean_cost):
+        assert np.isfinite([cost.value, *cost.ci95]).all()
+        assert cost.ci95[0] == 0
+        assert "may not reach this loss" in cost.reason
 
 
 def test_loss_that_still_falls_with_size_is_told_from_one_that_does_not(result):

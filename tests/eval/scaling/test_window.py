@@ -251,6 +251,15 @@ def test_a_saturation_scale_the_points_cannot_give_is_not_identified():
     assert scale.scale.identified is False
 
 
+def test_saturation_scales_are_judged_by_the_rule_of_all_scales(result):
+    wide = result.samples.copy()
+    wide[:, 4] *= np.exp(0.05 * np.random.default_rng(0).standard_normal(len(wide)))  # beta
+    found = window({"uniform": 6.0}, replace(result, samples=wide))
+    scales = [s.scale for level in found.levels.values() for s in level.saturation]
+    assert {e.identified for e in scales} == {True, False}
+    assert all(e == e.judged("scale") for e in scales)
+
+
 def test_without_a_floor_no_saturation_is_identified(result):
     """A floor on its bound cuts the interval of the scale short, which then looks narrow."""
     floor = replace(result.params["E"], identified=False, reason="the 95% interval runs into its lower bound")

@@ -20,7 +20,7 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import StoreWriter
 from genscale.errors import InputError, run_guarded
 from genscale.fidelity import evaluate, evaluate_stores
-from genscale.fidelity.samples import load_sample, sample_pair_warnings
+from genscale.fidelity.samples import Selection, load_sample, sample_pair_warnings
 
 
 def write_store(path, particles, label=None):
@@ -247,3 +247,56 @@ def test_flow_polynomials_are_not_quick(stores, tmp_path):
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, InputError)
     assert "--efps: not with --quick" in str(result.exception)
+
+
+class TestSelection:
+    def test_efficiency_of_a_cut_beside_that_of_the_reference(self, stores, tmp_path):
+        out = tmp_path / "cut.json"
+        command = ["evaluate", str(stores["alike"]), str(stores["reference"]), "--quick", "--out", str(out)]
+        result = CliRunner().invoke(app, [*command, "--range", "multiplicity=8:12"])
+        assert result.exit_code == 0, result.output
+        selection = json.loads(out.read_text())["settings"]["selection"]
+        for name, path, n in (("generated", "alike", 300), ("reference", "reference", 450)):
+            counts = ak.to_numpy(ak.num(load_sample(stores[path], name).particles.pt))
+            share = np.mean((counts >= 8) & (counts < 12))
+            assert selection["efficiency"][name]["value"] == pytest.approx(share)
+            error = selection["efficiency"][name]["standard_error"]
+            assert error == pytest.approx(np.sqrt(share * (1 - share) / n))
+        assert "% of the generated jets pass 8 <= multiplicity < 12" in result.output
+        assert json.loads(out.read_text())["n_generated"] < 300
+
+    def test_only_one_class(self, make_jets, tmp_path):
+        particles = make_jets(40, 5, 10)
+        writer = StoreWriter(tmp_path / "both", "jets", {})
+        writer.write_shard("0", to_store_rows(particles, np.arange(40) % 2, ("gluon", "quark")))
+        writer.finish()
+        sample = load_sample(tmp_path / "both", "reference", selection=Selection(("quark",)))
+        assert (len(sample), sample.shares) == (20, {"gluon": 0, "quark": 1})
+        with pytest.raises(InputError, match=r"both: no class top \(found gluon, quark\)"):
+            load_sample(tmp_path / "both", "reference", selection=Selection(("top",)))
+
+    def test_unknown_observable(self):
+        with pytest.raises(InputError, match=r"--range jet_mas: .*nearest is jet_mass"):
+            Selection((), {"jet_mas": (0, 1)})
+
+
+class TestRanking:
+    def test_the_better_generator_comes_first(self, stores, tmp_path):
+        out = tmp_path / "ranking.json"
+        paths = [str(stores[name]) for name in ("wider", "alike", "reference")]
+        result = CliRunner().invoke(app, ["evaluate", *paths, "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        found = json.loads(out.read_text())
+        assert list(found["ranking"]) == ["alike", "wider.npz"]
+        assert found["settings"]["n_jets"] == 300
+        assert found["differences"][0]["significance"] > 3
+        assert "alike is nearer to the reference than wider.npz by" in result.output
+
+    def test_options_of_one_generator(self, stores, tmp_path):
+        paths = [str(stores[name]) for name in ("wider", "alike", "reference")]
+        result = CliRunner().invoke(app, ["evaluate", *paths, "--order", "2"])
+        assert "not for a ranking of several" in str(result.exception)
+        result = CliRunner().invoke(app, ["evaluate", paths[0]])
+        assert "one path only" in str(result.exception)
+        result = CliRunner().invoke(app, ["evaluate", paths[1], paths[1], paths[2]])
+        assert "given twice" in str(result.exception)

@@ -169,7 +169,7 @@ def test_taggers_are_judged_on_more_background_where_there_is_some(tmp_path):
     (tmp_path / "rejection").mkdir()
     judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
     assert judged.job.jets == f"{tmp_path}/rejection"
-    assert splits_read(given) == ("train", "validation", "rejection")
+    assert splits_read(given, study_cells(given)) == ("train", "validation", "rejection")
 
 
 def test_generators_repeat_data_by_the_same_code(tmp_path):

@@ -123,6 +123,8 @@ def test_absence_has_a_reason():
 def test_a_report_names_the_test_jets_of_its_own_that_taggers_are_judged_on(tmp_path):
     jets = {"train": 60_000, "test": 6_000, "mpi": False, "rejection_of": {"QCD": 9_000}}
     config = from_mapping(StudyConfig, {"generator": {"sizes": []}, "jets": jets}, "study")
+    for split in ("train", "validation", "rejection"):
+        (tmp_path / "jets" / split).mkdir(parents=True)
     counts, judged, mpi = setup(Study(tmp_path, config)).text[:3]
     assert counts.startswith("60,000 training, 6,000 validation jets of 10 classes")
     assert "with 9,000 jets of QCD" in judged

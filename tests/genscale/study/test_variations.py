@@ -92,7 +92,7 @@ def test_generators_vary_on_tokens_that_are_given(tokens, tmp_path):
         "train_generator",
         "report",
     ]
-    assert splits_read(config) == ()
+    assert splits_read(config, planned_cells(config)) == ()
     run_study(config, tmp_path / "out", make_backend("debug"), progress=False)
     last = rows(tmp_path / "out")[-1]
     assert (last["model.norm"], last["seed"], last["task"]) == ("post", "2", "generator")
@@ -105,7 +105,7 @@ def test_generators_vary_on_the_tokens_of_the_study(jets):
     assert works == ["simulate"] * 2 + ["train_tokenizer"] + ["encode"] * 2 + ["train_generator"] * 2 + [
         "report"
     ]
-    assert splits_read(config) == ("train", "validation")
+    assert splits_read(config, planned_cells(config)) == ("train", "validation")
     tokenizers = study({"tokenizer": [{"model.codebook_size": [16, 32]}]}, jets=jets)
     sizes = [
         c.job.of.model.codebook_size for c in planned_cells(tokenizers) if c.job.kind == "train_tokenizer"
