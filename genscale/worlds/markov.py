@@ -53,15 +53,15 @@ class Markov(World):
         "class-conditional Markov chains with a stop probability; a finite table reaches the floors"
     )
     shown: ClassVar[str] = (
-        "pairs of neighbouring symbols; the pT of a particle gives its position, the angles its symbol"
+        "pairs of neighbouring symbols; the angles of a particle give its symbol, the energy the one before"
     )
 
-    symbols: int = 16
+    symbols: int = 8
     classes: int = 3
     stop: float = 0.08
     longest: int = 128
     concentration: float = 0.3
-    contrast: float = 0.3
+    contrast: float = 0.5
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -113,6 +113,11 @@ class Markov(World):
             last[alive] = draw(cumulative[labels[alive], last[alive]], rng)
             table[alive, position] = last[alive]
         return Jets(table[np.arange(table.shape[1]) < lengths[:, None]], lengths, labels)
+
+    def context(self, jets: Jets) -> Floats:
+        """Energies that rise with the number of the preceding symbol; the least one is that of a first symbol."""
+        number = np.where(jets.positions > 0, np.roll(jets.codes, 1) + 1, 0)
+        return np.exp(-3 + 10 * number / self.symbols)
 
     def log_likelihood(self, jets: Jets) -> Floats:
         """Return ln p(x|y) of each jet for every class, shape (n_jets, n_classes)."""

@@ -7,8 +7,8 @@
         tokens/train, validation, test  the same jets for generators
 
 The particles of the jet store carry exactly what the tokens carry, so that the floor of tagging is that of the
-sequences. A particle's angles, and its energy, are those that its token decodes to alone; its pT falls with its
-position and has no other meaning.
+sequences. A particle's angles, and its energy, are those that its token decodes to alone (the energy may stand for what
+precedes the token: `World.context`); its pT falls with its position and has no other meaning.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def write_world(
                 if not (particles.has_shard(key) and tokens.has_shard(key)):
                     drawn = world.sample(size, np.random.default_rng([seed, 1000 + number, shard]))
                     labels = np.array([CLASSES.index(name) for name in world.class_names])[drawn.labels]
-                    particles.write_shard(key, particle_rows(drawn, points, labels))
+                    particles.write_shard(key, particle_rows(drawn, points, labels, world.context(drawn)))
                     tokens.write_shard(key, _token_rows(drawn, coder, labels))
                 bar.update(size)
         particles.finish()
@@ -157,7 +157,7 @@ def code_points(coder: Tokenizer) -> Floats:
     return points.astype(np.float64)
 
 
-def particle_rows(jets: Jets, points: Floats, labels: np.ndarray) -> ak.Array:
+def particle_rows(jets: Jets, points: Floats, labels: np.ndarray, energies: Floats | None = None) -> ak.Array:
     """Rows of a jet store with one particle per code.
 
     Parameters
@@ -167,12 +167,15 @@ def particle_rows(jets: Jets, points: Floats, labels: np.ndarray) -> ak.Array:
         From `code_points`.
     labels : array of int, shape (n_jets,)
         Positions in ``schema.CLASSES``.
+    energies : array of float64, shape (n_codes_of_all_jets,), optional
+        Energy of each particle, from `World.context`; by default that of its code.
 
     Returns
     -------
     ak.Array
     """
     energy, eta, phi = points[jets.codes].T
+    energy = energy if energies is None else energies
     flat = {"pt": np.exp(FIRST_LN_PT - LN_PT_STEP * jets.positions), "eta_rel": eta, "phi_rel": phi}
     particles = ak.zip({name: ak.unflatten(values, jets.lengths) for name, values in flat.items()})
     rows = to_store_rows(particles, labels)

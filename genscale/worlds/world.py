@@ -131,6 +131,14 @@ class World(ABC):
     def exact(self) -> Exact:
         """Floors that are known without sampling."""
 
+    def context(self, jets: Jets) -> Floats | None:
+        """Energy (GeV) of each particle of the jet store if it tells what precedes its token; None: the token's own.
+
+        Taggers learn relations between particles of neighbouring positions with difficulty, and a world whose classes
+        differ by nothing else would test little but that. The energy is a function of the jet, and changes no floor.
+        """
+        return None
+
     def exponents(self) -> dict[str, float]:
         """Exponents alpha of size and beta of data of an ideal learner, where they are known."""
         return {}

@@ -8,7 +8,7 @@ from genscale.data.constituents import COLUMNS, constituents
 from genscale.data.features import particle_features
 from genscale.data.store import JetStore, TokenStore
 from genscale.errors import InputError
-from genscale.worlds import make_world
+from genscale.worlds import Jets, make_world
 from genscale.worlds.floors import estimate_floors
 from genscale.worlds.stores import (
     SPLITS,
@@ -57,19 +57,25 @@ def test_splits_differ_and_the_test_split_is_marked(written):
 
 
 def test_features_of_a_tagger_carry_position_and_token(written):
-    """Every (position, code) has features of its own, none of them clipped."""
+    """Every (position, code) has features of its own, none of them clipped; the energy may tell of the code before."""
     world, folder = written
     jets = JetStore.open(folder / "jets" / "train").read()
-    values, counts = particle_features(jets, "kinematic4")
+    values, counts = particle_features(jets, "kinematic4" if world.name != "markov" else "kinematic3")
     tokens = TokenStore.open(folder / "tokens" / "train").read(columns=["tokens"])["tokens"]
     codes = ak.to_numpy(ak.flatten(tokens[:, 1:-1])).astype(int)
     positions = np.concatenate([np.arange(n) for n in counts])
     pairs, of_pair = np.unique(positions * (world.n_codes + 1) + codes, return_inverse=True)
     assert len(np.unique(values, axis=0)) == len(pairs)
-    assert abs(values[:, 0]).max() < 4.9
+    assert abs(particle_features(jets, "kinematic4")[0][:, :2]).max() < 5
     first = np.unique(of_pair, return_index=True)[1]
     # Momenta are single-precision Cartesian components, so that equal particles agree to rounding only.
     np.testing.assert_allclose(values, values[first][of_pair], atol=1e-5)
+
+
+def test_the_energy_of_a_markov_jet_is_that_of_the_symbol_before():
+    world = make_world("markov", ["symbols=4"])
+    jets = Jets(np.array([2, 0, 3, 1, 1]), np.array([3, 2]), np.array([0, 1]))
+    assert np.log(world.context(jets)) == pytest.approx([-3, 4.5, -0.5, -3, 2.0])
 
 
 def test_same_seed_same_stores(written, tmp_path):
