@@ -13,6 +13,9 @@ from eval.scaling.fitting.result import FitResult
 
 FloatArray = NDArray[np.float64]
 
+#: Beyond so many times the largest fitted compute, an answer extrapolates.
+FAR = 10.0
+
 
 @dataclass(frozen=True, eq=False)
 class Frontier:
@@ -155,7 +158,8 @@ def plan(
     Raises
     ------
     InputError
-        None or several of these are given, a value is not positive, or the law does not depend on N and D.
+        None or several of these are given, a value is not positive, the law does not depend on N and D, or the answer
+        extrapolates a law with a constant on its bound, which is no law there.
     """
     if (gpu_hours is None) != (flops_per_second is None):
         raise InputError("plan: gpu_hours and flops_per_second come together")
@@ -190,6 +194,12 @@ def plan(
     reach = np.isfinite(budget)
     window = {key: ends[1] for key, ends in result.data_window.items()}
     most = {"FLOPs": window["C"], "data": window["D"]}
+    if result.bounds_hit and reach[0] and columns["C"][0] > FAR * most["FLOPs"]:
+        raise InputError(
+            f"plan: in this fit {' and '.join(result.bounds_hit)} ended on a bound, and the law must not be "
+            f"extrapolated to {columns['C'][0]:.3g} FLOPs; ask for at most {FAR:g} times the largest fitted compute, "
+            f"{FAR * most['FLOPs']:.3g} FLOPs, or fit other points (genscale fit --range)"
+        )
     more = {"FLOPs": columns["C"][0] - most["FLOPs"], "data": columns["D"][0] - most["data"]}
     return Plan(
         question=question,
@@ -231,7 +241,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     found = []
     ratio = columns["C"][0] / most["FLOPs"]
-    if reach[0] and ratio > 10:
+    if reach[0] and ratio > FAR:
         found.append(f"extrapolates {ratio:.3g} times beyond the largest fitted compute")
     lost = [name for name, estimate in result.params.items() if estimate.identified is False]
     if lost:

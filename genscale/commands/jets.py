@@ -31,7 +31,7 @@ def simulate(
         ),
     ] = None,
     mpi: Annotated[
-        bool, typer.Option(help="Simulate multiparton interactions: more realistic, seven times slower.")
+        bool, typer.Option(help="Simulate multiparton interactions: more realistic, five times slower.")
     ] = True,
     format: Annotated[
         str, typer.Option(help="store (Arrow), or root: JetClass ROOT files, with the store beside them.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,13 +13,21 @@ from genscale.errors import InputError
 
 app = typer.Typer()
 
+#: Default output of each approach: `genscale plan` reads that of a law only, which no other may overwrite.
+OUTPUTS: Final = {"1": "envelope.json", "2": "isoflop.json", "3": "fit.json", "all": "approaches.json"}
+
 
 @app.command()
 def fit(
     points: Annotated[
         Path, typer.Argument(help="CSV (or .jsonl) with N, D, L; optional C, U, seed, weight, group.")
     ],
-    out: Annotated[Path, typer.Option(help="JSON file.")] = Path("fit.json"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file; default: fit.json for a law, otherwise envelope, isoflop, approaches or laws.json."
+        ),
+    ] = None,
     approach: Annotated[str, typer.Option(help="1 envelope, 2 IsoFLOP, 3 a law, or all.")] = "3",
     law: Annotated[
         str,
@@ -82,8 +91,12 @@ def fit(
     windows = {k: _range(k, v) for k, v in _pairs("--range", ranges)}
     at = {k: _number(k, v) for k, v in _pairs("--predict", predict.split(",") if predict else None)}
     _check_fit(approach, law, at, figure)
+    out = out or Path("laws.json" if law == "compare" else OUTPUTS[approach])
 
     table = read_points(points, columns=columns, where=rows)
+    if "D" not in windows and "D" not in columns and (least := _least_jets(points)):
+        windows["D"] = (least, math.inf)
+        typer.echo(f"note: D >= {least:g}, as in the study beside this table (--range D=0: keeps all points)")
     for name, (low, high) in windows.items():
         table = table.within(name, low, high)
     for file in (out, figure):
@@ -127,7 +140,9 @@ def fit(
     typer.echo(f"written to {out}")
     if at and isinstance(result, FitResult):
         values = ", ".join(f"{k} = {v:g}" for k, v in at.items())
-        typer.echo(f"L({values}) = {float(result.predict(**at)):.8g}")
+        ends = [float(x) for x in result.predict_interval(0.95, **at)] if bootstrap else []
+        interval = f" [{ends[0]:.5g}, {ends[1]:.5g}] (95 %)" if ends else ""
+        typer.echo(f"L({values}) = {float(result.predict(**at)):.5g}{interval}")
     if figure is not None:
         from eval.scaling.figures import fit_panel, isoflop_slices
 
@@ -136,6 +151,17 @@ def fit(
         elif isinstance(result, FrontierFit):
             isoflop_slices(result).savefig(figure, dpi=150)
         typer.echo(f"drawn to {figure}")
+
+
+def _least_jets(points: Path) -> float:
+    """Smallest number of jets that the study beside a table of points fits; 0 where there is no study."""
+    study = points.parent / "study.yaml"
+    if not study.is_file():
+        return 0.0
+    from genscale.config import load_config
+    from genscale.study.config import StudyConfig
+
+    return float(load_config(StudyConfig, study).fit.min_jets)
 
 
 def _check_fit(approach: str, law: str, at: dict[str, float], figure: Path | None) -> None:

@@ -186,7 +186,7 @@ def describe(
     lines += [
         "",
         f"vocabulary {vocab_size:,}, {tokens_per_jet:g} tokens per jet; D in jets, N all parameters",
-        f"rate: default peak learning rate for {batch_jets} jets per step (docs/generator.md)",
+        "rate: default peak learning rate (docs/generator.md)",
         "FLOPs/token: training, counted from the architecture, attention and head included; 6N beside it",
         f"training memory: {TRAINING_BYTES} bytes per parameter (float32 weight, gradient, AdamW's two moments) and "
         f"the activations of {batch_jets} jets, 4 tokens ((9 + 2 mlp_ratio) layers + 3) width bytes",

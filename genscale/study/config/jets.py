@@ -35,7 +35,7 @@ class JetsConfig:
     test : int
         Number of test jets to simulate.
     mpi : bool
-        Simulate multiparton interactions, which is more realistic and seven times slower.
+        Simulate multiparton interactions, which is more realistic and five times slower.
     seed : int
         Seed of the training jets; validation and test jets use the next two.
     rejection_of : dict of int

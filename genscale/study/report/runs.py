@@ -198,7 +198,7 @@ def _jets(config: StudyConfig, read: Sequence[str]) -> list[str]:
         )
     if not jets.mpi:
         lines.append(
-            "Multiparton interactions are switched off, which makes the simulation seven times faster: multiplicities "
+            "Multiparton interactions are switched off, which makes the simulation five times faster: multiplicities "
             "and masses are lower than in data or JetClass. Set jets.mpi=true to compare with either."
         )
     return lines
