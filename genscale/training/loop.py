@@ -289,6 +289,7 @@ class _Loop:
             total += summed.detach()
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(self.optimizer.gradient)
+        # The host waits here, once in a step: it must not change the weights by a gradient that is not finite.
         return float(total)
 
     def _sum(self, values: list[float]) -> list[float]:
