@@ -38,7 +38,7 @@ class JetsConfig:
         Simulate multiparton interactions, which is more realistic and five times slower.
     seed : int
         Seed of the training jets; validation and test jets use the next two.
-    rejection_of : dict of int
+    rejection_of : dict of str to int
         Number of test jets of a class, where rejections need more of them than an equal share of ``test``. Taggers are
         then judged on a further store, ``rejection``, which has the seed of the test jets and their shares of the other
         classes. If ``stores`` has a folder of that name, it is used.
