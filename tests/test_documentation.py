@@ -119,8 +119,8 @@ def check_command(words: list[str]) -> None:
     named = [word for option, word in itertools.pairwise(rest) if option == "--config"]
     if " ".join(path) in ("study run", "study power", "study new"):
         named += rest[:1]
-    kind = {"study": "studies"}.get(path[0], path[-1] if path[0] == "train" else path[0])
     for name in named:
+        kind = {"study": "studies"}.get(path[0], path[-1] if path[0] == "train" else path[0])
         assert name in shipped_names(kind) or name.isupper() or name.endswith(".yaml"), f"no {name} in {kind}"
 
 

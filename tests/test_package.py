@@ -13,6 +13,17 @@ from genscale.shipped import FOLDER, shipped_names
 ROOT = Path(__file__).parents[1]
 PARTS = ("genscale", "tokenizer", "eval", "configs", "pyproject.toml", "README.md", "LICENSE")
 
+TINY = """
+name: tiny
+jets: {world: lund, parameters: {kt_bins: 3, eta_bins: 3}, train: 600, validation: 120, test: 600}
+generator:
+  sizes: [pico, nano]
+  training: &training {jets: 600, batch_jets: 8, warmup_steps: 2, evaluations: 4, first_evaluation_jets: 60}
+tagger: {widths: [4, 6], features: kinematic4, training: *training}
+control: {repetition: false}
+fit: {bootstrap: 4, min_steps: 10}
+"""
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
@@ -68,17 +79,10 @@ def test_an_installed_study_runs_by_name(run, tmp_path):
 
 @pytest.mark.slow
 def test_an_installed_study_comes_to_its_report(run, tmp_path):
-    training = ["training.jets=600", "training.batch_jets=8", "training.warmup_steps=2", "training.evaluations=4",
-                "training.first_evaluation_jets=60", "training.validation_jets=100"]  # fmt: skip
-    done = run(
-        "study", "run", "known_limits", "--jobs", "1", "control={repetition: false}",
-        "jets={parameters: {kt_bins: 3, eta_bins: 3}, train: 600, validation: 120, test: 600}",
-        "generator={sizes: [pico, nano], seeds_of: null}", *(f"generator.{key}" for key in training),
-        "tagger.widths=[4, 6]", *(f"tagger.{key}" for key in training),
-        "fit={bootstrap: 4, min_steps: 10}",
-    )  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = run("study", "run", "tiny.yaml", "--jobs", "1")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/known_limits/report.html").is_file()
+    assert (tmp_path / "runs/tiny/report.html").is_file()
 
 
 def test_a_study_of_ones_own_begins_with_an_installed_one(run):
