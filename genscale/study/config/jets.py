@@ -41,8 +41,8 @@ class JetsConfig:
     rejection_of : dict of int
         Number of test jets of a class, where rejections need more of them than an equal share of ``test``. Taggers are
         then judged on a further store, ``rejection``, which has the seed of the test jets and their shares of the other
-        classes. If ``stores`` is given, it must have that store, and has it whatever these numbers are; without them, it
-        is used if it is there.
+        classes. If ``stores`` is given, it must have that store, with whatever numbers of jets; without
+        ``rejection_of`` the store is used if it is there.
     """
 
     stores: str = ""
