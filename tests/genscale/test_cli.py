@@ -31,7 +31,8 @@ def run(monkeypatch, capsys):
      ["tokenizer", "compare"],
      ["train", "generator"], ["train", "tagger"], ["generate"], ["likelihood"], ["predict"], ["ladder"],
      ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "power"], ["study", "status"],
-     ["study", "report"], ["study", "contrast"], ["study", "new"], ["study", "keys"]],
+     ["study", "report"], ["study", "contrast"], ["study", "new"], ["study", "keys"], ["select"],
+     ["merge"], ["world", "list"], ["world", "sample"], ["world", "floors"]],
 )  # fmt: skip
 def test_every_command_has_help(run, command):
     code, out, _ = run(*command, "--help")
@@ -269,6 +270,8 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
     )
     assert (code, "joint" in out) == (0, True), err
     assert json.loads((tmp_path / "fidelity.json").read_text())["n_generated"] == 50
+    code, out, err = run("likelihood", tmp_path / "run", test, "--out", tmp_path / "l.arrow", "--accept-loss")
+    assert (code, "nats per token" in out) == (0, True), err
     for folder, text in (
         (tmp_path / "made", "50"),
         (tmp_path / "run", "generator pico"),

@@ -460,7 +460,6 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tagger.predict_at=[64, 64]", "tagger.predict_at: .* names one twice"),
         ("jets.rejection_of={QDC: 100}", r"jets.rejection_of: QDC is not one of jets.classes \(QCD, Wqq, Tbqq\)"),
         ("jets.rejection_of={QCD: 100}", r"jets.rejection_of: 100 jets of QCD .* its share of jets.test \(2000\)"),
-        ("jets.rejection_of={QCD: 9000}", "jets.rejection_of: .* put a store named rejection there"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
         ("tagger.training.schedule=cosine", "tagger.training.schedule: cosine .* with tagger.training.cooldown"),
         ("repetition.training.cooldown=0.3", "cooldown: does not go with patience"),
