@@ -17,7 +17,7 @@ app = typer.Typer(help="Whole studies: from jets to the report.", no_args_is_hel
 def study_run(
     study: Study,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
     backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
     jobs: Annotated[
         int, typer.Option(help="Cells that run at the same time; 0: one per core (64 on a cluster).", min=0)
@@ -107,7 +107,7 @@ def study_power(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="JSON file; default: runs/<name>/power.json, where the report looks for it."),
+        typer.Option(help="JSON file; default: runs/NAME/power.json, where the report looks for it."),
     ] = None,
     scatter: Annotated[
         float | None,
