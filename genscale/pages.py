@@ -149,6 +149,12 @@ class Picture:
         return f"{self.name}.png"
 
     @property
+    def wide(self) -> bool:
+        """Whether it is about twice as wide as high, by the header of the PNG file: narrow screens scroll it."""
+        width, height = int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])
+        return width > 1.9 * height
+
+    @property
     def url(self) -> str:
         """The picture as a data URL, so that the page needs no other file."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()

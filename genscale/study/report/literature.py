@@ -165,8 +165,8 @@ def verdicts(judgements: Sequence[Judgement]) -> Table:
     ordered = sorted(judgements, key=lambda j: list(WORDS).index(j.verdict))
     return Table(
         "Verdicts",
-        "What this study says about published claims, each with the 95 % interval that the verdict rests on (empty "
-        "where none is identified). The next table says why.",
+        "What this study says about published claims, each with the 95 % interval that the verdict rests on, "
+        "where there is one. The next table says why.",
         ("this study", "claim", "95 % interval", "source"),
         [[WORDS[j.verdict], j.claim.text, _number(j), j.claim.source] for j in ordered],
         marks=[MARKS[j.verdict] for j in ordered],
@@ -176,7 +176,7 @@ def verdicts(judgements: Sequence[Judgement]) -> Table:
 def _number(judgement: Judgement) -> str:
     ends = judgement.outcome.interval
     if ends is None or not (judgement.verdict.decided or all(map(isfinite, ends))):
-        return ""
+        return "none"
     return f"{QUANTITIES.get(judgement.claim.key, judgement.claim.key)} in [{ends[0]:.2g}, {ends[1]:.2g}]"
 
 

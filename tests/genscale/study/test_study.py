@@ -294,7 +294,9 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
     page = (tmp_path / "out/contrast.html").read_text()
     assert "data:image/png" in page
     assert "</html>" in page
-    assert set(re.findall(r'href="([^"#]+)"', page)) == {"contrast.csv"}
+    files = set(re.findall(r'href="([^"#]+)"', page))
+    assert files == {"contrast.csv", "window.png", "laws-generation.png", "laws-tagging.png"}
+    assert all((tmp_path / "out" / name).exists() for name in files)
     assert list(contrast_studies([finished, tagging], progress=False).tasks) == [
         "generation", "tagging (tiny)", "tagging (tagging)",
     ]  # fmt: skip
