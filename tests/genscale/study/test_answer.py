@@ -28,7 +28,8 @@ def record(n: int, seed: int, loss: float) -> RunRecord:
     ]  # fmt: skip
     return RunRecord(
         task="tagger", size=f"d{n}", parameters={"total": n, "blocks": n, "embedding": 0},
-        jets_seen=JETS, jets_unique=JETS, tokens_seen=JETS, flops=1.0, flops_6nd=1.0, schedule="constant", seed=seed, config={}, config_hash="", data={},
+        jets_seen=JETS, jets_unique=JETS, tokens_seen=JETS, flops=1.0, flops_6nd=1.0,
+        schedule="constant", seed=seed, config={}, config_hash="", data={},
         evaluations=evaluations, wall_s=1.0, device="cpu", threads=1, processes=1,
     )  # fmt: skip
 
