@@ -96,6 +96,8 @@ class StoreWriter:
             if not header.is_file():
                 write_atomic(header, json.dumps(ours, indent=1).encode())
             theirs = json.loads(header.read_text())
+            if "split" in self.meta:  # simulations that were begun before stores were marked are resumed
+                theirs["meta"].setdefault("split", self.meta["split"])
         if theirs != ours:
             raise InputError(
                 f"{self.partial}: begun with other settings ({_first_difference(theirs, ours)}); "

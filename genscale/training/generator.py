@@ -18,7 +18,7 @@ from genscale.models.counting import count_parameters, generator_flops
 from genscale.models.files import load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import generator_config, learning_rate
-from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
+from genscale.training.task import Task, TrainingConfig, mean_loss, require_splits
 from tokenizer import Tokenizer
 
 #: Length to which older codes pad and over which they average the loss; it is used for one extra metric only.
@@ -118,7 +118,7 @@ class GeneratorTask(Task):
         for path, store in ((run.tokens, train), (run.validation, validation)):
             if store.manifest.meta["tokenizer_fingerprint"] != self.tokenizer.fingerprint:
                 raise InputError(f"{path}: was not made by the tokenizer {run.tokenizer}")
-        refuse_test_split(train)
+        require_splits(train, validation)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
         self.classes = train.class_names

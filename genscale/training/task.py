@@ -258,6 +258,18 @@ def refuse_test_split(store: Store) -> None:
         raise InputError(f"{store.path}: a test split; train on another store")
 
 
+def require_splits(train: Store, validation: Store) -> None:
+    """Raise InputError for training on a test split, and for held-out jets that are trained on, by their shards."""
+    refuse_test_split(train)
+    trained_on = {shard.sha256 for shard in train.manifest.shards}
+    for shard in validation.manifest.shards:
+        if shard.sha256 in trained_on:
+            raise InputError(
+                f"{validation.path}: holds jets of {train.path} (shard {shard.key}); "
+                "measure the held-out loss on a store of other jets"
+            )
+
+
 def mean_loss(
     accelerator: Accelerator, batches: Iterator[Any], score: Callable[[Any], tuple[Tensor, Tensor]]
 ) -> tuple[float, float, float]:

@@ -248,7 +248,7 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
         code, out, err = run("inspect", folder)
         assert (code, text in out) == (0, True), err
     code, out, err = run("train", "tagger", "--out", tmp_path / "tag", f"jets={tmp_path / 'made'}",
-                         f"validation={tmp_path / 'made'}", *tiny)  # fmt: skip
+                         f"validation={test}", *tiny)  # fmt: skip
     assert (code, "part_charge is missing" in err or "needs column" in err or "no labels" in err) == (2, True)
     code, out, err = run(
         "tokenizer", "quality", tokenizer_run, jet_stores / "test", "--out", tmp_path / "q.json"

@@ -400,6 +400,18 @@ def test_splits_that_share_jets_are_refused(jet_stores, tiny, tmp_path):
         run_study(config, tmp_path / "out", make_backend("local", 1), progress=False)
 
 
+def test_simulated_jets_are_marked_with_their_split(tiny):
+    config = load_config(StudyConfig, tiny, ["jets.stores=''", "jets.rejection_of={QCD: 5000}"])
+    jobs = {cell.id: cell.job for cell in planned_cells(config) if cell.id.startswith("jets/")}
+    splits = {
+        "jets/train": "train",
+        "jets/validation": "validation",
+        "jets/test": "test",
+        "jets/rejection": "test",
+    }
+    assert {name: job.split for name, job in jobs.items()} == splits
+
+
 def test_a_misspelt_size_leaves_no_folder_behind(tiny, tmp_path):
     config = load_config(StudyConfig, tiny, ["generator.sizes=[pcio]"])
     with pytest.raises(InputError, match="did you mean pico"):

@@ -26,7 +26,7 @@ from genscale.training.generator import GeneratorRun, GeneratorTask, load_genera
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig
-from genscale.training.tokenizer import TokenizerRun
+from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
 TWO_CPUS = Path(__file__).parents[3] / "configs" / "accelerate" / "two_cpus.yaml"
 TRAINING = TrainingConfig(
@@ -287,6 +287,15 @@ def test_a_test_split_is_never_trained_on(tagger_run, generator_run, jet_stores,
     encode_store(tmp_path / "test", Path(generator_run.tokenizer), tmp_path / "tokens", progress=False)
     with pytest.raises(InputError, match="tokens: a test split; train on another store"):
         GeneratorTask(dataclasses.replace(generator_run, tokens=str(tmp_path / "tokens")))
+
+
+def test_held_out_jets_are_not_those_of_the_training(tagger_run, generator_run):
+    for task, run, key in ((TaggerTask, tagger_run, "jets"), (GeneratorTask, generator_run, "tokens")):
+        with pytest.raises(InputError, match=r"train: holds jets of .*train \(shard"):
+            task(dataclasses.replace(run, validation=getattr(run, key)))
+    tokenizer = TokenizerRun(tagger_run.jets, tagger_run.jets)
+    with pytest.raises(InputError, match="store of other jets"):
+        TokenizerTask(tokenizer)
 
 
 def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):
