@@ -444,6 +444,10 @@ def test_studies_that_come_with_the_package_are_whole(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("name=..", r"name: '\.\.' is not a folder name"),
+        ("name=.", r"name: '\.' is not a folder name"),
+        ("name=../x", r"name: '\.\./x' is not a folder name"),
+        ('name="a\\0b"', r"name: 'a\\x00b' is not a folder name"),
         ("tagger.widths=[]", "repetition.widths: needs tagger.widths"),
         ("generator.seeds_of={smal: [1, 2]}", r"generator.seeds_of: smal is not in the grid \(pico, nano, micro\)"),
         ("inputs.width=5", r"inputs.width: 5 is not one of repetition.widths \(4, 8\)"),
