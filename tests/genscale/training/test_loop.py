@@ -206,6 +206,30 @@ def test_damaged_checkpoint_is_skipped_with_a_warning(generator_run, tmp_path):
     assert losses(resumed) == losses(whole)
 
 
+def test_damaged_state_is_skipped_and_one_without_a_checksum_is_read(generator_run, tmp_path):
+    whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "whole", progress=False)
+    often = dataclasses.replace(TRAINING, checkpoint_s=1e-6)
+    with pytest.raises(Interrupted):
+        train(Stopping(generator_run), often, tmp_path / "cut", progress=False)
+    older, newer = sorted((tmp_path / "cut" / "checkpoints").glob("step-*/state.json"))
+    values = json.loads(older.read_text())
+    del values["sha256"]  # as checkpoints were before
+    older.write_text(json.dumps(values))
+    values = json.loads(newer.read_text())
+    for damage in (
+        {"state": {k: v for k, v in values["state"].items() if k != "step"}},
+        {"files": {}},
+        {"files": []},
+    ):
+        newer.write_text(json.dumps(values | damage))
+        with pytest.warns(UserWarning, match=r"checkpoint skipped.*state\.json"):
+            assert Checkpoints(tmp_path / "cut").newest() == older.parent
+    newer.write_text("[1]")
+    with pytest.warns(UserWarning, match="checkpoint skipped"):
+        resumed = train(GeneratorTask(generator_run), TRAINING, tmp_path / "cut", progress=False)
+    assert losses(resumed) == losses(whole)
+
+
 def test_a_warm_up_that_fills_the_run_is_named(generator_run, tmp_path):
     long = dataclasses.replace(TRAINING, warmup_steps=TRAINING.n_steps)
     with pytest.warns(UserWarning, match=rf"warmup_steps: {long.n_steps} of {long.n_steps} steps"):
