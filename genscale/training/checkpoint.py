@@ -2,8 +2,9 @@
 
 A checkpoint is a folder ``checkpoints/step-<n>``, n being the steps done so far, branches included. It holds weights,
 optimizer moments and random states as safetensors (loading runs no code), and ``state.json`` with the loop's own state,
-the checksum of every file, and one of these values themselves. Within a cooldown branch it holds the same of the paused run, too, in files ``trunk-*``.
-It is written aside and renamed; the newest complete one is used, and the two newest are kept.
+the checksum of every file, and the checksum of these values themselves. Within a cooldown branch it holds the same of
+the paused run, too, in files ``trunk-*``. It is written aside and renamed; the newest complete one is used, and the two
+newest are kept.
 """
 
 from __future__ import annotations

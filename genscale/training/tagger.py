@@ -18,7 +18,7 @@ from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore, require_same_classes
 from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, tagger_flops
-from genscale.models.files import load_network, save_network
+from genscale.models.files import check_weights, load_network, save_network
 from genscale.models.ladder import tagger_learning_rate
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
 from genscale.training.task import Task, TrainingConfig, mean_loss, require_splits
@@ -152,6 +152,10 @@ class TaggerTask(Task):
             "max_particles": self.config.max_particles,
         }
         save_network(run, self.name, model, inputs)
+
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the weights are there and whole."""
+        check_weights(run)
 
 
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:

@@ -246,6 +246,10 @@ class Task(Protocol):
         """Write the trained model into the run's folder, in the form its users load."""
         ...
 
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the files that `save` wrote are there and whole."""
+        ...
+
 
 def weights_folder(run: Path, jets: int) -> Path:
     """Folder of the weights that a run kept after this number of jets, an entry of ``keep_weights_at``."""

@@ -183,6 +183,10 @@ class TokenizerTask(Task):
         """Write the tokenizer into the run's folder, as ``Tokenizer.load`` reads it."""
         self.tokenizer.save(run)
 
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the tokenizer is there and whole."""
+        Tokenizer.load(run)
+
 
 def _tensors(batch: PaddedBatch, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     moved = batch.to(accelerator.device)

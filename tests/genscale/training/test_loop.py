@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from genscale.config import from_mapping
 from genscale.data.convert import convert
 from genscale.data.export import export_root
 from genscale.data.store import JetStore
@@ -258,6 +260,29 @@ def test_folders_are_guarded(generator_run, tmp_path):
     other = dataclasses.replace(generator_run, size="nano")
     with pytest.raises(InputError, match="finished run of another configuration"):
         train(GeneratorTask(other), TRAINING, tmp_path / "run", progress=False)
+
+
+def test_a_run_without_its_weights_is_not_finished(generator_run, tagger_run, tmp_path):
+    config = dataclasses.replace(TRAINING, keep_weights_at=[160])
+    for task_of, run in ((GeneratorTask, generator_run), (TaggerTask, tagger_run)):
+        run, folder = dataclasses.replace(run, training=config), tmp_path / task_of.__name__
+        first = train(task_of(run), config, folder, progress=False)
+        assert train(task_of(run), config, folder, progress=False) == first
+        for weights in (folder / "model.safetensors", folder / "weights" / "jets-160" / "model.safetensors"):
+            whole = weights.read_bytes()
+            for left in (None, whole[:-1]):
+                weights.unlink() if left is None else weights.write_bytes(left)
+                with pytest.raises(InputError, match=rf"{weights}: missing or damaged.*was finished"):
+                    train(task_of(run), config, folder, progress=False)
+            weights.write_bytes(whole)
+
+
+def test_a_tokenizer_without_its_weights_is_not_finished(tokenizer_run, tmp_path):
+    run = shutil.copytree(tokenizer_run, tmp_path / "run")
+    config = from_mapping(TokenizerRun, RunRecord.load(run).config, "record.json")
+    next(run.glob("weights-*")).unlink()
+    with pytest.raises(InputError, match=r"missing, though tokenizer\.json names it; .* was finished"):
+        train(TokenizerTask(config), config.training, run, progress=False)
 
 
 def test_impossible_data_is_refused(generator_run, tagger_run, tmp_path):
