@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,19 @@ def table(tmp_path, monkeypatch):
         return Path("points.csv")
 
     return make
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_pipe_loses_no_result(table, closed):
+    table(0.3)
+    read, write = os.pipe()
+    os.close(read)  # as head does when it has seen enough
+    command = [sys.executable, "-m", "genscale.cli", "fit", "points.csv", "--bootstrap", "0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, closed: write}
+    done = subprocess.run(command, text=True, timeout=120, **streams)
+    os.close(write)
+    assert (done.returncode, done.stderr or "") == (0, "")
+    assert json.loads(Path("fit.json").read_text())["params"]
 
 
 def test_only_the_fit_of_a_law_is_written_where_plan_looks_for_one(run, table):
