@@ -14,7 +14,7 @@ RunOut = Annotated[Path, typer.Option(help="Folder of the run; an interrupted ru
 Workers = Annotated[
     int, typer.Option(help="Number of processes, which does not change the result; 0: one per core.", min=0)
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0, max=2**32 - 1)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file (see configs/).")]
 Overrides = Annotated[
     list[str] | None,

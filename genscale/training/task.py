@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from genscale.data.batching import Rows
+from genscale.data.order import SEEDS
 from genscale.data.plan import BatchPlan
 from genscale.data.store import Store
 from genscale.errors import InputError, require
@@ -125,6 +126,9 @@ class TrainingConfig:
             "seed",
         ):
             require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is negative")
+        for name in ("learning_rate", "weight_decay"):
+            require(math.isfinite(getattr(self, name)), f"{name}: {getattr(self, name)} is not finite")
+        require(self.seed < SEEDS, f"seed: {self.seed} is not from 0 to {SEEDS - 1}")
         require(
             self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
         )

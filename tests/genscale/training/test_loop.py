@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import random
 import shutil
@@ -251,6 +252,26 @@ def test_loss_that_is_no_number_is_named_with_step_rate_and_jets(generator_run, 
     ):
         train(Breaking(generator_run), TRAINING, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("learning_rate", math.inf), ("learning_rate", math.nan), ("weight_decay", math.inf), ("seed", 10**20)],
+)
+def test_numbers_that_no_training_can_use_are_refused(key, value):
+    with pytest.raises(InputError, match=f"{key}: {value} is"):
+        dataclasses.replace(TRAINING, **{key: value})
+
+
+def test_no_number_of_held_out_jets_means_all(tagger_run, generator_run, tokenizer_run, tmp_path):
+    tokenizer = from_mapping(TokenizerRun, RunRecord.load(tokenizer_run).config, "record.json")
+    for task, run in ((TaggerTask, tagger_run), (GeneratorTask, generator_run), (TokenizerTask, tokenizer)):
+        found = []
+        for jets in (0, 200, 10**6):
+            config = dataclasses.replace(TRAINING, jets=32, validation_jets=jets)
+            folder = tmp_path / task.__name__ / str(jets)
+            found.append(losses(train(task(run), config, folder, progress=False)))
+        assert found[0] == found[1] == found[2]
 
 
 def test_folders_are_guarded(generator_run, tmp_path):
