@@ -15,7 +15,7 @@ RunOut = Annotated[Path, typer.Option(help="Folder of the run; an interrupted ru
 Workers = Annotated[
     int, typer.Option(help="Number of processes, which does not change the result; 0: one per core.", min=0)
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0, max=2**32 - 1)]
 _PRESETS = "; ".join(
     f"for a {kind} {', '.join(shipped_names(kind))}" for kind in ("tokenizer", "generator", "tagger")
 )

@@ -34,7 +34,7 @@ def tokenizer_fit(
     overrides: Overrides = None,
     config: ConfigFile = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Held-out jet store; default: the same store.")
+        Path | None, typer.Option(help="Held-out jet store; needed here, in --config or as validation=STORE.")
     ] = None,
 ) -> None:
     """Train a VQ-VAE tokenizer. Run it again after an interruption to resume the training."""
@@ -43,7 +43,7 @@ def tokenizer_fit(
     from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
     require_run_folder(out)
-    given = [f"jets={store}", f"validation={validation or store}"]
+    given = [f"jets={store}", *([f"validation={validation}"] if validation else [])]
     run = load_config(TokenizerRun, find_config("tokenizer", config), [*given, *(overrides or [])])
     report_run(train(TokenizerTask(run), run.training, out), out)
 

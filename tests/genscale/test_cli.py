@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -204,6 +205,19 @@ def table(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_pipe_loses_no_result(table, closed):
+    table(0.3)
+    read, write = os.pipe()
+    os.close(read)  # as head does when it has seen enough
+    command = [sys.executable, "-m", "genscale.cli", "fit", "points.csv", "--bootstrap", "0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, closed: write}
+    done = subprocess.run(command, text=True, timeout=120, **streams)
+    os.close(write)
+    assert (done.returncode, done.stderr or "") == (0, "")
+    assert json.loads(Path("fit.json").read_text())["params"]
+
+
 def test_only_the_fit_of_a_law_is_written_where_plan_looks_for_one(run, table):
     points = table(0.3)
     code, text, err = run("fit", points, "--bootstrap", 20, "--predict", "N=1e6,D=1e6")
@@ -280,7 +294,7 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
         code, out, err = run("inspect", folder)
         assert (code, text in out) == (0, True), err
     code, out, err = run("train", "tagger", "--out", tmp_path / "tag", f"jets={tmp_path / 'made'}",
-                         f"validation={tmp_path / 'made'}", *tiny)  # fmt: skip
+                         f"validation={test}", *tiny)  # fmt: skip
     assert (code, "part_charge is missing" in err or "needs column" in err or "no labels" in err) == (2, True)
     code, out, err = run(
         "tokenizer", "quality", tokenizer_run, jet_stores / "test", "--out", tmp_path / "q.json"
