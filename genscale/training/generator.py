@@ -15,10 +15,10 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import TokenStore, require_same_classes
 from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, generator_flops
-from genscale.models.files import load_network, save_network
+from genscale.models.files import check_weights, load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import generator_config, learning_rate
-from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
+from genscale.training.task import Task, TrainingConfig, mean_loss, require_splits
 from tokenizer import Tokenizer
 
 #: Length to which older codes pad and over which they average the loss; it is used for one extra metric only.
@@ -118,7 +118,7 @@ class GeneratorTask(Task):
         for path, store in ((run.tokens, train), (run.validation, validation)):
             if store.manifest.meta["tokenizer_fingerprint"] != self.tokenizer.fingerprint:
                 raise InputError(f"{path}: was not made by the tokenizer {run.tokenizer}")
-        refuse_test_split(train)
+        require_splits(train, validation)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
         self.classes = train.class_names
@@ -164,6 +164,11 @@ class GeneratorTask(Task):
         self.tokenizer.save(run / TOKENIZER_FOLDER)
         provenance = {"tokenizer_fingerprint": self.tokenizer.fingerprint, "classes": list(self.classes)}
         save_network(run, self.name, model, provenance)
+
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless weights and tokenizer are there and whole."""
+        check_weights(run)
+        Tokenizer.load(run / TOKENIZER_FOLDER)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         return batch.labels if self.config.class_conditional else None

@@ -42,6 +42,7 @@ from genscale.training.checkpoint import Checkpoints, Snapshot
 from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
 from genscale.training.task import Task, TrainingConfig, weights_folder
+from tokenizer.errors import InputError as TokenizerInputError
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -152,6 +153,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
         record = RunRecord.load(run)
         if record.config_hash != digest:
             raise InputError(f"{run}: holds a finished run of another configuration; choose another folder")
+        _check_finished(task, config, run, record)
         return record
     if not accelerator.is_main_process:
         return _Loop(task, config, run, accelerator, digest, progress=False).run()
@@ -453,6 +455,18 @@ class _Loop:
             yield writer
         finally:
             writer.close()
+
+
+def _check_finished(task: Task, config: TrainingConfig, run: Path, record: RunRecord) -> None:
+    """Raise InputError unless all weights that a finished run has saved are there and whole."""
+    kept = [config.weights_kept_after.get(e.step) for e in record.evaluations]
+    try:
+        for folder in [run, *(weights_folder(run, jets) for jets in kept if jets)]:
+            task.check_saved(folder)
+    except (InputError, TokenizerInputError) as error:
+        raise InputError(
+            f"{error}; {run} was finished: put the file back, or remove the run to train again"
+        ) from error
 
 
 def _digest(task: Task) -> str:
