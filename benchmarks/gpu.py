@@ -237,9 +237,9 @@ def resumption(what: str) -> Row:
     """Difference of the last held-out losses of a training that was killed and resumed and of one that was not."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        jets = random_jets(400)
-        for split in ("train", "validation"):
-            writer = StoreWriter(folder / split, "jets", {"origin": "benchmark"})
+        for seed, split in enumerate(("train", "validation")):
+            jets = random_jets(400, seed)
+            writer = StoreWriter(folder / split, "jets", {"origin": "benchmark", "split": split})
             writer.write_shard("all", to_store_rows(jets, np.arange(len(jets)) % 10))
             writer.finish()
         training = TrainingConfig(jets=320, batch_jets=32, evaluations=1, warmup_steps=0, learning_rate=1e-3)
