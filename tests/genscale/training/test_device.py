@@ -166,5 +166,5 @@ def test_the_host_waits_for_few_things_at_a_position_when_it_draws_jets(settings
     model = Generator(GeneratorConfig(16, 2, 2, 40, 9)).eval()
     with HostReads() as reads:
         sample(model, 16, SamplingConfig(**settings))
-    # Per position: jets near a step of the probabilities, and whether any ended; then which, and what replaces them.
+    # Per position: jets near a step of the probabilities, whether any has ended, which, and what replaces them.
     assert reads.count <= 6 * 9
