@@ -23,8 +23,18 @@ def store_of(path, jets, labels=None, classes=()):
 
 
 def trained(tokens, tokenizer_run, run, **settings):
+    """Train on some jets of a token store; the others are held out."""
+    store = TokenStore.open(tokens)
+    jets = store.read(slice(0, len(store)))
+    for split, part in (("train", jets[:40]), ("validation", jets[40:])):
+        writer = StoreWriter(
+            run.parent / f"{run.name}-{split}", "tokens", store.manifest.meta, store.class_names
+        )
+        writer.write_shard("0", part)
+        writer.finish()
+    stores = (str(run.parent / f"{run.name}-{split}") for split in ("train", "validation"))
     training = TrainingConfig(jets=32, batch_jets=16, evaluations=1, validation_jets=16, warmup_steps=0)
-    config = GeneratorRun(str(tokens), str(tokens), str(tokenizer_run), training=training, **settings)
+    config = GeneratorRun(*stores, str(tokenizer_run), training=training, **settings)
     train(GeneratorTask(config), training, run, progress=False)
     return run
 
@@ -41,7 +51,7 @@ def test_jets_without_labels_go_all_the_way(tmp_path, tokenizer_run, make_jets):
     assert JetStore.open(tmp_path / "made").class_names == ()
     found = likelihood_store(run, jets, tmp_path / "l.arrow", progress=False)
     assert list(found["classes"]) == ["unknown"]
-    with pytest.raises(InputError, match="tokens: has no labels, and the training needs them"):
+    with pytest.raises(InputError, match="has no labels, and the training needs them"):
         trained(tmp_path / "tokens", tokenizer_run, tmp_path / "conditional", class_conditional=True)
 
 
