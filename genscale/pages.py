@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,16 @@ T = TypeVar("T")
 
 #: Tables with more rows than this are folded.
 LONG_TABLE = 15
+
+
+class Mark(StrEnum):
+    """A sign in front of a statement, which tells its kind without colour."""
+
+    YES = "✓"
+    NO = "✗"
+    OPEN = "?"
+    UNTESTED = "–"
+    OUTSIDE = "○"
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Table:
         Text that is shown when the pointer rests on a row, one per row; empty for none.
     faint : sequence of bool
         Whether each row is shown in grey; empty for none.
+    marks : sequence of Mark
+        Mark of the first cell of each row; empty for none. A marked table is never folded.
     """
 
     title: str
@@ -51,6 +65,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     faint: Sequence[bool] = ()
+    marks: Sequence[Mark] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -74,7 +89,12 @@ class Table:
     @property
     def folded(self) -> bool:
         """Whether the page shows the rows only on demand."""
-        return len(self.rows) > LONG_TABLE
+        return len(self.rows) > LONG_TABLE and not self.marks
+
+    @property
+    def file(self) -> str:
+        """Name of its CSV file."""
+        return f"{_slug(self.title)}.csv"
 
     def text(self) -> list[str]:
         """Lines for a terminal, without title and caption."""
@@ -122,6 +142,17 @@ class Picture:
         if isinstance(self.image, Path):
             return self.image.read_bytes()
         return self.image if isinstance(self.image, bytes) else png(self.image)
+
+    @property
+    def file(self) -> str:
+        """Name of its PNG file."""
+        return f"{self.name}.png"
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is about twice as wide as high, by the header of the PNG file: narrow screens scroll it."""
+        width, height = int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])
+        return width > 1.9 * height
 
     @property
     def url(self) -> str:
@@ -174,6 +205,62 @@ class Section:
         return any((self.figures, self.tables, self.text, self.listing))
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of an answer.
+
+    Attributes
+    ----------
+    topic : str
+        What it is about, in a word or two.
+    mark : Mark
+        Whether it is a yes, a no, or open.
+    text : str
+        The sentence, without the topic.
+    """
+
+    topic: str
+    mark: Mark
+    text: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number for the head of a page.
+
+    Attributes
+    ----------
+    value : str
+        The number with its error.
+    label : str
+        Unit and meaning.
+    note : str
+        What the error does not contain, or what to compare the number with; empty for nothing.
+    """
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to the question of a page, for its head.
+
+    Attributes
+    ----------
+    question : str
+    findings : sequence of Finding
+    numbers : sequence of Number
+    figures : sequence of Picture
+    """
+
+    question: str
+    findings: Sequence[Finding]
+    numbers: Sequence[Number] = ()
+    figures: Sequence[Picture] = ()
+
+
 def write_page(
     path: Path,
     title: str,
@@ -182,6 +269,7 @@ def write_page(
     *,
     figures: Path,
     tables: Path | None = None,
+    answer: Answer | None = None,
 ) -> Path:
     """Write sections as one self-contained HTML page, and their figures, tables and data as files beside it.
 
@@ -199,6 +287,8 @@ def write_page(
         Folder of the PNG files.
     tables : Path, optional
         Folder of CSV files of the tables; by default none are written.
+    answer : Answer, optional
+        Head of the page; what sections found then stands with them. By default it stands at the head.
 
     Returns
     -------
@@ -210,11 +300,12 @@ def write_page(
             if value is not None:
                 write = write_csv if name.endswith(".csv") else write_json
                 write(path.parent / name, plain(value))
-        for figure in section.figures:
-            write_atomic(figures / f"{figure.name}.png", figure.png)
         if tables is not None:
             for table in section.tables:
-                write_atomic(tables / f"{_slug(table.title)}.csv", table.csv())
+                write_atomic(tables / table.file, table.csv())
+    pictures = [picture for part in (answer, *sections) if part for picture in part.figures]
+    for picture in pictures:
+        write_atomic(figures / picture.file, picture.png)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genscale"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -222,12 +313,22 @@ def write_page(
         title=title,
         subtitle=subtitle,
         sections=sections,
+        answer=answer,
+        figures=_link(figures, path),
+        tables=tables and _link(tables, path),
+        data=sorted({name for section in sections for name in section.data}),
         cautions=[line for section in sections for line in section.cautions],
         versions=package_versions(),
         commit=git_commit(),
     )
     write_atomic(path, page)
     return path
+
+
+def _link(folder: Path, page: Path) -> str:
+    """Link from a page to a folder, to be followed by the name of a file."""
+    relative = Path(os.path.relpath(folder, page.parent)).as_posix()
+    return "" if relative == "." else f"{relative}/"
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:

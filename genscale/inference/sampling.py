@@ -177,6 +177,7 @@ class _Draw:
             chosen = self._choose(logits, uniform[slots, position], prefixes)
             written[slots, position + 1] = chosen
             ended = chosen == stop
+            # The host waits here, because jets that have ended leave the batch, which saves most of the work.
             if not bool(ended.any()):
                 continue
             done = slots[ended].cpu().numpy()
@@ -195,6 +196,7 @@ class _Draw:
     def _choose(self, logits: Tensor, uniform: Tensor, prefixes: Tensor) -> Tensor:
         """Return the tokens ``[jets]`` whose cumulative probabilities pass the random numbers ``[jets, depth]``."""
         token, margin = self._invert(logits, uniform)
+        # The host waits here, because these jets are computed again in double precision, which is rare.
         near = (margin < NEAR_STEP).nonzero()[:, 0]
         if len(near):
             token[near] = self._invert(self._exact_logits(prefixes[near]), uniform[near])[0]

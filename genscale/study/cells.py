@@ -160,8 +160,15 @@ class _Jobs:
     @property
     def more_background(self) -> bool:
         """Whether taggers are judged on a store with more background than the test jets."""
-        given = self.config.jets.stores
-        return (Path(given) / REJECTION).is_dir() if given else bool(self.config.jets.rejection_of)
+        given, wanted = self.config.jets.stores, bool(self.config.jets.rejection_of)
+        if not given:
+            return wanted
+        there = (Path(given) / REJECTION).is_dir()
+        require(
+            there or not wanted,
+            f"jets.rejection_of: {given} has no store {REJECTION}, which genscale simulate --jets-of makes",
+        )
+        return there
 
     @property
     def tokens(self) -> dict[str, str]:

@@ -176,7 +176,8 @@ class GeneratorTask(Task):
 
 def per_jet(values: Tensor, batch: Batch) -> Tensor:
     """Sum values per token ``[n_tokens]`` over each jet, ``[jets]``."""
-    return torch.segment_reduce(values, "sum", lengths=batch.packing.lengths)
+    # Without "unsafe" the lengths are checked, for which the host would have to wait for a GPU.
+    return torch.segment_reduce(values, "sum", lengths=batch.packing.lengths, unsafe=True)
 
 
 def load_generator(run: Path) -> tuple[Generator, dict[str, Any]]:

@@ -291,6 +291,7 @@ class _Loop:
             total += summed.detach()
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(self.optimizer.gradient)
+        # The host waits here, once in a step: it must not change the weights by a gradient that is not finite.
         return float(total)
 
     def _sum(self, values: list[float]) -> list[float]:
@@ -334,6 +335,7 @@ class _Loop:
         if tensorboard is not None:
             for name, value in metrics.items():
                 tensorboard.add_scalar(f"validation/{name}", value, state.jets_seen)
+        if self.accelerator.is_main_process:
             lines = [json.dumps(e) + "\n" for e in state.evaluations]
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
             if self.config.patience and state.best() == len(state.evaluations) - 1:
@@ -432,12 +434,22 @@ class _Loop:
 
     @contextlib.contextmanager
     def _tensorboard(self, jets_seen: int) -> Iterator[Any]:
-        """Yield a writer that drops entries beyond the point of resumption; None in all but the main process."""
+        """Yield a writer that drops entries beyond the point of resumption.
+
+        It is None in all but the main process, and where TensorBoard is not installed.
+        """
         if not self.accelerator.is_main_process:
             yield None
             return
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            warnings.warn(
+                "tensorboard is not installed: there are no training curves, only held-out losses in metrics.jsonl",
+                stacklevel=2,
+            )
+            yield None
+            return
         writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=jets_seen + 1)
         try:
             yield writer

@@ -293,6 +293,7 @@ def mean_loss(
         sums += torch.stack(
             [a.sum(), b.sum(), (a * a).sum(), (a * b).sum(), (b * b).sum(), b.new_tensor(len(b))]
         )
+    # The host waits here alone, after all batches.
     a, b, aa, ab, bb, n = accelerator.reduce(sums, "sum").tolist()
     mean = a / b
     variance = max(aa - 2 * mean * ab + mean * mean * bb, 0.0) / b**2

@@ -168,16 +168,16 @@ class TokenizerTask(Task):
         self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
     ) -> dict[str, float]:
         """Held-out loss and its parts, mean over particles."""
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         n = 0
         for batch in held_out(self.validation_rows, config.validation_jets, config.batch_jets):
             if not batch.n_tokens:  # jets are sorted by length, so those without particles may be left over
                 continue
             for name, value in model(*_tensors(batch, accelerator)).items():
                 if name != "n_particles":
-                    sums[name] = sums.get(name, 0.0) + float(value) * batch.n_tokens
+                    sums[name] = value.double() * batch.n_tokens + sums.get(name, 0.0)
             n += batch.n_tokens
-        return {name: value / n for name, value in sums.items()}
+        return {name: float(value) / n for name, value in sums.items()}
 
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the tokenizer into the run's folder, as ``Tokenizer.load`` reads it."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from eval.common.results import Unavailable
-from genscale.pages import Picture, Section, Table, write_page
+from genscale.pages import Answer, Finding, Mark, Number, Picture, Section, Table, write_page
 
 SQUARES = Table.of("Squares", "Of numbers.", (1, 2, 12), [("n", str), ("n^2", lambda n: str(n * n))])
 
@@ -74,3 +74,42 @@ def test_long_tables_are_folded(tmp_path):
     text = page.read_text()
     assert text.count("<details>") == 1
     assert "Show 100 rows" in text
+
+
+def test_marked_tables_are_never_folded_and_show_their_marks(tmp_path):
+    marks = [Mark.YES, *[Mark.OPEN] * 19]
+    table = Table("Marked", "", ("verdict",), [["told"] for _ in marks], marks=marks)
+    page = write_page(
+        tmp_path / "p.html", "T", "", [Section("S", tables=[table])], figures=tmp_path
+    ).read_text()
+    assert "<details>" not in page
+    assert page.count(">✓</span>told") == 1
+    assert page.count(">?</span>told") == 19
+
+
+def test_an_answer_stands_first_and_what_was_found_with_its_topic(tmp_path):
+    answer = Answer(
+        "Is it?",
+        [Finding("Size", Mark.NO, "it < is not.")],
+        [Number("1 ± 2", "nats", "one seed")],
+        [Picture("seen", "Seen", "", b"png")],
+    )
+    sections = [Section("Missing", found=["Not finished."]), Section("S", found=["Found."], tables=[SQUARES])]
+    page = write_page(
+        tmp_path / "p.html", "T", "", sections,
+        figures=tmp_path / "figures", tables=tmp_path / "tables", answer=answer,
+    ).read_text()  # fmt: skip
+    order = [
+        "Not finished.",
+        "Is it?",
+        "it &lt; is not.",
+        "1 ± 2",
+        "figures/seen.png",
+        "Contents",
+        'id="s"',
+        "Found.",
+    ]
+    assert [page.index(part) for part in order] == sorted(page.index(part) for part in order)
+    assert "What was found" not in page
+    assert (tmp_path / "figures" / "seen.png").read_bytes() == b"png"
+    assert 'href="tables/squares.csv"' in page

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, Final
 
 from eval.literature.claims import Judgement, judge
 from eval.literature.constants import MeasuredConstant, constants_table
 from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
+from eval.literature.verdicts import Verdict
 from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
 from genscale.study.power import load_power
-from genscale.study.report.words import verdict
+from genscale.study.report.words import MARKS, verdict
 from genscale.study.results.absence import available
 from genscale.study.results.controls import Limit
 from genscale.study.results.repetition import inputs_name
 from genscale.study.results.study import Study
 
 CLAIMS_FILE = "claims.json"
+
+#: Verdicts on a claim, in the order of the table.
+WORDS: Final = {
+    Verdict.SUPPORTS: "supported",
+    Verdict.CONTRADICTS: "contradicted",
+    Verdict.CANNOT_TELL: "cannot tell",
+    Verdict.NOT_TESTED: "not tested",
+    Verdict.NOT_APPLICABLE: "not applicable",
+}
+
+#: What the interval of a claim is one of.
+QUANTITIES: Final = {
+    "alpha": "alpha",
+    "beta": "beta",
+    "a": "a",
+    "L_inf": "L_inf",
+    "tagging: N": "fall per decade of N",
+    "tagging: D": "fall per decade of D",
+    "lambda": "lambda",
+    "independent of N": "slope with N over slope with U",
+    "beta_rep": "beta_rep - beta",
+    "cost": "ratio of compute",
+    "inputs": "largest difference of beta",
+    "R(L)": "scatter of ln R",
+    "a from scratch": "a",
+    "generation: N": "fall per decade of N",
+    "generation: D": "fall with D over fall with N",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +98,20 @@ def section(study: Study) -> Section | None:
     if study.config.jets.world or not study.laws:
         return None
     literature = compare_with_literature(study)
-    return Section("Literature", tables=literature_tables(literature), data={CLAIMS_FILE: literature})
+    return Section(
+        "Literature",
+        found=[_count(literature.judgements)],
+        tables=literature_tables(literature),
+        data={CLAIMS_FILE: literature},
+    )
+
+
+def _count(judgements: Sequence[Judgement]) -> str:
+    """How many claims have each verdict."""
+    counts = ", ".join(
+        f"{sum(j.verdict is verdict for j in judgements)} {word}" for verdict, word in WORDS.items()
+    )
+    return f"Of {len(judgements)} published claims: {counts}."
 
 
 def compare_with_literature(study: Study) -> Literature:
@@ -117,6 +160,26 @@ def _comparable(c: MeasuredConstant) -> str:
     return "yes" if c.comparable else "no: other jets or inputs"
 
 
+def verdicts(judgements: Sequence[Judgement]) -> Table:
+    """One line per claim, the decided ones first."""
+    ordered = sorted(judgements, key=lambda j: list(WORDS).index(j.verdict))
+    return Table(
+        "Verdicts",
+        "What this study says about published claims, each with the 95 % interval that the verdict rests on, "
+        "where there is one. The next table says why.",
+        ("this study", "claim", "95 % interval", "source"),
+        [[WORDS[j.verdict], j.claim.text, _number(j), j.claim.source] for j in ordered],
+        marks=[MARKS[j.verdict] for j in ordered],
+    )
+
+
+def _number(judgement: Judgement) -> str:
+    ends = judgement.outcome.interval
+    if ends is None or not (judgement.verdict.decided or all(map(isfinite, ends))):
+        return "none"
+    return f"{QUANTITIES.get(judgement.claim.key, judgement.claim.key)} in [{ends[0]:.2g}, {ends[1]:.2g}]"
+
+
 def literature_tables(literature: Literature) -> list[Table]:
     """Constants beside published ones, and verdicts."""
     constants = [
@@ -144,9 +207,10 @@ def literature_tables(literature: Literature) -> list[Table]:
         for step in (*found.last_sizes, *found.last_doublings)
     ]  # fmt: skip
     return [
+        verdicts(literature.judgements),
         Table(
             "Claims of the literature",
-            "What this study says about published claims. A claim is supported if the whole 95 % "
+            "The verdicts with their reasons. A claim is supported if the whole 95 % "
             "interval lies within the difference that would matter, and contradicted if all of it lies beyond. Power "
             "is the probability that a study of this design decides the claim correctly.",
             ("claim", "source", "this study", "why", "power", "difference that matters"),

@@ -14,6 +14,7 @@ from genscale.pages import Section, write_page
 from genscale.study.config import StudyConfig
 from genscale.study.jobs import Job
 from genscale.study.report import (
+    answer,
     codebooks,
     control,
     distances,
@@ -71,6 +72,7 @@ def write_report(folder: Path, config: StudyConfig) -> Path:
         [*sections, _reproduce(config)],
         figures=folder / "figures",
         tables=folder / "tables",
+        answer=answer.answer(study),
     )
 
 

@@ -46,13 +46,8 @@ def _findings(found: Physics, sizes: list[Size]) -> list[str]:
     accuracy, spread = best.mean(lambda run: found.scores[run].accuracy)
     error = best.mean(lambda run: found.scores[run].accuracy_error)[0]
     seeds = f", mean over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
-    signals = found.scores[best.runs[0]].signals
-    rejections = ", ".join(
-        f"{name} {_rejection(found, best, name)} at {_percent(s)} efficiency" for name, s in signals.items()
-    )
     lines = [
-        f"Best size on test jets, {best.name}{seeds}: accuracy {accuracy:.3f} ± {np.hypot(error, spread or 0):.3f}, "
-        f"QCD rejection {rejections}."
+        f"Best size on test jets, {best.name}{seeds}: accuracy {accuracy:.3f} ± {np.hypot(error, spread or 0):.3f}."
     ]
     if isinstance(found.calibration, Unavailable):
         lines.append(sentence(found.calibration))

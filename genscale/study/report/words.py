@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from eval.common.results import Estimate
+from eval.literature.verdicts import Verdict
+from genscale.pages import Mark
+
+#: How verdicts are marked, in the order in which they are shown.
+MARKS: Final = {
+    Verdict.SUPPORTS: Mark.YES,
+    Verdict.CONTRADICTS: Mark.NO,
+    Verdict.CANNOT_TELL: Mark.OPEN,
+    Verdict.NOT_TESTED: Mark.UNTESTED,
+    Verdict.NOT_APPLICABLE: Mark.OUTSIDE,
+}
 
 
 def sentence(text: object) -> str:

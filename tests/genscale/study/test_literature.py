@@ -47,7 +47,7 @@ def test_verdicts_power_and_steps_are_written_as_plain_json(literature):
 
 
 def test_tables_show_the_power_and_what_was_never_published(literature):
-    claims, steps, _ = literature_tables(literature)
+    _, claims, steps, _ = literature_tables(literature)
     row = next(
         row
         for row in claims.rows
@@ -55,3 +55,19 @@ def test_tables_show_the_power_and_what_was_never_published(literature):
     )
     assert row[4] == "0.90"
     assert len(steps.rows) == 4 + 5  # neighbouring sizes, then the last doubling of each size
+
+
+def test_every_claim_has_one_line_with_a_mark_and_the_decided_ones_come_first(literature):
+    table = literature_tables(literature)[0]
+    assert len(table.rows) == len(table.marks) == len(literature.judgements)
+    assert not table.folded
+    words = [row[0] for row in table.rows]
+    order = ["supported", "contradicted", "cannot tell", "not tested", "not applicable"]
+    assert words == sorted(words, key=order.index)
+    marks = dict(zip(words, table.marks, strict=True))
+    assert len(set(marks.values())) == len(marks)  # told apart without colour
+    for j in literature.judgements:
+        (row,) = (row for row in table.rows if row[1] == j.claim.text)
+        assert row[2] == "none" or " in [" in row[2]
+    (alpha,) = (row for row in table.rows if row[1].endswith("N^-0.44"))
+    assert alpha[2] == "alpha in [0.3, 0.7]"

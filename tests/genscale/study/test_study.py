@@ -156,8 +156,9 @@ def test_coarser_codebooks_are_measured_like_the_one_of_the_study(finished):
 
 def test_report_is_one_page_without_links_to_other_files(finished):
     page = (finished / "report.html").read_text()
-    for phrase in ("What was found", "learnable window", "Laws of generation", "Laws of tagging", "not identified",
-                   "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1", "How to reproduce"):  # fmt: skip
+    for phrase in ("Does scaling help here", "learnable window", "Laws of generation", "Laws of tagging",
+                   "not identified", "Loss against fidelity", "generator/pico-s1", "tagger/d4-s1",
+                   "How to reproduce"):  # fmt: skip
         assert phrase in page
     # Without the pictures: any four letters may stand in them.
     text, pictures = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
@@ -174,9 +175,11 @@ def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     places = set(re.findall(r'id="([^"]*)"', page))
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
-    assert files == {"points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json",
-                     "claims.json", "control.json", "points-fidelity.csv", "codebooks.csv"}  # fmt: skip
     assert all((finished / name).exists() for name in files)
+    assert {name for name in files if "/" not in name} == {
+        "points.csv", "fits.json", "fidelity.json", "tagging.json", "repetition.csv", "repetition.json", "claims.json",
+        "control.json", "points-fidelity.csv", "codebooks.csv",
+    }  # fmt: skip
 
 
 def test_every_table_of_the_report_is_a_csv_file_too(finished):
@@ -291,7 +294,9 @@ def test_contrast_puts_the_tasks_of_studies_under_one_roof(finished, tmp_path):
     page = (tmp_path / "out/contrast.html").read_text()
     assert "data:image/png" in page
     assert "</html>" in page
-    assert set(re.findall(r'href="([^"#]+)"', page)) == {"contrast.csv"}
+    files = set(re.findall(r'href="([^"#]+)"', page))
+    assert files == {"contrast.csv", "window.png", "laws-generation.png", "laws-tagging.png"}
+    assert all((tmp_path / "out" / name).exists() for name in files)
     assert list(contrast_studies([finished, tagging], progress=False).tasks) == [
         "generation", "tagging (tiny)", "tagging (tagging)",
     ]  # fmt: skip
@@ -476,7 +481,6 @@ def test_studies_that_come_with_the_package_are_whole(file):
         ("tagger.predict_at=[64, 64]", "tagger.predict_at: .* names one twice"),
         ("jets.rejection_of={QDC: 100}", r"jets.rejection_of: QDC is not one of jets.classes \(QCD, Wqq, Tbqq\)"),
         ("jets.rejection_of={QCD: 100}", r"jets.rejection_of: 100 jets of QCD .* its share of jets.test \(2000\)"),
-        ("jets.rejection_of={QCD: 9000}", "jets.rejection_of: .* put a store named rejection there"),
         ("generator.training.schedule=cosine", "generator.training.schedule: cosine .* set it to constant"),
         ("tagger.training.schedule=cosine", "tagger.training.schedule: cosine .* with tagger.training.cooldown"),
         ("repetition.training.cooldown=0.3", "cooldown: does not go with patience"),
