@@ -51,11 +51,11 @@ def measured(folder, size, batch, steps, precision, dropout):
         average=0.1, learning_rate=1e-3, precision=precision,
     )
     if size[0] == "d":
-        jets = folder + "/jets"
-        task = TaggerTask(TaggerRun(jets, jets, int(size[1:]), dropout=dropout, training=training))
+        stores = [folder + "/jets/train", folder + "/jets/validation"]
+        task = TaggerTask(TaggerRun(*stores, int(size[1:]), dropout=dropout, training=training))
     else:
-        tokens = folder + "/tokens"
-        task = GeneratorTask(GeneratorRun(tokens, tokens, folder + "/tokenizer", size, training=training))
+        stores = [folder + "/tokens/train", folder + "/tokens/validation"]
+        task = GeneratorTask(GeneratorRun(*stores, folder + "/tokenizer", size, training=training))
     with tempfile.TemporaryDirectory() as out:
         begin = time.process_time()
         record = train(task, training, Path(out) / "run", progress=False)
@@ -95,14 +95,17 @@ class Checkout:
 
 
 def make_stores(folder: Path) -> None:
-    """Simulated jets, a tokenizer as the quickstart has it, and the jets' tokens."""
-    simulate(folder / "jets", JETS, CLASSES, seed=1, mpi=False)
+    """Simulated jets, a tokenizer as the quickstart has it, and the jets' tokens, in the folders of a study."""
     jets, tokenizer = folder / "jets", folder / "tokenizer"
+    simulate(jets / "train", JETS, CLASSES, seed=1, mpi=False)
+    simulate(jets / "validation", JETS // 4, CLASSES, seed=2, mpi=False)
     quickstart = HERE / "configs" / "tokenizer" / "quickstart.yaml"
     for command in (
         [
             "fit",
-            jets,
+            jets / "train",
+            "--validation",
+            jets / "validation",
             "--out",
             tokenizer,
             "--config",
@@ -110,7 +113,10 @@ def make_stores(folder: Path) -> None:
             "training.jets=6400",
             f"model.codebook_size={CODES}",
         ],
-        ["encode", jets, "--tokenizer", tokenizer, "--out", folder / "tokens"],
+        *(
+            ["encode", jets / split, "--tokenizer", tokenizer, "--out", folder / "tokens" / split]
+            for split in ("train", "validation")
+        ),
     ):
         subprocess.run(
             [sys.executable, "-m", "genscale.cli", "tokenizer", *map(str, command)],
@@ -128,7 +134,9 @@ def main() -> None:
     parsed.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parsed.add_argument("--dropout", type=float, default=0.0, help="of the taggers")
     parsed.add_argument(
-        "--data", type=Path, help="folder with jets, tokens and tokenizer; default: simulate some jets"
+        "--data",
+        type=Path,
+        help="folder of a study, with jets, tokens and tokenizer; default: simulate some jets",
     )
     options = parsed.parse_args()
     paths = [HERE] if options.against is None else [HERE, options.against.resolve()]

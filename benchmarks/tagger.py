@@ -33,7 +33,9 @@ def train_one(store: Path, out: Path, width: int, seed: int, jets: int, dropout:
     """Train a tagger in this process."""
     torch.set_num_threads(threads)
     training = TrainingConfig(jets=jets, batch_jets=128, evaluations=1, validation_jets=256, seed=seed)
-    run = TaggerRun(str(store), str(store), width, dropout=dropout, training=training)
+    run = TaggerRun(
+        str(store / "train"), str(store / "validation"), width, dropout=dropout, training=training
+    )
     train(TaggerTask(run), run.training, out / f"{width}-{seed}", progress=False)
 
 
@@ -61,7 +63,9 @@ def grid_seconds(store: Path, workers: int, threads: int, options: argparse.Name
 def main() -> None:
     """Measure and print."""
     parsed = parser(__doc__)
-    parsed.add_argument("--store", type=Path, help="jet store; default: simulate some jets")
+    parsed.add_argument(
+        "--store", type=Path, help="folder with jet stores train and validation; default: simulate some jets"
+    )
     parsed.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32])
     parsed.add_argument("--seeds", type=int, default=2, help="seeds of each width")
     parsed.add_argument("--jets", type=int, default=5000, help="jets of each run")
@@ -76,7 +80,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = options.store or Path(folder) / "jets"
         if options.store is None:
-            simulate(store, SIMULATED_JETS, CLASSES, seed=1, mpi=False)
+            simulate(store / "train", SIMULATED_JETS, CLASSES, seed=1, mpi=False)
+            simulate(store / "validation", SIMULATED_JETS // 4, CLASSES, seed=2, mpi=False)
         turns = tqdm(range(options.repeats), unit="repeat", leave=False)
         times = np.array([[grid_seconds(store, *way, options) for way in ways.values()] for _ in turns])
     n_runs = len(options.widths) * options.seeds

@@ -16,7 +16,7 @@ app = typer.Typer(
     name="genscale",
     help=(
         "Neural scaling laws for jets: generation and tagging, side by side.\n\n"
-        "A study does everything: `genscale study run configs/studies/quickstart.yaml`. The other "
+        "A study does everything: `genscale study run quickstart`. The other "
         "commands are its steps, one at a time."
     ),
     no_args_is_help=True,

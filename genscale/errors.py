@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
@@ -45,6 +48,7 @@ def run_guarded(command: Callable[[], object]) -> int:
     from eval.common.errors import InputError as EvalInputError
     from tokenizer.errors import InputError as TokenizerInputError
 
+    _outlive_readers()
     try:
         command()
     except (InputError, EvalInputError, TokenizerInputError) as error:
@@ -62,6 +66,36 @@ def run_guarded(command: Callable[[], object]) -> int:
     finally:
         _end_process_group()
     return 0
+
+
+class _Output(io.FileIO):
+    """Standard output or error, which drops what nobody reads any more: results are written all the same."""
+
+    def write(self, data: Any) -> int:
+        """Write to the descriptor, or to nowhere once its reader has closed the pipe, as ``head`` does."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # also for child processes and compiled code
+            os.close(nowhere)
+            return len(memoryview(data).cast("B"))
+
+
+def _outlive_readers() -> None:
+    """Let no closed pipe end the command, unless output or error are those of a test or a notebook."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream is getattr(sys, f"__{name}__"):
+            stream.flush()
+            output = _Output(stream.fileno(), "w", closefd=False)
+            unbuffered = getattr(stream, "write_through", False)  # python -u
+            text = io.TextIOWrapper(
+                output if unbuffered else io.BufferedWriter(output),
+                stream.encoding, stream.errors,
+                line_buffering=stream.line_buffering, write_through=unbuffered,
+            )  # fmt: skip
+            setattr(sys, name, text)
 
 
 def _end_process_group() -> None:

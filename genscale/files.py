@@ -40,15 +40,16 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinities become null, because JSON has no numbers for them."""
-    write_atomic(path, json.dumps(_without_infinities(value), indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(without_infinities(value), indent=1, allow_nan=False) + "\n")
 
 
-def _without_infinities(value: Any) -> Any:
+def without_infinities(value: Any) -> Any:
+    """Return a value as JSON keeps it: with None for NaN and infinities."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _without_infinities(item) for key, item in value.items()}
-    return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: without_infinities(item) for key, item in value.items()}
+    return [without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

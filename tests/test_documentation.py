@@ -6,6 +6,7 @@ reader why: ``# Takes ...`` or ``# Needs ...``.
 """
 
 import dataclasses
+import itertools
 import pkgutil
 import re
 import shlex
@@ -21,6 +22,7 @@ import typer
 
 from genscale.cli import app, main
 from genscale.config import load_config
+from genscale.shipped import shipped_names
 from genscale.study.config import StudyConfig
 from genscale.worlds import WORLDS
 
@@ -114,6 +116,12 @@ def check_command(words: list[str]) -> None:
             assert has_key(cls, word.partition("=")[0]), f"{' '.join(words)}: no key {word}"
         else:
             takes_value = False
+    named = [word for option, word in itertools.pairwise(rest) if option == "--config"]
+    if " ".join(path) in ("study run", "study power", "study new"):
+        named += rest[:1]
+    for name in named:
+        kind = {"study": "studies"}.get(path[0], path[-1] if path[0] == "train" else path[0])
+        assert name in shipped_names(kind) or name.isupper() or name.endswith(".yaml"), f"no {name} in {kind}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *CONFIGS, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,9 @@ DESCRIPTION = "tokenizer.json"
 
 Config = VQVAEConfig | BinningConfig
 KINDS: dict[str, type[Config]] = {"vqvae": VQVAEConfig, "binning": BinningConfig}
+
+#: Names that the file of weights may have: no path leads out of the folder of the tokenizer.
+_WEIGHTS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 #: Keys that version 1 did not have, with the values that reproduce version 1. Keys with these values do not enter the
 #: fingerprint, so that a tokenizer written by version 1 keeps its fingerprint, and its token stores stay valid.
@@ -105,7 +109,10 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     if kind not in KINDS:
         raise InputError(f"{path}: kind {kind!r} is not known; it must be one of {', '.join(KINDS)}")
     try:
-        weights_path = folder / description["weights"]
+        name = description["weights"]
+        if not isinstance(name, str) or not _WEIGHTS.fullmatch(name):
+            raise InputError(f"weights: {name!r} is not the name of a file in this folder")
+        weights_path = folder / name
         config: Config = KINDS[kind].from_dict(description["config"])
         expected = description["fingerprint"]
     except KeyError as error:

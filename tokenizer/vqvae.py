@@ -192,6 +192,8 @@ class VQVAE(nn.Module):
             The batch has no particle, or the model was never trained and is not in training mode.
         """
         mask = mask.bool()
+        # The host waits for a GPU here and in Layout.of, because sizes of what follows depend on the mask. A tokenizer
+        # is trained once, for minutes, while its tokens are used by every generator.
         used = mask.any(dim=0).nonzero()
         if not len(used):
             raise InputError("a batch without particles has no loss")

@@ -282,7 +282,12 @@ def read_points(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table with columns N, D, L")
-    table, lines = _read_json_lines(path) if path.suffix == ".jsonl" else _read_csv(path)
+    try:
+        table, lines = _read_json_lines(path) if path.suffix == ".jsonl" else _read_csv(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV table of numbers and names ({error})") from None
     for name, value in (where or {}).items():
         _require(path, table, name)
         keep = [i for i, cell in enumerate(table[name]) if cell == str(value)]
@@ -355,9 +360,12 @@ def _read_json_lines(path: Path) -> tuple[dict[str, list[str]], list[int]]:
         if not text.strip():
             continue
         try:
-            rows.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: line {line}: not a JSON object ({error.msg})") from None
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: line {line}: not a JSON object ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: line {line}: not a JSON object, but {text.strip()[:40]}")
+        rows.append(row)
         lines.append(line)
     names = list(dict.fromkeys(name for row in rows for name in row))
     # repr restores a float exactly, so that the text loses no digits.

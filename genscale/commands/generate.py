@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genscale.commands.options import Device, Out, Seed
+from genscale.commands.options import AcceptLoss, Device, Out, Seed
 from genscale.inference.device import resolve_device
 
 app = typer.Typer()
@@ -53,12 +53,15 @@ def likelihood(
             help="Store of training tokens: compare with reference models (bigram, ...) counted on it."
         ),
     ] = None,
+    accept_loss: AcceptLoss = False,
     device: Device = "auto",
 ) -> None:
     """Score jets with a generator: log-likelihood of their tokens, and density where codes have cells."""
     from genscale.inference.likelihood import likelihood_store
 
-    found = likelihood_store(run, store, out, references=references, device=resolve_device(device))
+    found = likelihood_store(
+        run, store, out, references=references, accept_loss=accept_loss, device=resolve_device(device)
+    )
     for name, row in {**found["classes"], "all": found}.items():
         typer.echo(
             f"{name:8s} {row['jets']:9,d} jets  {row['nats_per_token']:.4f} ± {row['nats_per_token_error']:.4f} "

@@ -8,14 +8,26 @@ from typing import Annotated
 import typer
 
 from genscale.errors import InputError
+from genscale.shipped import shipped_names
 
 Out = Annotated[Path, typer.Option(help="Where the result goes; must not exist yet.")]
 RunOut = Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")]
 Workers = Annotated[
     int, typer.Option(help="Number of processes, which does not change the result; 0: one per core.", min=0)
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file (see configs/).")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0, max=2**32 - 1)]
+_PRESETS = "; ".join(
+    f"for a {kind} {', '.join(shipped_names(kind))}" for kind in ("tokenizer", "generator", "tagger")
+)
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help=f"YAML file, or name of a preset ({_PRESETS}).")
+]
+Study = Annotated[
+    Path,
+    typer.Argument(
+        help=f"YAML file, or name of a study of genscale ({', '.join(shipped_names('studies'))})."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the configuration: key.sub=value.", metavar="[KEY=VALUE]..."),

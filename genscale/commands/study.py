@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from genscale.commands.options import Overrides
+from genscale.commands.options import Overrides, Study
+from genscale.shipped import find_config, shipped_file, shipped_names
 
 app = typer.Typer(help="Whole studies: from jets to the report.", no_args_is_help=True)
 
 
 @app.command("run")
 def study_run(
-    study: Annotated[Path, typer.Argument(help="YAML file (see configs/studies/).")],
+    study: Study,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/<name>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
     backend: Annotated[str, typer.Option(help="local, debug, slurm or submitit-local.")] = "local",
     jobs: Annotated[
         int, typer.Option(help="Cells that run at the same time; 0: one per core (64 on a cluster).", min=0)
@@ -42,7 +43,7 @@ def study_run(
     from genscale.errors import require
     from genscale.study.config import StudyConfig
 
-    config = load_config(StudyConfig, study, overrides or [])
+    config = load_config(StudyConfig, find_config("studies", study), overrides or [])
     folder = out or Path("runs") / config.name
     require(flops_per_second > 0, f"--flops-per-second {flops_per_second:g}: must be positive")
     if dry_run:
@@ -63,13 +64,50 @@ def study_run(
     typer.echo(f"report: {report.absolute()}")
 
 
+@app.command("new")
+def study_new(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(shipped_names('studies'))}.")],
+) -> None:
+    """Print a study of genscale as a commented YAML file, to begin one of your own.
+
+    For example genscale study new generation > mine.yaml; then change its name and its grids, and give the file to
+    genscale study run.
+    """
+    typer.echo(shipped_file("studies", name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("keys")
+def study_keys(
+    part: Annotated[
+        str, typer.Argument(help="Only the keys of this part, such as jets or generator.training.")
+    ] = "",
+) -> None:
+    """List the keys of a study: each with its default, its type and its meaning.
+
+    They are set in the file of the study, or as KEY=VALUE behind genscale study run.
+    """
+    from genscale.errors import InputError, nearest
+    from genscale.keys import config_keys
+    from genscale.study.config import StudyConfig
+
+    keys = list(config_keys(StudyConfig))
+    found = [key for key in keys if not part or key.name == part or key.name.startswith(f"{part}.")]
+    if not found:
+        parts = {key.name.rpartition(".")[0] for key in keys} - {""}
+        raise InputError(
+            f"{part}: no key or part of a study{nearest(part, [*(k.name for k in keys), *parts])}"
+        )
+    for key in found:
+        typer.echo(f"{f'{key.name}={key.default}':46}  {key.type:12}  {key.meaning}")
+
+
 @app.command("power")
 def study_power(
-    study: Annotated[Path, typer.Argument(help="YAML file (see configs/studies/).")],
+    study: Study,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="JSON file; default: runs/<name>/power.json, where the report looks for it."),
+        typer.Option(help="JSON file; default: runs/NAME/power.json, where the report looks for it."),
     ] = None,
     scatter: Annotated[
         float | None,
@@ -94,7 +132,7 @@ def study_power(
     from genscale.study.config import StudyConfig
     from genscale.study.power import POWER_FILE, compute_power, earlier_noise, power_table, save_power
 
-    config = load_config(StudyConfig, study, overrides or [])
+    config = load_config(StudyConfig, find_config("studies", study), overrides or [])
     require(scatter is None or earlier is None, "--scatter, --from: give one of the two")
     require(scatter is None or scatter > 0, f"--scatter {scatter}: must be positive")
     noise = earlier_noise(earlier) if earlier is not None else {}

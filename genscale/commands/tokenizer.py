@@ -19,6 +19,7 @@ from genscale.commands.options import (
 )
 from genscale.commands.train import report_run
 from genscale.inference.device import resolve_device
+from genscale.shipped import find_config
 
 if TYPE_CHECKING:
     from genscale.comparison.result import Comparison
@@ -33,7 +34,7 @@ def tokenizer_fit(
     overrides: Overrides = None,
     config: ConfigFile = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Held-out jet store; default: the same store.")
+        Path | None, typer.Option(help="Held-out jet store; needed here, in --config or as validation=STORE.")
     ] = None,
 ) -> None:
     """Train a VQ-VAE tokenizer. Run it again after an interruption to resume the training."""
@@ -42,8 +43,8 @@ def tokenizer_fit(
     from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
     require_run_folder(out)
-    given = [f"jets={store}", f"validation={validation or store}"]
-    run = load_config(TokenizerRun, config, [*given, *(overrides or [])])
+    given = [f"jets={store}", *([f"validation={validation}"] if validation else [])]
+    run = load_config(TokenizerRun, find_config("tokenizer", config), [*given, *(overrides or [])])
     report_run(train(TokenizerTask(run), run.training, out), out)
 
 
@@ -185,13 +186,13 @@ def tokenizer_compare(
 ) -> None:
     """Train a family of tokenizers and compare them; finished ones are kept when the command is run again.
 
-    For example with --config configs/tokenizer/comparison.yaml; kinds=[vq,fsq] codebook_sizes=[512] make it small.
+    For example with --config comparison; kinds=[vq,fsq] codebook_sizes=[512] make it small.
     """
     from genscale.comparison.family import FamilyConfig, train_family
     from genscale.comparison.measure import compare_tokenizers
     from genscale.config import load_config
 
-    family = load_config(FamilyConfig, config, overrides or [])
+    family = load_config(FamilyConfig, find_config("tokenizer", config), overrides or [])
     folders = train_family(family, jets, validation, out)
     _report(compare_tokenizers(folders, test, out, n_jets=test_jets, device=resolve_device(device)), out)
 

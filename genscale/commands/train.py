@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from genscale.commands.options import ConfigFile, Overrides, RunOut, require_run_folder
+from genscale.shipped import find_config
 
 app = typer.Typer(help="Train a generator or a tagger.", no_args_is_help=True)
 
@@ -25,7 +26,7 @@ def train_generator(out: RunOut, overrides: Overrides = None, config: ConfigFile
     from genscale.training.loop import train
 
     require_run_folder(out)
-    run = load_config(GeneratorRun, config, overrides or [])
+    run = load_config(GeneratorRun, find_config("generator", config), overrides or [])
     report_run(train(GeneratorTask(run), run.training, out), out)
 
 
@@ -37,7 +38,7 @@ def train_tagger(out: RunOut, overrides: Overrides = None, config: ConfigFile = 
     from genscale.training.tagger import TaggerRun, TaggerTask
 
     require_run_folder(out)
-    run = load_config(TaggerRun, config, overrides or [])
+    run = load_config(TaggerRun, find_config("tagger", config), overrides or [])
     report_run(train(TaggerTask(run), run.training, out), out)
 
 

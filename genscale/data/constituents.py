@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import awkward as ak
 import numpy as np
-import vector
 
 from genscale.data.schema import CLASSES
 
@@ -47,28 +46,26 @@ def to_store_rows(
         The columns of ``genscale.data.schema.REQUIRED_COLUMNS``, and the labels if given. The jet columns are
         computed from the sum of the particles.
     """
-    momenta = vector.zip(
-        {
-            "pt": ak.values_astype(particles.pt, np.float64),
-            "phi": ak.values_astype(particles.phi_rel, np.float64),
-            "eta": ak.values_astype(particles.eta_rel, np.float64),
-            "mass": ak.zeros_like(ak.values_astype(particles.pt, np.float64)),
-        }
-    )
-    jet = ak.sum(momenta, axis=1)
-    empty = ak.num(particles.pt) == 0
+    # Written out, because a machine that samples jets need not have the package vector.
+    pt, eta, phi = (ak.values_astype(particles[name], np.float64) for name in ("pt", "eta_rel", "phi_rel"))
+    momenta = {
+        "px": pt * np.cos(phi),
+        "py": pt * np.sin(phi),
+        "pz": pt * np.sinh(eta),
+        "energy": pt * np.cosh(eta),
+    }
+    px, py, pz, energy = (ak.to_numpy(ak.sum(values, axis=1)) for values in momenta.values())
+    jet_pt = np.hypot(px, py)
+    empty = jet_pt == 0
     columns = {
-        "part_px": momenta.px,
-        "part_py": momenta.py,
-        "part_pz": momenta.pz,
-        "part_energy": momenta.energy,
+        **{f"part_{name}": values for name, values in momenta.items()},
         "part_deta": particles.eta_rel,
         "part_dphi": particles.phi_rel,
-        "jet_pt": jet.pt,
-        # An empty jet has no direction; zero keeps the columns finite.
-        "jet_eta": ak.where(empty, 0.0, jet.eta),
-        "jet_phi": ak.where(empty, 0.0, jet.phi),
-        "jet_energy": jet.energy,
+        "jet_pt": jet_pt,
+        # A jet without momentum has no direction; zero keeps the columns finite.
+        "jet_eta": np.where(empty, 0.0, np.arcsinh(pz / np.where(empty, 1.0, jet_pt))),
+        "jet_phi": np.where(empty, 0.0, np.arctan2(py, px)),
+        "jet_energy": energy,
         "jet_nparticles": ak.num(particles.pt),
     }
     if labels is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from genscale.errors import InputError
 
@@ -17,6 +18,8 @@ FORMAT_VERSION = 1
 
 #: Names inside a store's folder.
 MANIFEST, SHARDS = "manifest.json", "shards"
+
+_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Kind = Literal["jets", "tokens"]
 
@@ -65,16 +68,24 @@ class Manifest:
             raise InputError(f"{path}: no {MANIFEST} here, so this is not a store{hint}")
         try:
             text = json.loads(file.read_text())
-            found = int(text["format_version"])
-            if found > FORMAT_VERSION:
+            found = text["format_version"]
+            if type(found) is not int or not 1 <= found <= FORMAT_VERSION:
                 raise InputError(
-                    f"{file}: store format {found}, but this genscale reads at most {FORMAT_VERSION}"
+                    f"{file}: store format {found!r}, but this genscale reads 1 to {FORMAT_VERSION}"
                 )
+            for shard in text["shards"]:
+                require_key(shard["key"], str(file))
             return cls(**{**text, "shards": tuple(Shard(**shard) for shard in text["shards"])})
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{file}: not a store manifest ({error})") from error
+
+
+def require_key(key: Any, where: str) -> None:
+    """Raise InputError unless a shard may have this key, which names a file: no path leads out of its folder."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InputError(f"{where}: shard key {key!r}: use letters, digits, dot, dash and underscore only")
 
 
 def partial_path(path: Path) -> Path:

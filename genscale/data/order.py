@@ -15,6 +15,9 @@ from genscale.errors import InputError
 #: Held-out jets are the same in all runs, whatever their seeds, so that losses are compared on the same jets.
 HELD_OUT_SEED = 0
 
+#: Seeds are smaller than this: the random generators of NumPy and PyTorch all take them.
+SEEDS = 2**32
+
 #: A pseudo-random permutation needs at least four rounds (Luby and Rackoff 1988); short halves mix better with more.
 _ROUNDS = 8
 

@@ -149,11 +149,10 @@ class Packing:
         """Groups for attention: made when first asked for, because fused blocks need none."""
         return Groups.of(self.lengths.numpy(), self.jets_per_group)
 
-    @functools.cached_property
-    def positions(self) -> Tensor:
-        """Position of each row within its jet, [n_tokens]."""
-        last = self.starts.repeat_interleave(self.lengths)
-        return torch.arange(len(last), device=last.device) - last
+    def positions(self, n_tokens: int) -> Tensor:
+        """Position of each row within its jet, [n_tokens]; given their number, the host need not wait for a GPU."""
+        first = self.starts.repeat_interleave(self.lengths, output_size=n_tokens)
+        return torch.arange(n_tokens, device=first.device) - first
 
     def to(self, device: torch.device | str) -> Packing:
         """The same packing on a device."""

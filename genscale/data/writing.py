@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -30,6 +29,7 @@ from genscale.data.manifest import (
     clear_errors,
     fsync_folder,
     partial_path,
+    require_key,
 )
 from genscale.errors import InputError
 from genscale.files import replacing, sha256, write_atomic
@@ -38,7 +38,6 @@ from genscale.files import replacing, sha256, write_atomic
 TOKEN_META = ("tokenizer_fingerprint", "vocabulary_size", "source_fingerprint")
 
 _PROGRESS = "progress"
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class StoreWriter:
@@ -96,6 +95,8 @@ class StoreWriter:
             if not header.is_file():
                 write_atomic(header, json.dumps(ours, indent=1).encode())
             theirs = json.loads(header.read_text())
+            if "split" in self.meta:  # simulations that were begun before stores were marked are resumed
+                theirs["meta"].setdefault("split", self.meta["split"])
         if theirs != ours:
             raise InputError(
                 f"{self.partial}: begun with other settings ({_first_difference(theirs, ours)}); "
@@ -125,8 +126,7 @@ class StoreWriter:
         InputError
             `rows` do not conform to the schema, or the disk is full or not writable.
         """
-        if not _KEY.fullmatch(key):
-            raise InputError(f"shard key {key!r}: use letters, digits, dot, dash and underscore only")
+        require_key(key, str(self.path))
         columns = from_awkward(rows)
         if self.kind == "jets":
             columns, labels = conform_jets(columns, where=f"shard {key}")
@@ -162,6 +162,7 @@ class StoreWriter:
         if not records:
             raise InputError(f"{self.partial}: no shard was written, so there is no store to finish")
         for record in records:
+            require_key(record["key"], str(self.partial / _PROGRESS))
             file = self._shard_file(record["key"])
             if not file.is_file() or file.stat().st_size != record["bytes"]:
                 raise InputError(f"{file}: missing or changed since it was written; run the command again")

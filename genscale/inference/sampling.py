@@ -11,6 +11,7 @@ needs no cumulative sum of all of them.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genscale.data.order import SEEDS
 from genscale.data.packing import Packing
 from genscale.errors import require
 from genscale.models.generator import Generator
@@ -61,10 +63,12 @@ class SamplingConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"temperature: {self.temperature} is not positive")
+        require(
+            0 < self.temperature < math.inf, f"temperature: {self.temperature} is not positive and finite"
+        )
         require(self.top_k >= 0, f"top_k: {self.top_k} is negative")
         require(0 < self.top_p <= 1, f"top_p: {self.top_p} is not in (0, 1]")
-        require(self.seed >= 0, f"seed: {self.seed} is negative")
+        require(0 <= self.seed < SEEDS, f"seed: {self.seed} is not from 0 to {SEEDS - 1}")
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class _Draw:
             chosen = self._choose(logits, uniform[slots, position], prefixes)
             written[slots, position + 1] = chosen
             ended = chosen == stop
+            # The host waits here, because jets that have ended leave the batch, which saves most of the work.
             if not bool(ended.any()):
                 continue
             done = slots[ended].cpu().numpy()
@@ -191,6 +196,7 @@ class _Draw:
     def _choose(self, logits: Tensor, uniform: Tensor, prefixes: Tensor) -> Tensor:
         """Return the tokens ``[jets]`` whose cumulative probabilities pass the random numbers ``[jets, depth]``."""
         token, margin = self._invert(logits, uniform)
+        # The host waits here, because these jets are computed again in double precision, which is rare.
         near = (margin < NEAR_STEP).nonzero()[:, 0]
         if len(near):
             token[near] = self._invert(self._exact_logits(prefixes[near]), uniform[near])[0]

@@ -53,6 +53,14 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     )
 
 
+def check_weights(run: Path) -> None:
+    """Raise InputError unless the weights of a run are there, with the checksum that ``model.json`` has."""
+    weights = run / "model.safetensors"
+    expected = read_json(run / "model.json").get("sha256")
+    if not weights.is_file() or sha256(weights) != expected:
+        raise InputError(f"{weights}: missing or damaged: its checksum is not the one in model.json")
+
+
 def load_network(
     run: Path, kind: str, model_cls: type[ModelT], config_cls: type
 ) -> tuple[ModelT, dict[str, Any]]:
@@ -89,9 +97,8 @@ def load_network(
             f"{run}/model.json: a {description.get('kind')} of version {description.get('version')}, "
             f"expected a {kind} of version {version}{reason * (description.get('kind') == kind)}"
         )
+    check_weights(run)
     weights = run / "model.safetensors"
-    if not weights.is_file() or sha256(weights) != description["sha256"]:
-        raise InputError(f"{weights}: missing or damaged: its checksum is not the one in model.json")
     shape = description["shape"]
     keys = {field.name for field in fields(config_cls)}
     if set(shape) != keys:

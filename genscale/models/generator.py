@@ -127,7 +127,7 @@ class Generator(nn.Module):
                 raise ValueError("a class-conditional generator needs the jets' labels")
             rows = rows.index_add(0, packing.starts, self.class_embedding(labels))
         if self.position_embedding is not None:
-            rows = rows + self.position_embedding(packing.positions)
+            rows = rows + self.position_embedding(packing.positions(len(rows)))
         return rows * self.scale
 
     def hidden(self, tokens: Tensor, packing: Packing, labels: Tensor | None = None) -> Tensor:

@@ -68,6 +68,8 @@ def head_nats(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
     """
     device = hidden.device.type
     with_gradient = torch.is_grad_enabled()
+    if not torch.amp.is_autocast_available(device):  # such as that of shapes without values, "meta"
+        return Nats(*_HeadNats.apply(hidden, weight, bias, targets, with_gradient))
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     with torch.autocast(device, enabled=False):
         return Nats(*_HeadNats.apply(hidden.to(dtype), weight.to(dtype), bias, targets, with_gradient))

@@ -160,8 +160,15 @@ class _Jobs:
     @property
     def more_background(self) -> bool:
         """Whether taggers are judged on a store with more background than the test jets."""
-        given = self.config.jets.stores
-        return (Path(given) / REJECTION).is_dir() if given else bool(self.config.jets.rejection_of)
+        given, wanted = self.config.jets.stores, bool(self.config.jets.rejection_of)
+        if not given:
+            return wanted
+        there = (Path(given) / REJECTION).is_dir()
+        require(
+            there or not wanted,
+            f"jets.rejection_of: {given} has no store {REJECTION}, which genscale simulate --jets-of makes",
+        )
+        return there
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -207,10 +214,10 @@ class _Jobs:
         if jets.stores or jets.world:
             return
         for i, split in enumerate(SPLITS):
-            yield f"jets/{split}", Simulate(getattr(jets, split), list(jets.classes), jets.seed + i, jets.mpi)
-        if jets.rejection_of:
-            test = Simulate(jets.test, list(jets.classes), jets.seed + SPLITS.index("test"), jets.mpi)
-            yield f"jets/{REJECTION}", replace(test, jets_of=dict(jets.rejection_of))
+            job = Simulate(getattr(jets, split), list(jets.classes), jets.seed + i, jets.mpi, split=split)
+            yield f"jets/{split}", job
+        if jets.rejection_of:  # more jets of the test split, which is the last
+            yield f"jets/{REJECTION}", replace(job, jets_of=dict(jets.rejection_of))
 
     def tokenizer(self) -> Named:
         """The tokenizer and its tokens, unless they are not needed or given."""

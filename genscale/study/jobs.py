@@ -63,6 +63,12 @@ class Simulate(Job):
     seed: int
     mpi: bool
     jets_of: dict[str, int] = field(default_factory=dict)
+    split: str | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Nothing that the study makes."""
+        return ()
 
     def run(self, study: Path, out: Path) -> None:
         """Write a jet store."""
@@ -71,7 +77,7 @@ class Simulate(Job):
 
         simulate(
             out, self.n_jets, self.classes, self.seed,
-            workers=available_cores(), mpi=self.mpi, jets_of=self.jets_of or None,
+            workers=available_cores(), mpi=self.mpi, jets_of=self.jets_of or None, split=self.split,
         )  # fmt: skip
 
 

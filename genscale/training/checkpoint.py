@@ -1,13 +1,16 @@
 """Checkpoints: everything that a run needs to continue as if it had never been killed.
 
 A checkpoint is a folder ``checkpoints/step-<n>``, n being the steps done so far, branches included. It holds weights,
-optimizer moments and random states as safetensors (loading runs no code), and ``state.json`` with the loop's own state
-and the checksum of every file. Within a cooldown branch it holds the same of the paused run, too, in files ``trunk-*``.
-It is written aside and renamed; the newest complete one is used, and the two newest are kept.
+optimizer moments and random states as safetensors (loading runs no code), and ``state.json`` with the loop's own state,
+the checksum of every file, and the checksum of these values themselves. Within a cooldown branch it holds the same of
+the paused run, too, in files ``trunk-*``. It is written aside and renamed; the newest complete one is used, and the two
+newest are kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -20,13 +23,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genscale.errors import InputError
-from genscale.files import read_json, replacing, sha256, write_json
+from genscale.files import read_json, replacing, sha256, without_infinities, write_json
 from genscale.training.averaging import WeightAverage
 from genscale.training.optimizer import FlatAdamW
 
 _KEPT = 2
 
-
+STATE = "state.json"
 _PARTS = ("model", "optimizer", "average")
 
 
@@ -120,7 +123,8 @@ class Checkpoints:
             for part in _PARTS:
                 save_tensors(getattr(snapshot, part), aside / f"{prefix}{part}.safetensors")
         files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
-        write_json(aside / "state.json", {"step": step, "files": files, "state": state})
+        values = {"step": step, "files": files, "state": state}
+        write_json(aside / STATE, values | {"sha256": _digest(values)})
         final = self.folder / f"step-{step:09d}"
         if final.exists():  # damaged by a crash of the machine, otherwise it would have been resumed from
             shutil.rmtree(final)
@@ -132,12 +136,9 @@ class Checkpoints:
         """Return the folder of the newest complete checkpoint; damaged ones are skipped with a warning."""
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
-                files = read_json(folder / "state.json")["files"]
-                for name, digest in files.items():
-                    if not (folder / name).is_file() or sha256(folder / name) != digest:
-                        raise InputError(f"{folder / name}: checksum differs from state.json")
+                _verify(folder)
                 return folder
-            except (InputError, KeyError, TypeError) as error:
+            except InputError as error:
                 warnings.warn(f"checkpoint skipped, the one before it is used: {error}", stacklevel=2)
         return None
 
@@ -184,7 +185,7 @@ class Checkpoints:
             trunk = self._load(folder, "trunk-") if paused else None
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(f"{folder}: does not fit this run's model: {error}") from error
-        return read_json(folder / "state.json")["state"], trunk
+        return read_json(folder / STATE)["state"], trunk
 
     def _load(self, folder: Path, prefix: str) -> Snapshot:
         names = (*_PARTS, f"random-{self.rank}")
@@ -207,6 +208,25 @@ class Checkpoints:
         """Remove files that a killed process left half-written."""
         for aside in self.folder.glob(".step-*.tmp"):
             shutil.rmtree(aside)
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """Return the checksum of the values of ``state.json``, as they are when they have been written and read."""
+    return hashlib.sha256(json.dumps(without_infinities(values), sort_keys=True).encode()).hexdigest()
+
+
+def _verify(folder: Path) -> None:
+    """Raise InputError unless a checkpoint is whole: its state, which older ones have no checksum of, and its files."""
+    values = read_json(folder / STATE)
+    if not isinstance(values, dict) or not isinstance(values.get("files"), dict):
+        raise InputError(f"{folder / STATE}: damaged: it lists no files")
+    digest = values.pop("sha256", None)
+    if digest is not None and digest != _digest(values):
+        raise InputError(f"{folder / STATE}: its values differ from their checksum")
+    for name, expected in values["files"].items():
+        file = folder / Path(name).name
+        if not file.is_file() or sha256(file) != expected:
+            raise InputError(f"{file}: checksum differs from {STATE}")
 
 
 def _named(now: Snapshot, trunk: Snapshot | None) -> list[tuple[str, Snapshot]]:

@@ -15,10 +15,10 @@ from genscale.data.schema import CLASSES
 from genscale.data.store import TokenStore, require_same_classes
 from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, generator_flops
-from genscale.models.files import load_network, save_network
+from genscale.models.files import check_weights, load_network, save_network
 from genscale.models.generator import Generator, GeneratorConfig
 from genscale.models.ladder import generator_config, learning_rate
-from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
+from genscale.training.task import Task, TrainingConfig, mean_loss, require_splits
 from tokenizer import Tokenizer
 
 #: Length to which older codes pad and over which they average the loss; it is used for one extra metric only.
@@ -118,7 +118,7 @@ class GeneratorTask(Task):
         for path, store in ((run.tokens, train), (run.validation, validation)):
             if store.manifest.meta["tokenizer_fingerprint"] != self.tokenizer.fingerprint:
                 raise InputError(f"{path}: was not made by the tokenizer {run.tokenizer}")
-        refuse_test_split(train)
+        require_splits(train, validation)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows, self.validation_rows = TokenRows(train), TokenRows(validation)
         self.classes = train.class_names
@@ -165,13 +165,19 @@ class GeneratorTask(Task):
         provenance = {"tokenizer_fingerprint": self.tokenizer.fingerprint, "classes": list(self.classes)}
         save_network(run, self.name, model, provenance)
 
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless weights and tokenizer are there and whole."""
+        check_weights(run)
+        Tokenizer.load(run / TOKENIZER_FOLDER)
+
     def _labels(self, batch: Batch) -> Tensor | None:
         return batch.labels if self.config.class_conditional else None
 
 
 def per_jet(values: Tensor, batch: Batch) -> Tensor:
     """Sum values per token ``[n_tokens]`` over each jet, ``[jets]``."""
-    return torch.segment_reduce(values, "sum", lengths=batch.packing.lengths)
+    # Without "unsafe" the lengths are checked, for which the host would have to wait for a GPU.
+    return torch.segment_reduce(values, "sum", lengths=batch.packing.lengths, unsafe=True)
 
 
 def load_generator(run: Path) -> tuple[Generator, dict[str, Any]]:

@@ -42,6 +42,7 @@ from genscale.training.checkpoint import Checkpoints, Snapshot
 from genscale.training.optimizer import FlatAdamW
 from genscale.training.schedule import learning_rate_factor
 from genscale.training.task import Task, TrainingConfig, weights_folder
+from tokenizer.errors import InputError as TokenizerInputError
 
 #: Keys of TrainingConfig that may change between the parts of an interrupted run.
 NUMBERS_DO_NOT_DEPEND_ON = ("checkpoint_s", "loader_workers")
@@ -152,6 +153,7 @@ def train(task: Task, config: TrainingConfig, run: Path, *, progress: bool = Tru
         record = RunRecord.load(run)
         if record.config_hash != digest:
             raise InputError(f"{run}: holds a finished run of another configuration; choose another folder")
+        _check_finished(task, config, run, record)
         return record
     if not accelerator.is_main_process:
         return _Loop(task, config, run, accelerator, digest, progress=False).run()
@@ -289,6 +291,7 @@ class _Loop:
             total += summed.detach()
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(self.optimizer.gradient)
+        # The host waits here, once in a step: it must not change the weights by a gradient that is not finite.
         return float(total)
 
     def _sum(self, values: list[float]) -> list[float]:
@@ -332,6 +335,7 @@ class _Loop:
         if tensorboard is not None:
             for name, value in metrics.items():
                 tensorboard.add_scalar(f"validation/{name}", value, state.jets_seen)
+        if self.accelerator.is_main_process:
             lines = [json.dumps(e) + "\n" for e in state.evaluations]
             write_atomic(self.folder / "metrics.jsonl", "".join(lines))
             if self.config.patience and state.best() == len(state.evaluations) - 1:
@@ -430,17 +434,39 @@ class _Loop:
 
     @contextlib.contextmanager
     def _tensorboard(self, jets_seen: int) -> Iterator[Any]:
-        """Yield a writer that drops entries beyond the point of resumption; None in all but the main process."""
+        """Yield a writer that drops entries beyond the point of resumption.
+
+        It is None in all but the main process, and where TensorBoard is not installed.
+        """
         if not self.accelerator.is_main_process:
             yield None
             return
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            warnings.warn(
+                "tensorboard is not installed: there are no training curves, only held-out losses in metrics.jsonl",
+                stacklevel=2,
+            )
+            yield None
+            return
         writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=jets_seen + 1)
         try:
             yield writer
         finally:
             writer.close()
+
+
+def _check_finished(task: Task, config: TrainingConfig, run: Path, record: RunRecord) -> None:
+    """Raise InputError unless all weights that a finished run has saved are there and whole."""
+    kept = [config.weights_kept_after.get(e.step) for e in record.evaluations]
+    try:
+        for folder in [run, *(weights_folder(run, jets) for jets in kept if jets)]:
+            task.check_saved(folder)
+    except (InputError, TokenizerInputError) as error:
+        raise InputError(
+            f"{error}; {run} was finished: put the file back, or remove the run to train again"
+        ) from error
 
 
 def _digest(task: Task) -> str:

@@ -18,10 +18,10 @@ from genscale.data.standardisation import feature_statistics
 from genscale.data.store import JetStore, require_same_classes
 from genscale.errors import InputError, nearest, require
 from genscale.models.counting import count_parameters, tagger_flops
-from genscale.models.files import load_network, save_network
+from genscale.models.files import check_weights, load_network, save_network
 from genscale.models.ladder import tagger_learning_rate
 from genscale.models.tagger import PRESETS, Tagger, TaggerConfig
-from genscale.training.task import Task, TrainingConfig, mean_loss, refuse_test_split
+from genscale.training.task import Task, TrainingConfig, mean_loss, require_splits
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class TaggerTask(Task):
                 raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
         features = resolve_features(run.features)
         train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
-        refuse_test_split(train)
+        require_splits(train, validation)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         self.train_rows = FeatureRows(train, features, run.max_particles)
         self.validation_rows = FeatureRows(validation, features, run.max_particles)
@@ -152,6 +152,10 @@ class TaggerTask(Task):
             "max_particles": self.config.max_particles,
         }
         save_network(run, self.name, model, inputs)
+
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the weights are there and whole."""
+        check_weights(run)
 
 
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, Any]]:

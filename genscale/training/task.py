@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from genscale.data.batching import Rows
+from genscale.data.order import SEEDS
 from genscale.data.plan import BatchPlan
 from genscale.data.store import Store
 from genscale.errors import InputError, require
@@ -125,6 +126,9 @@ class TrainingConfig:
             "seed",
         ):
             require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is negative")
+        for name in ("learning_rate", "weight_decay"):
+            require(math.isfinite(getattr(self, name)), f"{name}: {getattr(self, name)} is not finite")
+        require(self.seed < SEEDS, f"seed: {self.seed} is not from 0 to {SEEDS - 1}")
         require(
             self.schedule in SCHEDULES, f"schedule: {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
         )
@@ -246,6 +250,10 @@ class Task(Protocol):
         """Write the trained model into the run's folder, in the form its users load."""
         ...
 
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the files that `save` wrote are there and whole."""
+        ...
+
 
 def weights_folder(run: Path, jets: int) -> Path:
     """Folder of the weights that a run kept after this number of jets, an entry of ``keep_weights_at``."""
@@ -256,6 +264,18 @@ def refuse_test_split(store: Store) -> None:
     """Raise InputError for a store that says it is a test split: test jets are never trained on."""
     if store.manifest.meta.get("split") == "test":
         raise InputError(f"{store.path}: a test split; train on another store")
+
+
+def require_splits(train: Store, validation: Store) -> None:
+    """Raise InputError for training on a test split, and for held-out jets that are trained on, by their shards."""
+    refuse_test_split(train)
+    trained_on = {shard.sha256 for shard in train.manifest.shards}
+    for shard in validation.manifest.shards:
+        if shard.sha256 in trained_on:
+            raise InputError(
+                f"{validation.path}: holds jets of {train.path} (shard {shard.key}); "
+                "measure the held-out loss on a store of other jets"
+            )
 
 
 def mean_loss(
@@ -273,6 +293,7 @@ def mean_loss(
         sums += torch.stack(
             [a.sum(), b.sum(), (a * a).sum(), (a * b).sum(), (b * b).sum(), b.new_tensor(len(b))]
         )
+    # The host waits here alone, after all batches.
     a, b, aa, ab, bb, n = accelerator.reduce(sums, "sum").tolist()
     mean = a / b
     variance = max(aa - 2 * mean * ab + mean * mean * bb, 0.0) / b**2

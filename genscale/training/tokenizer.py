@@ -20,7 +20,7 @@ from genscale.data.order import JetOrder
 from genscale.data.store import JetStore
 from genscale.errors import InputError, require
 from genscale.files import write_json
-from genscale.training.task import Task, TrainingConfig, refuse_test_split
+from genscale.training.task import Task, TrainingConfig, refuse_test_split, require_splits
 from tokenizer import BinningConfig, Tokenizer, VQVAEConfig
 from tokenizer.binning import Binning
 
@@ -139,7 +139,7 @@ class TokenizerTask(Task):
             if not getattr(run, key):
                 raise InputError(f"{key}: missing; give a jet store (genscale simulate or convert makes one)")
         train, validation = JetStore.open(run.jets), JetStore.open(run.validation)
-        refuse_test_split(train)
+        require_splits(train, validation)
         self.data = {"train": train.fingerprint, "validation": validation.fingerprint}
         # Processes that are to share a codebook must know of each other when it is made.
         PartialState(cpu=not torch.cuda.is_available())
@@ -168,20 +168,24 @@ class TokenizerTask(Task):
         self, model: nn.Module, accelerator: Accelerator, config: TrainingConfig
     ) -> dict[str, float]:
         """Held-out loss and its parts, mean over particles."""
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         n = 0
         for batch in held_out(self.validation_rows, config.validation_jets, config.batch_jets):
             if not batch.n_tokens:  # jets are sorted by length, so those without particles may be left over
                 continue
             for name, value in model(*_tensors(batch, accelerator)).items():
                 if name != "n_particles":
-                    sums[name] = sums.get(name, 0.0) + float(value) * batch.n_tokens
+                    sums[name] = value.double() * batch.n_tokens + sums.get(name, 0.0)
             n += batch.n_tokens
-        return {name: value / n for name, value in sums.items()}
+        return {name: float(value) / n for name, value in sums.items()}
 
     def save(self, model: nn.Module, run: Path) -> None:
         """Write the tokenizer into the run's folder, as ``Tokenizer.load`` reads it."""
         self.tokenizer.save(run)
+
+    def check_saved(self, run: Path) -> None:
+        """Raise InputError unless the tokenizer is there and whole."""
+        Tokenizer.load(run)
 
 
 def _tensors(batch: PaddedBatch, accelerator: Accelerator) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +32,8 @@ def run(monkeypatch, capsys):
      ["tokenizer", "compare"],
      ["train", "generator"], ["train", "tagger"], ["generate"], ["likelihood"], ["predict"], ["ladder"],
      ["evaluate"], ["fit"], ["plan"], ["study", "run"], ["study", "power"], ["study", "status"],
-     ["study", "report"], ["study", "contrast"]],
+     ["study", "report"], ["study", "contrast"], ["study", "new"], ["study", "keys"], ["select"],
+     ["merge"], ["world", "list"], ["world", "sample"], ["world", "floors"]],
 )  # fmt: skip
 def test_every_command_has_help(run, command):
     code, out, _ = run(*command, "--help")
@@ -62,6 +65,12 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
         (["fit", "nowhere.csv"], "nowhere.csv"),
         (["plan", "nowhere.json", "--flops", "1e15"], "nowhere.json"),
         (["study", "run", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (["study", "run", "quikstart"], "did you mean quickstart? (known: ablation, "),
+        (["study", "power", "paper/tagger"], "did you mean paper/tagging?"),
+        (["study", "run", "configs/studies/tagging.yaml"], "did you mean tagging?"),
+        (["study", "new", "generaton"], "did you mean generation?"),
+        (["study", "keys", "generator.trainin"], "did you mean generator.training?"),
+        (["train", "tagger", "--out", "x", "--config", "vigil"], "did you mean vigl? (known: uslu, vigl)"),
         (["study", "status", "nowhere"], "no such configuration file"),
         (
             ["generate", "nowhere", "--jets", "3", "--out", "x", "--device", "gpu"],
@@ -81,6 +90,28 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(run, arguments, message, tm
     assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_comes_before_a_study_of_the_same_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart").write_text("sise: 1")
+    code, _, err = run("study", "run", "quickstart", "--dry-run")
+    assert (code, "quickstart: unknown key sise" in err) == (2, True)
+
+
+def test_a_preset_goes_by_name(run, tmp_path):
+    given = ("--config", "uslu", "training.batch_jets=1000000000")
+    code, _, err = run("train", "tagger", "--out", tmp_path, *given)
+    assert (code, "jets: 76800000 is less than one batch" in err) == (2, True), err
+
+
+def test_the_keys_of_a_part_are_listed_as_they_are_set(run):
+    code, out, _ = run("study", "keys", "samples")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "samples.jets=5000", "samples.at=[]", "samples.temperature=1.0", "samples.seed=1",
+    ]  # fmt: skip
+    assert re.search(r"samples.temperature=1.0 +float +Temperature of the sampling\.$", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("file", "what"), [("manifest.json", "a store"), ("study.yaml", "a study")])
@@ -174,6 +205,19 @@ def table(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_pipe_loses_no_result(table, closed):
+    table(0.3)
+    read, write = os.pipe()
+    os.close(read)  # as head does when it has seen enough
+    command = [sys.executable, "-m", "genscale.cli", "fit", "points.csv", "--bootstrap", "0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, closed: write}
+    done = subprocess.run(command, text=True, timeout=120, **streams)
+    os.close(write)
+    assert (done.returncode, done.stderr or "") == (0, "")
+    assert json.loads(Path("fit.json").read_text())["params"]
+
+
 def test_only_the_fit_of_a_law_is_written_where_plan_looks_for_one(run, table):
     points = table(0.3)
     code, text, err = run("fit", points, "--bootstrap", 20, "--predict", "N=1e6,D=1e6")
@@ -240,6 +284,8 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
     )
     assert (code, "joint" in out) == (0, True), err
     assert json.loads((tmp_path / "fidelity.json").read_text())["n_generated"] == 50
+    code, out, err = run("likelihood", tmp_path / "run", test, "--out", tmp_path / "l.arrow", "--accept-loss")
+    assert (code, "nats per token" in out) == (0, True), err
     for folder, text in (
         (tmp_path / "made", "50"),
         (tmp_path / "run", "generator pico"),
@@ -248,7 +294,7 @@ def test_the_chain_by_hand(run, jet_stores, tokenizer_run, token_stores, tmp_pat
         code, out, err = run("inspect", folder)
         assert (code, text in out) == (0, True), err
     code, out, err = run("train", "tagger", "--out", tmp_path / "tag", f"jets={tmp_path / 'made'}",
-                         f"validation={tmp_path / 'made'}", *tiny)  # fmt: skip
+                         f"validation={test}", *tiny)  # fmt: skip
     assert (code, "part_charge is missing" in err or "needs column" in err or "no labels" in err) == (2, True)
     code, out, err = run(
         "tokenizer", "quality", tokenizer_run, jet_stores / "test", "--out", tmp_path / "q.json"

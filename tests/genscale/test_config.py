@@ -1,11 +1,15 @@
 import dataclasses
+import json
 
 import pytest
 
 from genscale.config import config_hash, from_mapping, load_config, save_yaml, to_mapping
 from genscale.errors import InputError
+from genscale.keys import config_keys
+from genscale.shipped import shipped_file, shipped_names
 from genscale.study.config import StudyConfig
 from genscale.training.generator import GeneratorRun
+from genscale.training.tagger import TaggerRun
 from genscale.training.task import TrainingConfig
 
 
@@ -61,17 +65,39 @@ def test_missing_file_is_named(tmp_path):
         load_config(GeneratorRun, tmp_path / "nothing.yaml")
 
 
+def test_every_key_of_a_study_is_listed_with_its_default_and_meaning():
+    def leaves(values: dict, prefix: str = "") -> dict:
+        found = {}
+        for name, value in values.items():
+            nested = isinstance(value, dict) and value
+            found.update(leaves(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value})
+        return found
+
+    keys = list(config_keys(StudyConfig))
+    assert all(key.type and key.meaning.endswith(".") for key in keys)
+    defaults = {key.name: json.loads(key.default) for key in keys}
+    given = [f"{key.name}={key.default}" for key in keys]
+    assert load_config(StudyConfig, None, given) == StudyConfig()
+    del defaults["fit.min_jets"]  # its 0 stands for a number that follows from the other keys
+    expected = leaves(to_mapping(StudyConfig()))
+    del expected["fit.min_jets"]
+    assert defaults == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [("studies", StudyConfig), ("generator", GeneratorRun), ("tagger", TaggerRun)],
+)
+def test_every_shipped_configuration_is_valid(kind, cls):
+    for name in shipped_names(kind):
+        load_config(cls, shipped_file(kind, name))
+
+
 def test_hash_changes_with_any_value():
     base = TrainingConfig()
     changed = [dataclasses.replace(base, seed=2), dataclasses.replace(base, jets=20_000)]
     assert len({config_hash(c) for c in [base, *changed]}) == 3
     assert config_hash(base) == config_hash(TrainingConfig())
-
-
-@pytest.mark.parametrize("name", ["quickstart"])
-def test_studies_in_the_repository_are_valid(name, request):
-    config = load_config(StudyConfig, request.config.rootpath / "configs" / "studies" / f"{name}.yaml")
-    assert config.name == name
 
 
 def test_learning_rate_of_a_size_outside_the_grid_is_refused():

@@ -251,6 +251,13 @@ def test_damaged_folders_are_named(trained, tmp_path):
         with pytest.raises(InputError, match=message):
             Tokenizer.load(folder)
 
+    (good.parent / weights.name).write_bytes(weights.read_bytes())
+    for number, outside in enumerate((f"../{weights.name}", str(weights), "..", "", 7, None)):
+        folder, description = damaged(f"outside_{number}")
+        (folder / "tokenizer.json").write_text(json.dumps(description | {"weights": outside}))
+        with pytest.raises(InputError, match="is not the name of a file in this folder"):
+            Tokenizer.load(folder)
+
     folder, description = damaged("no_key")
     del description["weights"]
     (folder / "tokenizer.json").write_text(json.dumps(description))

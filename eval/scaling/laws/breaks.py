@@ -1,5 +1,7 @@
 """Laws of one variable that bend: one smooth break, and the sigmoid-like M4."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -153,3 +155,7 @@ class M4(Law):
         level = left @ weight / weight.sum() + slope * (u[0].mean() - centred.mean())
         exponent = np.clip(slope, 0.01, 4.0)
         return np.column_stack([floor, top, alpha, level, exponent])
+
+
+#: Laws of one variable, which the caller chooses.
+CURVES: Mapping[str, Callable[[str], Law]] = {"broken": BrokenPower, "m4": M4}

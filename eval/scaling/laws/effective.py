@@ -1,5 +1,7 @@
 """The law of data that are seen more than once: repeated data count less and less."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,3 +94,7 @@ def _diminished(
     by_base = 1 - decay * (1 + repeats) / gain
     by_return = (returns * (1 - decay) - repeats * decay) / gain
     return base + np.log(gain), by_base, by_return
+
+
+#: Laws of given variables, by name.
+FIXED: Mapping[str, Callable[[], Law]] = {"effective-data": EffectiveData}

@@ -1,6 +1,7 @@
 """The laws of model size, data, compute and loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,3 +265,19 @@ class Rejection(Law):
         term = np.exp(slope * u[0])
         linear = project(np.stack([term, np.ones_like(term)], axis=1), y, weight / y**2)
         return np.column_stack([log_positive(linear[:, 0], y), slope[:, 0], linear[:, 1]])
+
+
+#: Laws of given variables, by name.
+FIXED: Mapping[str, Callable[[], Law]] = {
+    "additive": Additive,
+    "additive-tied": partial(Additive, tied=True),
+    "kaplan": Kaplan,
+    "rejection": Rejection,
+}
+
+#: Laws of one variable, which the caller chooses.
+CURVES: Mapping[str, Callable[[str], Law]] = {
+    "power": Power,
+    "power-nofloor": partial(Power, floor=False),
+    "logarithmic": Logarithmic,
+}

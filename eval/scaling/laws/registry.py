@@ -1,31 +1,16 @@
-"""Laws by name."""
+"""Laws by name: each module of laws names its own."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from eval.common.errors import InputError
-from eval.scaling.laws.breaks import M4, BrokenPower
-from eval.scaling.laws.effective import EffectiveData
-from eval.scaling.laws.forms import POWER_NAMES, Additive, Kaplan, Logarithmic, Power, Rejection
+from eval.scaling.laws import breaks, effective, forms
 from eval.scaling.laws.law import Law
 
 #: Laws of given variables.
-FIXED: Mapping[str, Callable[[], Law]] = {
-    "additive": Additive,
-    "additive-tied": partial(Additive, tied=True),
-    "kaplan": Kaplan,
-    "effective-data": EffectiveData,
-    "rejection": Rejection,
-}
+FIXED: Mapping[str, Callable[[], Law]] = {**forms.FIXED, **effective.FIXED}
 
 #: Laws of one variable, which the caller chooses.
-CURVES: Mapping[str, Callable[[str], Law]] = {
-    "power": Power,
-    "power-nofloor": partial(Power, floor=False),
-    "logarithmic": Logarithmic,
-    "broken": BrokenPower,
-    "m4": M4,
-}
+CURVES: Mapping[str, Callable[[str], Law]] = {**forms.CURVES, **breaks.CURVES}
 
 
 def get_law(name: str, variable: str | None = None) -> Law:
@@ -54,5 +39,5 @@ def get_law(name: str, variable: str | None = None) -> Law:
     if name not in CURVES:
         raise InputError(f"law: {name} is not one of {', '.join((*FIXED, *CURVES))}")
     if variable is None:
-        raise InputError(f"law {name}: needs a variable, one of {', '.join(POWER_NAMES)}")
+        raise InputError(f"law {name}: needs a variable, one of {', '.join(forms.POWER_NAMES)}")
     return CURVES[name](variable)

@@ -58,6 +58,7 @@ def simulate(
     progress: bool = True,
     reuse: bool = False,
     jets_of: Mapping[str, int] | None = None,
+    split: str | None = None,
 ) -> Manifest:
     """Simulate jets and write them as a jet store.
 
@@ -85,6 +86,8 @@ def simulate(
     jets_of : mapping of str to int, optional
         Number of jets of classes that differ from their equal share of `n_jets`: rejections of thousands need more
         background than signal jets. The jets of a class are the same, only fewer or more of them.
+    split : str, optional
+        "train", "validation" or "test". It is recorded in the store's meta, so that training can refuse a test split.
 
     Returns
     -------
@@ -130,6 +133,8 @@ def simulate(
         },
         "packages": {name: version(name) for name in ("pythia8mc", "fastjet")},
     }
+    if split is not None:
+        meta["split"] = split
     writer = StoreWriter(Path(out), "jets", meta)
     tasks = plan(n_jets, classes, shard_jets, jets_of)
     waiting = [task for task in tasks if not writer.has_shard(task.key)]

@@ -38,10 +38,11 @@ class JetsConfig:
         Simulate multiparton interactions, which is more realistic and five times slower.
     seed : int
         Seed of the training jets; validation and test jets use the next two.
-    rejection_of : dict of int
+    rejection_of : dict of str to int
         Number of test jets of a class, where rejections need more of them than an equal share of ``test``. Taggers are
         then judged on a further store, ``rejection``, which has the seed of the test jets and their shares of the other
-        classes. If ``stores`` has a folder of that name, it is used.
+        classes. If ``stores`` is given, it must have that store, with whatever numbers of jets; without
+        ``rejection_of`` the store is used if it is there.
     """
 
     stores: str = ""
@@ -67,10 +68,6 @@ class JetsConfig:
                 jets > share,
                 f"jets.rejection_of: {jets} jets of {name} are not more than its share of jets.test ({share})",
             )
-        require(
-            not (self.stores and self.rejection_of),
-            "jets.rejection_of: jets are simulated only without jets.stores; put a store named rejection there instead",
-        )
         require(
             not self.world or not (self.stores or self.rejection_of),
             "jets.world: goes without jets.stores and jets.rejection_of",

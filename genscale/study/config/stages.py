@@ -75,7 +75,10 @@ class SamplesStage:
         require(self.jets >= 1, f"samples.jets: {self.jets} is not at least 1")
         require(not self.at or min(self.at) >= 1, f"samples.at: {self.at} are not numbers of jets")
         require_distinct("samples.at", self.at)
-        require(self.temperature > 0, f"samples.temperature: {self.temperature} is not positive")
+        require(
+            0 < self.temperature < math.inf,
+            f"samples.temperature: {self.temperature} is not positive and finite",
+        )
         require(self.seed >= 0, f"samples.seed: {self.seed} is negative")
 
 

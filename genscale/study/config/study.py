@@ -69,7 +69,10 @@ class StudyConfig:
     fit: FitStage = field(default_factory=FitStage)
 
     def __post_init__(self) -> None:
-        require(bool(self.name) and "/" not in self.name, f"name: {self.name!r} is not a folder name")
+        require(
+            self.name not in ("", ".", "..") and not {"/", "\0"} & {*self.name},
+            f"name: {self.name!r} is not a folder name",
+        )
         require(self.threads_per_cell >= 1, f"threads_per_cell: {self.threads_per_cell} is not at least 1")
         require(
             bool(self.generator.sizes or self.tagger.widths or any(self.variations.runs())),

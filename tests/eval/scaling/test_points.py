@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from eval.scaling import InputError, Points, fit, read_points
 
@@ -75,6 +77,38 @@ def test_empty_optional_columns_count_as_absent(tmp_path):
 def test_bad_tables_are_answered_with_row_and_column(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read_points(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("utf-16.csv", "N,D,L\n1,2,3\n".encode("utf-16"), "not text in UTF-8"),
+        ("latin-1.csv", "N,D,L,naïve\n1,2,3,4\n".encode("latin-1"), r"not text in UTF-8 \(byte 8\)"),
+        ("binary.csv", bytes(range(128)) + b"\0" * 100, "binary.csv: "),
+        ("long.csv", b"N,D,L\n1,2," + b"3" * 140_000, "not a CSV table of numbers and names .*limit"),
+        ("latin-1.jsonl", '{"N": 1, "naïve": 1}'.encode("latin-1"), "not text in UTF-8"),
+        (
+            "lists.jsonl",
+            b'{"N": 1, "D": 1, "L": 1}\n[1, 2, 3]\n',
+            r"line 2: not a JSON object, but \[1, 2, 3\]",
+        ),
+        ("number.jsonl", b"7\n", "line 1: not a JSON object, but 7"),
+        ("digits.jsonl", b'{"N": ' + b"9" * 5000 + b"}", "line 1: not a JSON object"),
+    ],
+)
+def test_what_is_not_a_table_is_refused_by_its_name(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as refused:
+        read_points(tmp_path / name)
+    assert name in str(refused.value)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(content=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".jsonl"]))
+def test_any_bytes_are_read_or_refused(tmp_path, content, suffix):
+    (tmp_path / f"bytes{suffix}").write_bytes(content)
+    with pytest.raises(InputError, match="bytes"):
+        read_points(tmp_path / f"bytes{suffix}")
 
 
 def test_a_missing_file_says_what_was_wanted(tmp_path):

@@ -40,7 +40,7 @@ def test_blocks_hold_each_jet_and_say_what_is_padding(lengths):
     packing.attend(rows, look, parts=1)
     ends = np.cumsum(lengths)
     assert seen == [list(range(e - n, e)) for e, n in zip(ends, lengths, strict=True)]
-    assert packing.positions.tolist() == [i for n in lengths for i in range(n)]
+    assert packing.positions(sum(lengths)).tolist() == [i for n in lengths for i in range(n)]
 
 
 def test_padding_carries_no_gradient():

@@ -160,11 +160,20 @@ class TestDamage:
         with pytest.raises(InputError, match="a store of jets, but one of tokens is needed"):
             TokenStore.open(store.path)
 
-    def test_future_version(self, store):
-        edit_manifest(store.path, format_version=FORMAT_VERSION + 1)
-        with pytest.raises(
-            InputError, match=f"store format {FORMAT_VERSION + 1}, but this genscale reads at most"
-        ):
+    @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, -1, 1.5, "1", True, None])
+    def test_other_versions(self, store, version):
+        edit_manifest(store.path, format_version=version)
+        with pytest.raises(InputError, match=f"store format {version!r}, but this genscale reads 1 to"):
+            JetStore.open(store.path)
+
+    @pytest.mark.parametrize("outside", ["../../elsewhere", "/elsewhere", "..", "", "a\0b", 7, None])
+    def test_a_manifest_does_not_lead_out_of_its_folder(self, store, outside):
+        first = json.loads((store.path / MANIFEST).read_text())["shards"][0]
+        if isinstance(outside, str) and outside.endswith("elsewhere"):
+            outside = str(store.path.parent / "elsewhere") if outside[0] == "/" else outside
+            (store.path.parent / "elsewhere.arrow").write_bytes(first_shard(store).read_bytes())
+        edit_manifest(store.path, shards=[{**first, "key": outside}])
+        with pytest.raises(InputError, match=r"manifest.json: shard key"):
             JetStore.open(store.path)
 
     def test_missing_column(self, store):

@@ -149,7 +149,17 @@ def test_labels_are_checked(model):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"temperature": 0}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1}, {"seed": -1}]
+    "bad",
+    [
+        {"temperature": 0},
+        {"temperature": float("inf")},
+        {"temperature": float("nan")},
+        {"seed": 10**20},
+        {"top_p": 0},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"seed": -1},
+    ],
 )
 def test_impossible_settings_are_named(bad):
     with pytest.raises(InputError, match=next(iter(bad))):

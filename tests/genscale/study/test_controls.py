@@ -166,6 +166,8 @@ def test_taggers_are_judged_on_more_background_where_there_is_some(tmp_path):
     given = study(tagger={"widths": [4]}, jets={"stores": str(tmp_path)})
     judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
     assert judged.job.jets == f"{tmp_path}/test"
+    with pytest.raises(InputError, match=f"jets.rejection_of: {tmp_path} has no store rejection"):
+        study_cells(study(tagger=tagger, jets={"stores": str(tmp_path), "rejection_of": {"QCD": 9_000}}))
     (tmp_path / "rejection").mkdir()
     judged = {cell.id: cell for cell in study_cells(given)}["predictions/d4-s1"]
     assert judged.job.jets == f"{tmp_path}/rejection"

@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from genscale.config import from_mapping
 from genscale.data.convert import convert
 from genscale.data.export import export_root
 from genscale.data.store import JetStore
@@ -26,7 +29,7 @@ from genscale.training.generator import GeneratorRun, GeneratorTask, load_genera
 from genscale.training.loop import train
 from genscale.training.tagger import TaggerRun, TaggerTask, load_tagger
 from genscale.training.task import TrainingConfig
-from genscale.training.tokenizer import TokenizerRun
+from genscale.training.tokenizer import TokenizerRun, TokenizerTask
 
 TWO_CPUS = Path(__file__).parents[3] / "configs" / "accelerate" / "two_cpus.yaml"
 TRAINING = TrainingConfig(
@@ -206,6 +209,30 @@ def test_damaged_checkpoint_is_skipped_with_a_warning(generator_run, tmp_path):
     assert losses(resumed) == losses(whole)
 
 
+def test_damaged_state_is_skipped_and_one_without_a_checksum_is_read(generator_run, tmp_path):
+    whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "whole", progress=False)
+    often = dataclasses.replace(TRAINING, checkpoint_s=1e-6)
+    with pytest.raises(Interrupted):
+        train(Stopping(generator_run), often, tmp_path / "cut", progress=False)
+    older, newer = sorted((tmp_path / "cut" / "checkpoints").glob("step-*/state.json"))
+    values = json.loads(older.read_text())
+    del values["sha256"]  # as checkpoints were before
+    older.write_text(json.dumps(values))
+    values = json.loads(newer.read_text())
+    for damage in (
+        {"state": {k: v for k, v in values["state"].items() if k != "step"}},
+        {"files": {}},
+        {"files": []},
+    ):
+        newer.write_text(json.dumps(values | damage))
+        with pytest.warns(UserWarning, match=r"checkpoint skipped.*state\.json"):
+            assert Checkpoints(tmp_path / "cut").newest() == older.parent
+    newer.write_text("[1]")
+    with pytest.warns(UserWarning, match="checkpoint skipped"):
+        resumed = train(GeneratorTask(generator_run), TRAINING, tmp_path / "cut", progress=False)
+    assert losses(resumed) == losses(whole)
+
+
 def test_a_warm_up_that_fills_the_run_is_named(generator_run, tmp_path):
     long = dataclasses.replace(TRAINING, warmup_steps=TRAINING.n_steps)
     with pytest.warns(UserWarning, match=rf"warmup_steps: {long.n_steps} of {long.n_steps} steps"):
@@ -227,6 +254,26 @@ def test_loss_that_is_no_number_is_named_with_step_rate_and_jets(generator_run, 
     assert not (tmp_path / "run" / "record.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("learning_rate", math.inf), ("learning_rate", math.nan), ("weight_decay", math.inf), ("seed", 10**20)],
+)
+def test_numbers_that_no_training_can_use_are_refused(key, value):
+    with pytest.raises(InputError, match=f"{key}: {value} is"):
+        dataclasses.replace(TRAINING, **{key: value})
+
+
+def test_no_number_of_held_out_jets_means_all(tagger_run, generator_run, tokenizer_run, tmp_path):
+    tokenizer = from_mapping(TokenizerRun, RunRecord.load(tokenizer_run).config, "record.json")
+    for task, run in ((TaggerTask, tagger_run), (GeneratorTask, generator_run), (TokenizerTask, tokenizer)):
+        found = []
+        for jets in (0, 200, 10**6):
+            config = dataclasses.replace(TRAINING, jets=32, validation_jets=jets)
+            folder = tmp_path / task.__name__ / str(jets)
+            found.append(losses(train(task(run), config, folder, progress=False)))
+        assert found[0] == found[1] == found[2]
+
+
 def test_folders_are_guarded(generator_run, tmp_path):
     with locked(tmp_path / "busy"), pytest.raises(InputError, match="in use by another process"):
         train(GeneratorTask(generator_run), TRAINING, tmp_path / "busy", progress=False)
@@ -234,6 +281,29 @@ def test_folders_are_guarded(generator_run, tmp_path):
     other = dataclasses.replace(generator_run, size="nano")
     with pytest.raises(InputError, match="finished run of another configuration"):
         train(GeneratorTask(other), TRAINING, tmp_path / "run", progress=False)
+
+
+def test_a_run_without_its_weights_is_not_finished(generator_run, tagger_run, tmp_path):
+    config = dataclasses.replace(TRAINING, keep_weights_at=[160])
+    for task_of, run in ((GeneratorTask, generator_run), (TaggerTask, tagger_run)):
+        run, folder = dataclasses.replace(run, training=config), tmp_path / task_of.__name__
+        first = train(task_of(run), config, folder, progress=False)
+        assert train(task_of(run), config, folder, progress=False) == first
+        for weights in (folder / "model.safetensors", folder / "weights" / "jets-160" / "model.safetensors"):
+            whole = weights.read_bytes()
+            for left in (None, whole[:-1]):
+                weights.unlink() if left is None else weights.write_bytes(left)
+                with pytest.raises(InputError, match=rf"{weights}: missing or damaged.*was finished"):
+                    train(task_of(run), config, folder, progress=False)
+            weights.write_bytes(whole)
+
+
+def test_a_tokenizer_without_its_weights_is_not_finished(tokenizer_run, tmp_path):
+    run = shutil.copytree(tokenizer_run, tmp_path / "run")
+    config = from_mapping(TokenizerRun, RunRecord.load(run).config, "record.json")
+    next(run.glob("weights-*")).unlink()
+    with pytest.raises(InputError, match=r"missing, though tokenizer\.json names it; .* was finished"):
+        train(TokenizerTask(config), config.training, run, progress=False)
 
 
 def test_impossible_data_is_refused(generator_run, tagger_run, tmp_path):
@@ -287,6 +357,15 @@ def test_a_test_split_is_never_trained_on(tagger_run, generator_run, jet_stores,
     encode_store(tmp_path / "test", Path(generator_run.tokenizer), tmp_path / "tokens", progress=False)
     with pytest.raises(InputError, match="tokens: a test split; train on another store"):
         GeneratorTask(dataclasses.replace(generator_run, tokens=str(tmp_path / "tokens")))
+
+
+def test_held_out_jets_are_not_those_of_the_training(tagger_run, generator_run):
+    for task, run, key in ((TaggerTask, tagger_run, "jets"), (GeneratorTask, generator_run, "tokens")):
+        with pytest.raises(InputError, match=r"train: holds jets of .*train \(shard"):
+            task(dataclasses.replace(run, validation=getattr(run, key)))
+    tokenizer = TokenizerRun(tagger_run.jets, tagger_run.jets)
+    with pytest.raises(InputError, match="store of other jets"):
+        TokenizerTask(tokenizer)
 
 
 def test_tokens_of_another_tokenizer_are_refused(generator_run, tmp_path):

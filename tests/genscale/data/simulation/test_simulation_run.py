@@ -12,7 +12,7 @@ import pytest
 from genscale.data.schema import CLASSES
 from genscale.data.simulation import simulate, simulate_shard
 from genscale.data.simulation.run import plan
-from genscale.data.store import JetStore
+from genscale.data.store import JetStore, StoreWriter
 from genscale.errors import InputError
 
 SMALL = {"n_jets": 19, "classes": ("Wqq", "QCD"), "seed": 3, "mpi": False, "shard_jets": 4, "progress": False}
@@ -116,6 +116,17 @@ def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path):
     simulate(path, **SMALL)
     assert JetStore.open(path).fingerprint == undisturbed.fingerprint
     assert not partial.exists()
+
+
+def test_a_split_is_recorded_also_in_a_store_that_was_begun_without(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(StoreWriter, "finish", lambda writer: None)
+    simulate(tmp_path / "jets", **SMALL)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="other settings"):
+        simulate(tmp_path / "jets", **{**SMALL, "seed": 4}, split="test")
+    manifest = simulate(tmp_path / "jets", **SMALL, split="test")
+    assert manifest.meta == {**undisturbed.manifest.meta, "split": "test"}
+    assert manifest.shards == undisturbed.manifest.shards
 
 
 def test_a_finished_store_is_not_overwritten(undisturbed):
