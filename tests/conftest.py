@@ -1,6 +1,9 @@
 """Small inputs that many tests share: random jets, Pythia jets, a trained tokenizer, its tokens."""
 
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import awkward as ak
@@ -44,6 +47,24 @@ def token_stores(jet_stores, tokenizer_run, tmp_path_factory) -> Path:
     for split in ("train", "validation"):
         encode_store(jet_stores / split, tokenizer_run, folder / split, progress=False)
     return folder
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which writes beyond a number of bytes per file fail half way, as on a full disk."""
+
+    @contextmanager
+    def limited(n_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 def random_jets(n_jets: int, seed: int, mean_particles: float = 40, spread: float = 0.05) -> ak.Array:

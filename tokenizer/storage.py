@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -64,10 +65,17 @@ def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    save_file(tensors, _aside(weights_path))
-    os.replace(_aside(weights_path), weights_path)
-    _aside(folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(_aside(folder / DESCRIPTION), folder / DESCRIPTION)
+    try:
+        save_file(tensors, _aside(weights_path))
+        os.replace(_aside(weights_path), weights_path)
+        _aside(folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        os.replace(_aside(folder / DESCRIPTION), folder / DESCRIPTION)
+    except (SafetensorError, OSError) as error:  # a full disk, which is reported without a name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(getattr(error, "errno", errno.EIO), reason, str(folder)) from error
+    finally:
+        for path in (weights_path, folder / DESCRIPTION):
+            _aside(path).unlink(missing_ok=True)
     for other in folder.glob("weights-*.safetensors"):
         if other != weights_path:
             other.unlink()

@@ -227,8 +227,13 @@ def write_json(plain: Mapping[str, Any], path: str | os.PathLike[str] | None) ->
     if path is not None:
         target = Path(path)
         aside = target.with_name(f".{target.name}.partial")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(target)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(target)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error  # a full disk has no file name
+        finally:
+            aside.unlink(missing_ok=True)
     return text
 
 

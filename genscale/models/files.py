@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from genscale.errors import InputError
 from genscale.files import read_json, replacing, sha256, write_json
@@ -20,6 +21,14 @@ MODEL_VERSIONS: Final = {
 }
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors (on any device, possibly shared) as safetensors; raises OSError if the disk is full."""
+    try:
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, Any]) -> None:
@@ -38,8 +47,7 @@ def save_network(run: Path, kind: str, model: nn.Module, provenance: dict[str, A
     """
     weights = run / "model.safetensors"
     with replacing(weights) as aside:
-        # Copies, because the parameters of a model in training are views of one vector.
-        save_file({name: t.detach().cpu().clone() for name, t in model.state_dict().items()}, aside)
+        save_tensors(dict(model.state_dict()), aside)
     shape = asdict(model.config)  # type: ignore[call-overload]
     write_json(
         run / "model.json",

@@ -9,21 +9,24 @@ newest are kept.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from genscale.errors import InputError
 from genscale.files import read_json, replacing, sha256, without_infinities, write_json
+from genscale.models.files import save_tensors
 from genscale.training.averaging import WeightAverage
 from genscale.training.optimizer import FlatAdamW
 
@@ -79,11 +82,6 @@ class Snapshot:
             torch.cuda.set_rng_state(self.random["cuda"], device)
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors (on any device, possibly shared) as safetensors."""
-    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
-
-
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -100,9 +98,10 @@ class Checkpoints:
     def save_random(self, step: int, now: Snapshot, trunk: Snapshot | None) -> None:
         """Save this process's random states; call in every process, before `save` in the main one."""
         aside = self._aside(step)
-        aside.mkdir(parents=True, exist_ok=True)
-        for prefix, snapshot in _named(now, trunk):
-            save_tensors(snapshot.random, aside / f"{prefix}random-{self.rank}.safetensors")
+        with _removed_on_error(aside):
+            aside.mkdir(parents=True, exist_ok=True)
+            for prefix, snapshot in _named(now, trunk):
+                save_tensors(snapshot.random, aside / f"{prefix}random-{self.rank}.safetensors")
 
     def save(self, step: int, now: Snapshot, trunk: Snapshot | None, state: dict[str, Any]) -> None:
         """Complete and publish the checkpoint after this many steps; only the two newest are kept.
@@ -119,12 +118,13 @@ class Checkpoints:
             Plain values of the loop.
         """
         aside = self._aside(step)
-        for prefix, snapshot in _named(now, trunk):
-            for part in _PARTS:
-                save_tensors(getattr(snapshot, part), aside / f"{prefix}{part}.safetensors")
-        files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
-        values = {"step": step, "files": files, "state": state}
-        write_json(aside / STATE, values | {"sha256": _digest(values)})
+        with _removed_on_error(aside):
+            for prefix, snapshot in _named(now, trunk):
+                for part in _PARTS:
+                    save_tensors(getattr(snapshot, part), aside / f"{prefix}{part}.safetensors")
+            files = {file.name: sha256(file) for file in sorted(aside.glob("*.safetensors"))}
+            values = {"step": step, "files": files, "state": state}
+            write_json(aside / STATE, values | {"sha256": _digest(values)})
         final = self.folder / f"step-{step:09d}"
         if final.exists():  # damaged by a crash of the machine, otherwise it would have been resumed from
             shutil.rmtree(final)
@@ -208,6 +208,16 @@ class Checkpoints:
         """Remove files that a killed process left half-written."""
         for aside in self.folder.glob(".step-*.tmp"):
             shutil.rmtree(aside)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    """Remove a half-written folder if the disk is full: the files would keep it so."""
+    try:
+        yield
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -218,6 +218,14 @@ def test_a_closed_pipe_loses_no_result(table, closed):
     assert json.loads(Path("fit.json").read_text())["params"]
 
 
+def test_a_fit_on_a_full_disk_names_its_file_and_leaves_nothing(run, table, full_disk):
+    points = table(0.3)
+    with full_disk(100):
+        code, _, err = run("fit", points, "--bootstrap", 0)
+    assert (code, err) == (2, "error: fit.json: File too large\n")
+    assert [file.name for file in Path().iterdir()] == ["points.csv"]
+
+
 def test_only_the_fit_of_a_law_is_written_where_plan_looks_for_one(run, table):
     points = table(0.3)
     code, text, err = run("fit", points, "--bootstrap", 20, "--predict", "N=1e6,D=1e6")

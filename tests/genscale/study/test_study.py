@@ -172,7 +172,9 @@ def test_report_is_one_page_without_links_to_other_files(finished):
 def test_links_of_the_report_lead_to_places_in_it_and_files_beside_it(finished):
     page = (finished / "report.html").read_text()
     links = re.findall(r'href="([^"]*)"', page)
-    places = set(re.findall(r'id="([^"]*)"', page))
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    places = set(ids)
+    assert len(ids) == len(places)
     assert {link[1:] for link in links if link.startswith("#")} <= places
     files = {link for link in links if not link.startswith("#")}
     assert all((finished / name).exists() for name in files)

@@ -233,6 +233,21 @@ def test_damaged_state_is_skipped_and_one_without_a_checksum_is_read(generator_r
     assert losses(resumed) == losses(whole)
 
 
+def test_a_full_disk_is_named_with_the_file_and_leaves_nothing_behind(generator_run, tmp_path, full_disk):
+    whole = train(GeneratorTask(generator_run), TRAINING, tmp_path / "whole", progress=False)
+    often = dataclasses.replace(TRAINING, checkpoint_s=1e-6)
+    with full_disk(10_000), pytest.raises(OSError, match="too large") as full:
+        train(GeneratorTask(generator_run), often, tmp_path / "run", progress=False)
+    assert Path(full.value.filename).suffix == ".safetensors"
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert losses(train(GeneratorTask(generator_run), TRAINING, tmp_path / "run", progress=False)) == losses(
+        whole
+    )
+    with full_disk(1_000), pytest.raises(OSError, match="too large"):
+        GeneratorTask(generator_run).save(load_generator(tmp_path / "run")[0], tmp_path / "copy")
+    assert not [file for file in (tmp_path / "copy").rglob("*") if file.is_file()]
+
+
 def test_a_warm_up_that_fills_the_run_is_named(generator_run, tmp_path):
     long = dataclasses.replace(TRAINING, warmup_steps=TRAINING.n_steps)
     with pytest.warns(UserWarning, match=rf"warmup_steps: {long.n_steps} of {long.n_steps} steps"):
