@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eval.common.results import Unavailable
+from eval.scaling import WindowResult
 from eval.scaling.figures import window_figure
+from eval.scaling.fitting.uncertainty import MIN_GROUPS, POINTS_OF_FEW_GROUPS
 from genscale.pages import Picture, Section, Table
 from genscale.study.report.words import verdict
 from genscale.study.results.laws import TaskLaws, windows
@@ -36,13 +38,26 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
     window = laws.window
     if isinstance(window, Unavailable):
         return []
-    if window.floor.identified is False:
-        return [f"{name.capitalize()}: L_inf is not identified, and with it neither is the learnable window."]
+    if why := unknown_floor(window, refuted=False):
+        return [
+            f"{name.capitalize()}: L_inf is not identified ({why}), and with it neither is the learnable window."
+        ]
     level = window.main
     return [
         f"{name.capitalize()}: the learnable window below the {level.name} level is {level.window_per_jet.text()} "
         f"nats per jet, of which the best run has learned {100 * level.reached.value:.0f} %{_floor_range(laws)}."
     ]
+
+
+def unknown_floor(window: WindowResult, *, refuted: bool = True) -> str:
+    """Why the floor may not be quoted; empty if it may. ``refuted``: a floor above a measured loss is none, either."""
+    if window.floor.identified is False:
+        return window.floor.reason
+    if window.fit.bootstrap_unit == POINTS_OF_FEW_GROUPS:
+        return f"fewer than {MIN_GROUPS} runs make intervals that are too short"
+    if refuted and any(e.identified and e.value > window.lowest_loss for e in window.sensitivity.values()):
+        return "with other choices of points the law stops above a loss that was measured"
+    return ""
 
 
 def _floor_range(laws: TaskLaws) -> str:

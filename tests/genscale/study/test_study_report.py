@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,10 +139,14 @@ def test_a_floor_above_a_measured_loss_is_called_impossible(highest, refuted):
 
     level = Level("bigram", 4.0, 4.1, known(0.5), known(20.0), known(0.1), known(0.99), ())
     floors = {"all points": known(3.5), "fewer": known(highest)}
-    found = WindowResult(known(3.5), 3.57, {"bigram": level}, "bigram", 40.0, None, floors)  # type: ignore[arg-type]
+    fit = SimpleNamespace(bootstrap_unit="groups")
+    found = WindowResult(known(3.5), 3.57, {"bigram": level}, "bigram", 40.0, fit, floors)  # type: ignore[arg-type]
     missing = Unavailable("not fitted")
     misfit = Misfit(rms=0.01, seed_scatter=0.001, spread=0.02, model_error=0.01)
     laws = TaskLaws("generator", None, {"L(N,D)": missing}, missing, found, missing, misfit)  # type: ignore[arg-type]
     (sentence,) = window.findings("generation", laws)
     assert f"varies from 3.5 to {highest}" in sentence
     assert ("L_inf cannot exceed the lowest loss measured, 3.57" in sentence) == refuted
+    few = dataclasses.replace(found, fit=SimpleNamespace(bootstrap_unit="points of few groups"))
+    (sentence,) = window.findings("generation", dataclasses.replace(laws, window=few))
+    assert sentence.startswith("Generation: L_inf is not identified (fewer than 8 runs")
