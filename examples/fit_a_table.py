@@ -12,7 +12,7 @@ from pathlib import Path
 from eval.scaling import fit, plan, read_points
 
 QUICKSTART = Path(__file__).parents[1] / "docs" / "results" / "quickstart" / "points.csv"
-BUDGET = 1e14  # FLOPs
+BUDGET = 5e12  # FLOPs
 
 
 def main(table: Path = QUICKSTART) -> None:

@@ -21,7 +21,7 @@ def test_fit_a_table(capsys):
     out = capsys.readouterr().out
     assert "L = E + A/N^alpha + B/D^beta" in out
     assert "(identified)" in out
-    assert "with 1e+14 FLOPs: N = " in out
+    assert "with 5e+12 FLOPs: N = " in out
 
 
 def test_fit_a_table_of_ones_own(tmp_path, capsys):

@@ -26,12 +26,25 @@ CONFIG = Path(__file__).parents[3] / "configs" / "tokenizer" / "comparison.yaml"
 
 
 @pytest.fixture(scope="module")
-def store(make_jets, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stores") / "jets"
-    writer = StoreWriter(folder, "jets", {})
-    writer.write_shard("00000", to_store_rows(make_jets(600, seed=4), np.zeros(600, dtype=int)))
-    writer.finish()
-    return folder
+def stores(make_jets, tmp_path_factory):
+    """Training jets and held-out ones."""
+    folders = []
+    for name, seed in (("jets", 4), ("held-out", 5)):
+        folders.append(tmp_path_factory.mktemp("stores") / name)
+        writer = StoreWriter(folders[-1], "jets", {})
+        writer.write_shard("00000", to_store_rows(make_jets(600, seed=seed), np.zeros(600, dtype=int)))
+        writer.finish()
+    return folders
+
+
+@pytest.fixture(scope="module")
+def store(stores):
+    return stores[0]
+
+
+@pytest.fixture(scope="module")
+def held_out(stores):
+    return stores[1]
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +99,9 @@ def test_one_tokenizer_gives_its_quality(bins, store, tmp_path):
     assert (found["n_jets"], found["codebook_size"]) == (200, 512)
 
 
-def test_family_is_trained_once(store, tmp_path):
+def test_family_is_trained_once(store, held_out, tmp_path):
     words = (
-        "compare", "--jets", store, "--validation", store, "--test", store, "--out", tmp_path / "family",
+        "compare", "--jets", store, "--validation", held_out, "--test", store, "--out", tmp_path / "family",
         "kinds=[fsq,bins-uniform]", "codebook_sizes=[64]", "repeated_sizes=[64]", "seeds=[1,2]", "bins_jets=300",
         "model.d_model=16", "model.n_heads=2", "model.n_encoder_blocks=1", "model.n_decoder_blocks=1",
         "training.jets=320", "training.batch_jets=64", "training.evaluations=1", "training.validation_jets=64",
