@@ -289,8 +289,10 @@ def below_floor(losses: NDArray[np.float64], errors: NDArray[np.float64], truth:
 
     Parameters
     ----------
-    losses, errors : array of float, shape (n,)
-        Losses and their standard errors over the held-out jets.
+    losses : array of float, shape (n,)
+        Held-out losses.
+    errors : array of float, shape (n,)
+        Their standard errors over the held-out jets.
     truth : Truth
         The floor, with its own error.
 

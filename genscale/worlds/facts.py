@@ -38,6 +38,12 @@ class Facts(World):
 
     Attributes
     ----------
+    name : str
+        Name of the world.
+    about : str
+        What it is, in one line.
+    shown : str
+        What a tagger is shown.
     base : int
         Symbols; facts are numbered with digits in this base.
     digits : int

@@ -35,6 +35,14 @@ class Hierarchy(World):
 
     Attributes
     ----------
+    name : str
+        Name of the world.
+    about : str
+        What it is, in one line.
+    shown : str
+        What a tagger is shown.
+    floor_jets : int
+        Jets that floors are averaged over by default.
     symbols : int
         Symbols of each level, v.
     classes : int
@@ -172,6 +180,10 @@ class Hierarchy(World):
 
     def enumerated(self) -> Exact:
         """All floors as sums over all strings, for small worlds.
+
+        Returns
+        -------
+        Exact
 
         Raises
         ------

@@ -48,6 +48,12 @@ class Lund(World):
 
     Attributes
     ----------
+    name : str
+        Name of the world.
+    about : str
+        What it is, in one line.
+    shown : str
+        What a tagger is shown.
     scale_gev : float
         Q, the transverse momentum of the jet times its radius.
     kt_cut_gev : float

@@ -31,6 +31,12 @@ class Markov(World):
 
     Attributes
     ----------
+    name : str
+        Name of the world.
+    about : str
+        What it is, in one line.
+    shown : str
+        What a tagger is shown.
     symbols : int
         States of the chain.
     classes : int

@@ -137,7 +137,15 @@ def tokenizer_of(world: World) -> Tokenizer:
 
 
 def code_points(coder: Tokenizer) -> Floats:
-    """Energy (GeV), eta_rel and phi_rel that stand for each code in the jet store, shape (n_codes, 3).
+    """Energy (GeV), eta_rel and phi_rel that stand for each code in the jet store.
+
+    Parameters
+    ----------
+    coder : Tokenizer
+
+    Returns
+    -------
+    array of float, shape (n_codes, 3)
 
     Raises
     ------

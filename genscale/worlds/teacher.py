@@ -37,6 +37,14 @@ class Teacher(World):
 
     Attributes
     ----------
+    name : str
+        Name of the world.
+    about : str
+        What it is, in one line.
+    shown : str
+        What a tagger is shown.
+    floor_jets : int
+        Jets that floors are averaged over by default.
     run : str
         Folder of a finished run of a class-conditional generator.
     classes : list of str
