@@ -155,13 +155,11 @@ def fit(
 
 def _least_jets(points: Path) -> float:
     """Smallest number of jets that the study beside a table of points fits; 0 where there is no study."""
-    study = points.parent / "study.yaml"
-    if not study.is_file():
+    if not (points.parent / "study.yaml").is_file():
         return 0.0
-    from genscale.config import load_config
-    from genscale.study.config import StudyConfig
+    from genscale.study.results.study import read_config
 
-    return float(load_config(StudyConfig, study).fit.min_jets)
+    return float(read_config(points.parent).fit.min_jets)
 
 
 def _check_fit(approach: str, law: str, at: dict[str, float], figure: Path | None) -> None:

@@ -19,11 +19,12 @@ from eval.common.style import BLUE, GREY, VERMILION, styled
 from eval.literature.claims import LEAST_POWER
 from eval.literature.falls import falls_with_data, falls_with_size
 from eval.literature.verdicts import Verdict
+from eval.scaling import WindowResult
 from eval.scaling.steps import SPAN, paired_steps
 from genscale.pages import Answer, Finding, Number, Picture
 from genscale.study.power import load_power
 from genscale.study.report.runs import with_most_jets
-from genscale.study.report.window import unknown_floor
+from genscale.study.report.window import refuted_floor, unknown_floor
 from genscale.study.report.words import MARKS
 from genscale.study.results.controls import Limit
 from genscale.study.results.laws import TaskLaws
@@ -151,7 +152,7 @@ def _stop(laws: TaskLaws) -> str:
     window = laws.window
     if isinstance(window, Unavailable):
         return "where it stops was not measured"
-    if why := unknown_floor(window):
+    if why := _no_floor(window):
         return f"where it stops is not identified ({why})"
     reached = window.main.reached
     learned = (
@@ -160,6 +161,17 @@ def _stop(laws: TaskLaws) -> str:
         else f", and the best run has learned {_percent(reached.value)} of the way"
     )
     return f"the fitted law stops at {window.floor.text()} nats per {UNIT[laws.kind]}{learned}"
+
+
+def _no_floor(window: WindowResult) -> str:
+    """Why the floor may not be quoted; empty if it may."""
+    if why := unknown_floor(window):
+        return why
+    return (
+        "with other choices of points the law stops above a loss that was measured"
+        if refuted_floor(window)
+        else ""
+    )
 
 
 def _samples(study: Study, power: Mapping[str, float]) -> Finding:
@@ -229,11 +241,7 @@ def _numbers(study: Study) -> Iterator[Number]:
         )
     for task, laws in study.laws.items():
         window = laws.window
-        if (
-            isinstance(window, Unavailable)
-            or unknown_floor(window)
-            or window.main.reached.identified is False
-        ):
+        if isinstance(window, Unavailable) or _no_floor(window) or window.main.reached.identified is False:
             continue
         reached = window.main.reached
         ends = reached.ci68 or (reached.value, reached.value)
@@ -289,7 +297,7 @@ def draw(study: Study) -> Figure:
             color=colour,
         )
         window = study.laws[task].window
-        if not isinstance(window, Unavailable) and not unknown_floor(window):
+        if not isinstance(window, Unavailable) and not _no_floor(window):
             _level(ax, window.floor.value, window.floor.ci68, "$L_\\infty$")
         ax.set(title=task, ylabel=f"held-out loss [nats per {UNIT[TASKS[task]]}]")
     if study.scores:

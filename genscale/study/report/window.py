@@ -38,7 +38,7 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
     window = laws.window
     if isinstance(window, Unavailable):
         return []
-    if why := unknown_floor(window, refuted=False):
+    if why := unknown_floor(window):
         return [
             f"{name.capitalize()}: L_inf is not identified ({why}), and with it neither is the learnable window."
         ]
@@ -49,15 +49,18 @@ def findings(name: str, laws: TaskLaws) -> list[str]:
     ]
 
 
-def unknown_floor(window: WindowResult, *, refuted: bool = True) -> str:
-    """Why the floor may not be quoted; empty if it may. ``refuted``: a floor above a measured loss is none, either."""
+def unknown_floor(window: WindowResult) -> str:
+    """Why the fit does not identify the floor; empty if it does."""
     if window.floor.identified is False:
         return window.floor.reason
     if window.fit.bootstrap_unit == POINTS_OF_FEW_GROUPS:
         return f"fewer than {MIN_GROUPS} runs make intervals that are too short"
-    if refuted and any(e.identified and e.value > window.lowest_loss for e in window.sensitivity.values()):
-        return "with other choices of points the law stops above a loss that was measured"
     return ""
+
+
+def refuted_floor(window: WindowResult) -> bool:
+    """Whether another choice of points gives a floor above a loss that was measured."""
+    return any(e.identified and e.value > window.lowest_loss for e in window.sensitivity.values())
 
 
 def _floor_range(laws: TaskLaws) -> str:
@@ -71,7 +74,7 @@ def _floor_range(laws: TaskLaws) -> str:
     text = (
         f"; depending on the choice of points, its L_inf varies from {min(floors):.4g} to {max(floors):.4g}"
     )
-    if max(floors) > window.lowest_loss:
+    if refuted_floor(window):
         text += f" (but L_inf cannot exceed the lowest loss measured, {window.lowest_loss:.4g})"
     return text
 
