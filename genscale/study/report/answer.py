@@ -6,7 +6,7 @@ stronger than these: what was not measured, not identified or not tested is said
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -20,9 +20,8 @@ from eval.literature.claims import LEAST_POWER
 from eval.literature.falls import falls_with_data, falls_with_size
 from eval.literature.verdicts import Verdict
 from eval.scaling import WindowResult
-from eval.scaling.steps import SPAN, paired_steps
+from eval.scaling.steps import SPAN
 from genscale.pages import Answer, Finding, Number, Picture
-from genscale.study.power import load_power
 from genscale.study.report.runs import with_most_jets
 from genscale.study.report.window import refuted_floor, unknown_floor
 from genscale.study.report.words import MARKS
@@ -46,9 +45,8 @@ LIMITS: Final = {
 
 def answer(study: Study) -> Answer:
     """Answer the question of a study with a sentence on each part, its main numbers and one figure."""
-    power = load_power(study.folder, study.config)
     findings = [
-        _task(study, task, power) if task in study.sizes else _absent(task, f"this study trains no {kind}s")
+        _task(study, task) if task in study.sizes else _absent(task, f"this study trains no {kind}s")
         for task, kind in TASKS.items()
     ]
     pictures = []
@@ -63,9 +61,7 @@ def answer(study: Study) -> Answer:
                 "reference, below which nothing is resolved"
             )
         pictures.append(Picture("answer", "What a larger model brings", f"{caption}.", draw(study)))
-    return Answer(
-        QUESTION, [*findings, _samples(study, power)], list(_numbers(study))[:MOST_NUMBERS], pictures
-    )
+    return Answer(QUESTION, [*findings, _samples(study)], list(_numbers(study))[:MOST_NUMBERS], pictures)
 
 
 # -- sentences ------------------------------------------------------------------------------------------------
@@ -75,19 +71,19 @@ def _absent(topic: str, why: str) -> Finding:
     return Finding(topic.capitalize(), MARKS[Verdict.NOT_TESTED], f"not measured: {why}.")
 
 
-def _task(study: Study, task: str, power: Mapping[str, float]) -> Finding:
+def _task(study: Study, task: str) -> Finding:
     """Whether larger models help, what limits the loss, and where it stops."""
-    verdict, size = _size(study, task, power.get(f"{task}: N"))
+    verdict, size = _size(study, task)
     control = study.controls.get(task)
     limit = LIMITS[control.limit if control else None]
     return Finding(
         task.capitalize(),
         MARKS[verdict],
-        f"{size}{_data(study, task, power)}. {_capital(limit)}; {_stop(study.laws[task])}.",
+        f"{size}{_data(study, task)}. {_capital(limit)}; {_stop(study.laws[task])}.",
     )
 
 
-def _size(study: Study, task: str, power: float | None) -> tuple[Verdict, str]:
+def _size(study: Study, task: str) -> tuple[Verdict, str]:
     """The verdict on the fall of the loss with size, in words and with its number."""
     fall = _fall(study, task)
     if fall is None:
@@ -96,8 +92,9 @@ def _size(study: Study, task: str, power: float | None) -> tuple[Verdict, str]:
             "only one size saw the largest number of jets, so that nothing shows what size does",
         )
     small, large, change, error = fall
-    steps = paired_steps(study.laws[task].points)
+    steps = study.laws[task].steps
     verdict = falls_with_size(steps).verdict
+    power = study.power.get(f"{task}: N")
     if power is not None and power < LEAST_POWER:
         verdict = Verdict.NOT_TESTED
     numbers = (
@@ -125,7 +122,7 @@ def _fall(study: Study, task: str) -> tuple[float, float, float, float] | None:
     Where seeds were repeated, it is the step that the verdict rests on; elsewhere the error is that of the held-out
     jets.
     """
-    span = paired_steps(study.laws[task].points).span
+    span = study.laws[task].steps.span
     if span is not None and span.dof > 0:
         return span.low, span.high, -span.change, span.error
     compared = with_most_jets(study.sizes[task])
@@ -136,11 +133,11 @@ def _fall(study: Study, task: str) -> tuple[float, float, float, float] | None:
     return small.parameters, large.parameters, small.loss - large.loss, error
 
 
-def _data(study: Study, task: str, power: Mapping[str, float]) -> str:
+def _data(study: Study, task: str) -> str:
     """Whether the loss still falls in the last doubling of jets, where that is decided."""
-    if (chance := power.get(f"{task}: D")) is not None and chance < LEAST_POWER:
+    if (chance := study.power.get(f"{task}: D")) is not None and chance < LEAST_POWER:
         return ""
-    verdict = falls_with_data(paired_steps(study.laws[task].points)).verdict
+    verdict = falls_with_data(study.laws[task].steps).verdict
     return {
         Verdict.SUPPORTS: "; it still falls in the last doubling of jets",
         Verdict.CONTRADICTS: "; it no longer falls in the last doubling of jets",
@@ -174,7 +171,7 @@ def _no_floor(window: WindowResult) -> str:
     )
 
 
-def _samples(study: Study, power: Mapping[str, float]) -> Finding:
+def _samples(study: Study) -> Finding:
     """Whether the distance of samples follows the loss."""
     if not study.scores:
         return _absent("samples", "this study scores no generated jets")
@@ -192,7 +189,7 @@ def _samples(study: Study, power: Mapping[str, float]) -> Finding:
     numbers = (
         f"Kendall's tau of distance and loss is {relation.kendall.value:.2f} over {relation.n_models} models"
     )
-    chance = power.get("generation: SWD")
+    chance = study.power.get("generation: SWD")
     if chance is not None and chance < LEAST_POWER:
         verdict, text = Verdict.NOT_TESTED, f"whether they follow the loss was not tested ({numbers})"
     elif relation.falls:

@@ -13,12 +13,11 @@ from eval.literature.findings import Findings
 from eval.literature.measure import single_pass_constants
 from eval.literature.values import FULL_INPUTS
 from eval.literature.verdicts import Verdict
-from eval.scaling.steps import PairedSteps, paired_steps
+from eval.scaling.steps import PairedSteps
 from genscale.data import schema
 from genscale.data.store import JetStore
 from genscale.pages import Section, Table
 from genscale.study.config import StudyConfig
-from genscale.study.power import load_power
 from genscale.study.report.words import MARKS, verdict
 from genscale.study.results.absence import available
 from genscale.study.results.controls import Limit
@@ -119,7 +118,7 @@ def compare_with_literature(study: Study) -> Literature:
     tasks, tagger = study.laws, study.tagging
     repeated, repeated_tokens = (study.repetitions.get(task) for task in ("tagging", "generation"))
     tagging = tasks.get("tagging")
-    steps = {name: paired_steps(task.points) for name, task in tasks.items()}
+    steps = {name: task.steps for name, task in tasks.items()}
     approaches = available(tagging.approaches) if tagging else None
     learnable = available(tasks["generation"].window) if "generation" in tasks else None
     findings = Findings(
@@ -140,7 +139,7 @@ def compare_with_literature(study: Study) -> Literature:
         ),
         same_jets=any(_as_published(study.jets(split), study.config) for split in study.splits[-1:]),
     )
-    judgements = [j for j in judge(findings, load_power(study.folder, study.config)) if j.claim.task in tasks]
+    judgements = [j for j in judge(findings, study.power) if j.claim.task in tasks]
     return Literature(constants_table(findings), judgements, steps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from eval.scaling import (
     window,
 )
 from eval.scaling.approaches.comparison import Comparison, compare_approaches
+from eval.scaling.steps import PairedSteps, paired_steps
 from genscale.study.results.absence import attempt, available
 
 Law = tuple[Points, FitResult]
@@ -57,6 +59,11 @@ class TaskLaws:
     window: WindowResult | Unavailable
     ranking: Ranking | Unavailable
     misfit: Misfit | None = None
+
+    @cached_property
+    def steps(self) -> PairedSteps:
+        """Differences of the losses between neighbouring sizes and amounts of data, without a law."""
+        return paired_steps(self.points)
 
     @property
     def surface(self) -> FitResult | None:

@@ -26,6 +26,7 @@ from genscale.study.cells import Cell, sample_name, splits_read, study_cells
 from genscale.study.config import StudyConfig
 from genscale.study.controls import CHANGES, recipe_corners
 from genscale.study.jobs import Predict, Train
+from genscale.study.power import load_power
 from genscale.study.results.absence import attempt
 from genscale.study.results.controls import RecipeDistance, RepetitionControl, compare
 from genscale.study.results.laws import TaskLaws, fit_task
@@ -174,6 +175,11 @@ class Study:
             task: fit_task(TASKS[task], self.points(TASKS[task]), levels[TASKS[task]], self.options)
             for task in self.sizes
         }
+
+    @cached_property
+    def power(self) -> dict[str, float]:
+        """Power of the study by claim, as far as it was computed for its design."""
+        return load_power(self.folder, self.config)
 
     @cached_property
     def closures(self) -> dict[str, Closure | Unavailable]:

@@ -95,9 +95,10 @@ def test_one_size_shows_nothing_about_size(tmp_path):
     assert not answer.answer(found).numbers
 
 
-def test_without_power_a_claim_is_not_tested(tmp_path, monkeypatch):
-    monkeypatch.setattr(answer, "load_power", lambda *_: {"tagging: N": 0.3, "tagging: D": 0.3})
-    mark, text = tagging(study(tmp_path, FALLING))
+def test_without_power_a_claim_is_not_tested(tmp_path):
+    found = study(tmp_path, FALLING)
+    found.__dict__["power"] = {"tagging: N": 0.3, "tagging: D": 0.3}
+    mark, text = tagging(found)
     assert mark is Mark.UNTESTED
     assert "with probability 0.30 only" in text
     assert "last doubling" not in text
