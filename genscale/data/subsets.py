@@ -60,16 +60,16 @@ def select(
     """
     source = JetStore.open(store)
     rows = passing(source, classes, ranges or {})
-    n, share = len(source), len(rows) / max(len(source), 1)
+    share, error = efficiency(len(rows), len(source))
     meta = {
         "source": "selection",
         "source_fingerprint": source.fingerprint,
         "source_meta": source.manifest.meta,
         "split": source.manifest.meta.get("split"),
         "classes": list(classes),
-        "ranges": {name: _plain(bounds) for name, bounds in (ranges or {}).items()},
+        "ranges": plain_ranges(ranges or {}),
         "efficiency": share,
-        "efficiency_error": math.sqrt(share * (1 - share) / max(n, 1)),
+        "efficiency_error": error,
     }
     writer = StoreWriter(out, "jets", meta)
     with tqdm(total=len(rows), unit="jet", unit_scale=True, desc="select", disable=not progress) as bar:
@@ -205,6 +205,17 @@ def parse_ranges(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def plain_ranges(ranges: Ranges) -> dict[str, list[float | None]]:
+    """Return ranges as JSON has them, which has no infinity."""
+    return {name: [end if math.isfinite(end) else None for end in ends] for name, ends in ranges.items()}
+
+
+def efficiency(passed: int, total: int) -> tuple[float, float]:
+    """Return the share of jets that pass a selection, and its binomial error."""
+    share = passed / max(total, 1)
+    return share, math.sqrt(share * (1 - share) / max(total, 1))
+
+
 def _require_mergeable(sources: Sequence[JetStore]) -> None:
     seen: dict[str, Path] = {}
     for source in sources:
@@ -233,8 +244,3 @@ def _labelled(jets: ak.Array, labels: np.ndarray, classes: Sequence[str]) -> ak.
 def _shards(rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     for low in range(0, len(rows), ROWS_PER_SHARD):
         yield f"{low // ROWS_PER_SHARD:05d}", rows[low : low + ROWS_PER_SHARD]
-
-
-def _plain(bounds: tuple[float, float]) -> list[float | None]:
-    """Bounds as JSON has them, which has no infinity."""
-    return [bound if math.isfinite(bound) else None for bound in bounds]

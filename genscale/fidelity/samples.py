@@ -20,6 +20,7 @@ from genscale.data.manifest import MANIFEST
 from genscale.data.order import HELD_OUT_SEED, JetOrder
 from genscale.data.readers.base import Source
 from genscale.data.store import JetStore
+from genscale.data.subsets import efficiency, plain_ranges
 from genscale.errors import InputError
 from genscale.files import sha256
 
@@ -105,8 +106,7 @@ class Sample:
     @property
     def efficiency(self) -> tuple[float, float]:
         """Share of the jets that pass the cut on ranges, and its binomial error."""
-        share = len(self) / max(self.n_before, 1)
-        return share, float(np.sqrt(share * (1 - share) / max(self.n_before, 1)))
+        return efficiency(len(self), self.n_before)
 
     @property
     def has_charge(self) -> bool:
@@ -214,12 +214,10 @@ def load_sample(path: Path, name: str, n_jets: int = 0, selection: Selection | N
 
 def selection_report(selection: Selection, samples: Sequence[Sample]) -> dict[str, Any]:
     """What was selected, and the share of each sample that passes, for the settings of a result."""
-    ranges = {
-        name: [bound if np.isfinite(bound) else None for bound in bounds]
-        for name, bounds in selection.ranges.items()
-    }
-    efficiency = {s.name: dict(zip(("value", "standard_error"), s.efficiency, strict=True)) for s in samples}
-    return {"classes": list(selection.classes), "ranges": ranges, "efficiency": efficiency}
+    shares = {s.name: dict(zip(("value", "standard_error"), s.efficiency, strict=True)) for s in samples}
+    return {
+        "classes": list(selection.classes), "ranges": plain_ranges(selection.ranges), "efficiency": shares,
+    }  # fmt: skip
 
 
 def selection_lines(report: dict[str, Any]) -> list[str]:
