@@ -134,8 +134,9 @@ class World(ABC):
     def context(self, jets: Jets) -> Floats | None:
         """Energy (GeV) of each particle of the jet store if it tells what precedes its token; None: the token's own.
 
-        A small tagger did not learn relations between particles of neighbouring positions (docs/log.md), and a world whose
-        classes differ by nothing else might test little but that. The energy is a function of the jet, and changes no floor.
+        A small tagger did not learn relations between particles of neighbouring positions (docs/log.md), and a world
+        whose classes differ by nothing else might test little but that. The energy is a function of the jet, and
+        changes no floor.
         """
         return None
 
